@@ -1,0 +1,50 @@
+"""Errors a user can act on: one line that names the file, the cause and the remedy.
+
+Every error that edgefer raises on purpose derives from `EdgeferError` and knows the exit code that
+the command line ends with.  Anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeferError(Exception):
+    """Base class; `exit_code` is what the command line ends with."""
+
+    exit_code: ClassVar[int] = 3
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
+
+
+class BoundError(EdgeferError):
+    """A bound (size budget, accuracy drop, gate) did not hold; the evidence is written all the same."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeferError):
+    """The request itself is wrong: options that contradict each other, a missing extra."""
+
+    exit_code = 2
+
+
+class InputError(EdgeferError):
+    """A file is unreadable, unsupported, malformed or hostile."""
+
+    exit_code = 3
+
+
+class UnsupportedOperatorError(InputError):
+    """The graph holds an operator that an emitter does not know."""
+
+    def __init__(self, node: str, op: str, where: str, *, remedy: str) -> None:
+        super().__init__(f"node {node!r}: operator {op} is not supported by {where}", remedy=remedy)
+        self.node = node
+        self.op = op

@@ -1,0 +1,151 @@
+"""The float graph: immutable nodes over named values, in ONNX's operator vocabulary.
+
+A `Graph` is what every pass takes and returns, what the Plan's names refer to, and what both emitters
+read.  It is plain data: nodes in topological order, constants as arrays, and the static shape and dtype
+of every value.  Operators mean what ONNX opset 18 says (`OPSET`), with one addition: a node may carry
+a fused `activation`, applied to its only output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+OPSET = 18
+
+Array: TypeAlias = npt.NDArray[np.generic]
+Attribute: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
+Activation: TypeAlias = Literal["", "Relu", "Relu6"]
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Static shape and element type of a value."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator application.
+
+    `inputs` may hold `""` for an optional input that is left out; trailing ones are dropped.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    activation: Activation = ""
+
+    @property
+    def output(self) -> str:
+        """The first output: the only one, for all operators but Split."""
+        return self.outputs[0]
+
+    def input(self, index: int) -> str:
+        """Name of input `index`, `""` when it is left out."""
+        return self.inputs[index] if index < len(self.inputs) else ""
+
+    def ints(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
+        """Attribute `name` as a tuple of ints."""
+        value = self.attributes.get(name, default)
+        assert isinstance(value, tuple), (self.name, name)
+        return tuple(int(v) for v in value)
+
+    def int(self, name: str, default: int = 0) -> int:
+        """Attribute `name` as an int."""
+        value = self.attributes.get(name, default)
+        assert isinstance(value, int), (self.name, name)
+        return value
+
+    def float(self, name: str, default: float = 0.0) -> float:
+        """Attribute `name` as a float."""
+        value = self.attributes.get(name, default)
+        assert isinstance(value, int | float), (self.name, name)
+        return float(value)
+
+    def str(self, name: str, default: str = "") -> str:
+        """Attribute `name` as a string."""
+        value = self.attributes.get(name, default)
+        assert isinstance(value, str), (self.name, name)
+        return value
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network with static shapes; equal inputs give equal outputs, in float32.
+
+    Attributes:
+        nodes: in topological order.
+        inputs: names of the values that the caller feeds.
+        outputs: names of the values that the caller reads.
+        constants: weights and other values known at conversion time.
+        info: shape and dtype of every value, constants included.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: Mapping[str, Array]
+    info: Mapping[str, TensorInfo]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "constants", MappingProxyType(dict(self.constants)))
+        object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """The node that makes each value; graph inputs and constants have none."""
+        return {output: node for node in self.nodes for output in node.outputs}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, tuple[Node, ...]]:
+        """The nodes that read each value, in order, each once."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                if value:
+                    found.setdefault(value, []).append(node)
+        return {value: tuple(nodes) for value, nodes in found.items()}
+
+    def sole_consumer(self, value: str) -> Node | None:
+        """The only reader of `value`, or None when there are several or it is a graph output."""
+        readers = self.consumers.get(value, ())
+        return readers[0] if len(readers) == 1 and value not in self.outputs else None
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Static shape of `value`."""
+        return self.info[value].shape
+
+    def is_constant(self, value: str) -> bool:
+        """Whether `value` is known at conversion time."""
+        return value in self.constants
+
+    def with_constants(self, changes: Mapping[str, Array]) -> Graph:
+        """A graph in which `changes` are added to, or replace, constants."""
+        info = {name: TensorInfo(array.shape, array.dtype) for name, array in changes.items()}
+        return replace(self, constants={**self.constants, **changes}, info={**self.info, **info})
+
+    def with_nodes(self, nodes: Iterable[Node], info: Mapping[str, TensorInfo] | None = None) -> Graph:
+        """A graph with other `nodes`, given in topological order, and `info` on values that are new."""
+        return replace(self, nodes=tuple(nodes), info={**self.info, **(info or {})})
+
+
+def fresh_name(graph: Graph, stem: str) -> str:
+    """A value name starting with `stem` that `graph` does not use yet."""
+    if stem not in graph.info:
+        return stem
+    number = 1
+    while f"{stem}_{number}" in graph.info:
+        number += 1
+    return f"{stem}_{number}"

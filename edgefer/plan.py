@@ -1,0 +1,114 @@
+"""The Plan: what quantization decided, as pure data that both emitters read.
+
+Conventions are TFLite's: activations int8 asymmetric, weights int8 symmetric in [-127, 127],
+bias int32 at input scale times weight scale.  A real value is `scale * (q - zero_point)`.
+The ONNX emitter shifts activations to uint8 by adding 128, so both files hold the same scales.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefer.errors import InputError
+
+SCHEMA = "edgefer.plan/1"
+
+DType: TypeAlias = Literal["int8", "int32"]
+Compute: TypeAlias = Literal["int8", "float"]
+
+
+@dataclass(frozen=True)
+class QuantParams:
+    """How one tensor is stored.
+
+    Attributes:
+        dtype: storage type.
+        scale: one per tensor, or one per index along `axis`; each exactly representable in float32.
+        zero_point: as many as there are scales.
+        axis: the axis (in the float graph's layout) that has a scale each, or None.
+        narrow: whether -128 is left unused (weights).
+    """
+
+    dtype: DType
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+    narrow: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest stored integer."""
+        info = np.iinfo(self.dtype)
+        return (int(info.min) + (1 if self.narrow else 0), int(info.max))
+
+    def quantize(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.signedinteger[Any]]:
+        """Integers for `values`: round half to even, then saturate, as the runtimes do."""
+        scale, zero_point = (self._along_axis(p, values.ndim) for p in (self.scale, self.zero_point))
+        integers = np.rint(values.astype(np.float64) / scale) + zero_point
+        return np.clip(integers, *self.limits).astype(self.dtype)
+
+    def dequantize(self, integers: npt.NDArray[np.signedinteger[Any]]) -> npt.NDArray[np.float32]:
+        """Real values of stored `integers`."""
+        scale, zero_point = (self._along_axis(p, integers.ndim) for p in (self.scale, self.zero_point))
+        return ((integers.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+    def _along_axis(self, parameter: tuple[float, ...] | tuple[int, ...], rank: int) -> npt.NDArray[np.float64]:
+        array = np.asarray(parameter, np.float64)
+        if self.axis is None:
+            return array.reshape(())
+        return array.reshape([-1 if axis == self.axis else 1 for axis in range(rank)])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which tensor is stored how, and which node computes in what.
+
+    A tensor that is named here is stored as integers in both artifacts; one that is not, as float32.
+    A node that is not named computes in float.  An empty Plan describes the float network.
+    """
+
+    tensors: Mapping[str, QuantParams] = field(default_factory=dict)
+    nodes: Mapping[str, Compute] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))
+        object.__setattr__(self, "nodes", MappingProxyType(dict(self.nodes)))
+
+    def is_int8(self, node: str) -> bool:
+        """Whether `node` computes in int8."""
+        return self.nodes.get(node) == "int8"
+
+    def to_json(self) -> str:
+        """Serialise; `Plan.from_json` reads it back equal."""
+        tensors = {
+            name: {"dtype": p.dtype, "scale": p.scale, "zero_point": p.zero_point, "axis": p.axis, "narrow": p.narrow}
+            for name, p in sorted(self.tensors.items())
+        }
+        document = {"schema": SCHEMA, "nodes": dict(sorted(self.nodes.items())), "tensors": tensors}
+        return json.dumps(document, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: the text is not a Plan of this schema.
+        """
+        try:
+            document = json.loads(text)
+            if document["schema"] != SCHEMA:
+                raise InputError(f"plan has schema {document['schema']!r}, expected {SCHEMA!r}")
+            tensors = {
+                name: QuantParams(p["dtype"], tuple(p["scale"]), tuple(p["zero_point"]), p["axis"], p["narrow"])
+                for name, p in document["tensors"].items()
+            }
+            return cls(tensors, document["nodes"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"not a readable plan: {error}") from error

@@ -1,0 +1,204 @@
+"""The Spec: what a network means, from the pixels it expects to the names of its outputs.
+
+    [input]
+    size = [64, 64]            # height, width
+    color = "RGB"
+    resize = "bilinear"
+    mean = [0.5, 0.5, 0.5]     # of pixels scaled to [0, 1]
+    std = [0.5, 0.5, 0.5]
+
+    [[outputs]]
+    name = "expression"
+    kind = "expression"
+    activation = "softmax"     # what the network itself returns are logits
+    labels = ["angry", "happy"]
+
+A Spec is never guessed: it comes with the network, from a sidecar TOML file, or from options.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from edgefer.errors import InputError
+
+Color: TypeAlias = Literal["RGB", "BGR"]
+Resize: TypeAlias = Literal["bilinear", "bicubic", "area", "nearest"]
+Fit: TypeAlias = Literal["stretch", "crop"]
+Kind: TypeAlias = Literal["expression", "valence_arousal", "action_units", "classes", "other"]
+HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
+
+EXAMPLE = """\
+[input]
+size = [224, 224]            # height, width
+color = "RGB"
+resize = "bilinear"
+mean = [0.485, 0.456, 0.406] # of pixels scaled to [0, 1]
+std = [0.229, 0.224, 0.225]
+
+[[outputs]]
+name = "expression"
+kind = "expression"
+activation = "softmax"       # what the network itself returns are logits
+labels = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+"""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How pixels become the network's input.
+
+    Attributes:
+        size: height and width, in pixels.
+        mean: subtracted from pixels scaled to [0, 1]; one per channel, in `color` order.
+        std: divides what is left; one per channel.
+        color: channel order that the network was trained with.
+        resize: interpolation used when an image has another size.
+        fit: `stretch` resizes both sides; `crop` resizes the shorter side and cuts out the centre.
+        crop_fraction: share of the resized image that `crop` keeps along the shorter side.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    color: Color = "RGB"
+    resize: Resize = "bilinear"
+    fit: Fit = "stretch"
+    crop_fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One head of the network.
+
+    Attributes:
+        name: what the artifacts call the output.
+        kind: what the numbers mean, which decides how they are judged.
+        labels: one per column.
+        activation: what turns the network's own numbers into meanings; the artifacts apply it.
+        tensor: the network's output that holds this head; its only one when empty.
+        columns: first and past-the-last column of that output, all when None.
+    """
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    activation: HeadActivation = "none"
+    tensor: str = ""
+    columns: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Input and heads of a network.
+
+    Raises:
+        InputError: a value is out of range, or heads share a name.
+    """
+
+    input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.input.size) == 2 and all(0 < side <= 4096 for side in self.input.size), "input.size must be [height, width], each 1 to 4096")
+        _require(len(self.input.mean) == len(self.input.std) == 3, "input.mean and input.std need three values each")
+        _require(all(value > 0 for value in self.input.std), "input.std must be positive")
+        _require(0 < self.input.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
+        _require(bool(self.outputs), "at least one [[outputs]] table is needed")
+        names = [output.name for output in self.outputs]
+        _require(all(names) and len(set(names)) == len(names), "every output needs a name of its own")
+        for output in self.outputs:
+            _require(bool(output.labels), f"output {output.name!r} needs labels, one per column")
+            _require(len(set(output.labels)) == len(output.labels), f"output {output.name!r} repeats a label")
+            if output.columns is not None:
+                start, stop = output.columns
+                _require(0 <= start and stop - start == len(output.labels), f"output {output.name!r}: columns {start}..{stop} do not hold {len(output.labels)} labels")
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any], where: str = "spec") -> Spec:
+        """Build from plain data, as TOML and JSON give it.
+
+        Raises:
+            InputError: naming `where` and the key that is missing, unknown or of the wrong type.
+        """
+        try:
+            tables = document.get("outputs")
+            if not isinstance(document.get("input"), dict) or not isinstance(tables, list):
+                raise InputError("needs an [input] table and at least one [[outputs]] table")
+            return cls(_record(InputSpec, document["input"], "input"), tuple(_record(OutputSpec, table, f"outputs[{index}]") for index, table in enumerate(tables)))
+        except InputError as error:
+            raise InputError(f"{where}: {error.message}", remedy=f"A complete example:\n\n{EXAMPLE}") from error
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Spec:
+        """Read a `.spec.toml` file."""
+        return cls.from_dict(read_toml(path), str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that `from_dict` reads back equal."""
+        return {"input": _plain(self.input), "outputs": [_plain(output) for output in self.outputs]}
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        InputError: it cannot be read or parsed.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a readable TOML file: {error}") from error
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "color": get_args(Color),
+    "resize": get_args(Resize),
+    "fit": get_args(Fit),
+    "kind": get_args(Kind),
+    "activation": get_args(HeadActivation),
+}
+
+
+def _record(cls: type[Any], table: Any, where: str) -> Any:
+    if not isinstance(table, dict):
+        raise InputError(f"{where} must be a table")
+    known = {field.name: field for field in fields(cls)}
+    if unknown := sorted(set(table) - set(known)):
+        raise InputError(f"{where} has unknown key {unknown[0]!r} (known: {', '.join(known)})")
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        values[key] = _value(str(known[key].type), key, value, where)
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise InputError(f"{where}: {str(error).split('() ')[-1]}") from error
+
+
+def _value(annotation: str, key: str, value: Any, where: str) -> Any:
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise InputError(f"{where}.{key} is {value!r}; choose one of {', '.join(_CHOICES[key])}")
+    if annotation.startswith("tuple"):
+        if value is None and "None" in annotation:
+            return None
+        item: type | tuple[type, ...] = str if "str" in annotation else int if "int" in annotation else (int, float)
+        if not isinstance(value, list | tuple) or not all(isinstance(v, item) and not isinstance(v, bool) for v in value):
+            raise InputError(f"{where}.{key} must be a list of {'strings' if item is str else 'numbers'}")
+        return tuple(float(v) if "float" in annotation else v for v in value)
+    expected: type | tuple[type, ...] = (int, float) if annotation == "float" else str
+    if not isinstance(value, expected) or isinstance(value, bool):
+        raise InputError(f"{where}.{key} must be a {'number' if annotation == 'float' else 'string'}")
+    return value
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if value is not None and value != ""}
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise InputError(message)
