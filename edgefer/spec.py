@@ -103,7 +103,10 @@ class Spec:
     outputs: tuple[OutputSpec, ...]
 
     def __post_init__(self) -> None:
-        _require(len(self.input.size) == 2 and all(0 < side <= 4096 for side in self.input.size), "input.size must be [height, width], each 1 to 4096")
+        _require(
+            len(self.input.size) == 2 and all(0 < side <= 4096 for side in self.input.size),
+            "input.size must be [height, width], each 1 to 4096",
+        )
         _require(len(self.input.mean) == len(self.input.std) == 3, "input.mean and input.std need three values each")
         _require(all(value > 0 for value in self.input.std), "input.std must be positive")
         _require(0 < self.input.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
@@ -115,7 +118,10 @@ class Spec:
             _require(len(set(output.labels)) == len(output.labels), f"output {output.name!r} repeats a label")
             if output.columns is not None:
                 start, stop = output.columns
-                _require(0 <= start and stop - start == len(output.labels), f"output {output.name!r}: columns {start}..{stop} do not hold {len(output.labels)} labels")
+                _require(
+                    start >= 0 and stop - start == len(output.labels),
+                    f"output {output.name!r}: columns {start}..{stop} do not hold {len(output.labels)} labels",
+                )
 
     @classmethod
     def from_dict(cls, document: dict[str, Any], where: str = "spec") -> Spec:
@@ -128,7 +134,10 @@ class Spec:
             tables = document.get("outputs")
             if not isinstance(document.get("input"), dict) or not isinstance(tables, list):
                 raise InputError("needs an [input] table and at least one [[outputs]] table")
-            return cls(_record(InputSpec, document["input"], "input"), tuple(_record(OutputSpec, table, f"outputs[{index}]") for index, table in enumerate(tables)))
+            return cls(
+                _record(InputSpec, document["input"], "input"),
+                tuple(_record(OutputSpec, table, f"outputs[{index}]") for index, table in enumerate(tables)),
+            )
         except InputError as error:
             raise InputError(f"{where}: {error.message}", remedy=f"A complete example:\n\n{EXAMPLE}") from error
 
@@ -185,7 +194,9 @@ def _value(annotation: str, key: str, value: Any, where: str) -> Any:
         if value is None and "None" in annotation:
             return None
         item: type | tuple[type, ...] = str if "str" in annotation else int if "int" in annotation else (int, float)
-        if not isinstance(value, list | tuple) or not all(isinstance(v, item) and not isinstance(v, bool) for v in value):
+        if not isinstance(value, list | tuple) or not all(
+            isinstance(v, item) and not isinstance(v, bool) for v in value
+        ):
             raise InputError(f"{where}.{key} must be a list of {'strings' if item is str else 'numbers'}")
         return tuple(float(v) if "float" in annotation else v for v in value)
     expected: type | tuple[type, ...] = (int, float) if annotation == "float" else str
@@ -196,7 +207,11 @@ def _value(annotation: str, key: str, value: Any, where: str) -> Any:
 
 def _plain(record: Any) -> dict[str, Any]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if value is not None and value != ""}
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in values.items()
+        if value is not None and value != ""
+    }
 
 
 def _require(condition: bool, message: str) -> None:

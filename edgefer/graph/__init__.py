@@ -1,0 +1,1 @@
+"""The float graph: reading, normalising and recognising it."""

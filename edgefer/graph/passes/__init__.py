@@ -1,0 +1,45 @@
+"""Normalisation: small named passes, each a function from graph to graph that keeps the float outputs.
+
+A pass returns the very graph it was given when there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgefer.graph.ir import Graph
+from edgefer.graph.passes.canonicalise import (
+    decompose_hard_sigmoid,
+    fuse_activations,
+    merge_matmul_bias,
+    name_hard_swish,
+    pool_globally,
+)
+from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
+from edgefer.graph.passes.fold_constants import fold_constants
+from edgefer.graph.passes.remove_dead import remove_dead
+from edgefer.graph.passes.remove_identities import remove_identities
+from edgefer.graph.passes.resolve_padding import resolve_padding
+
+PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_constants,
+    remove_identities,
+    resolve_padding,
+    pool_globally,
+    merge_matmul_bias,
+    fold_batch_norm,
+    name_hard_swish,
+    decompose_hard_sigmoid,
+    fuse_activations,
+    remove_dead,
+)
+
+
+def normalise(graph: Graph) -> Graph:
+    """Apply all passes, in order, until none of them changes anything."""
+    while True:
+        before = graph
+        for apply in PASSES:
+            graph = apply(graph)
+        if graph is before:
+            return graph

@@ -1,0 +1,1 @@
+"""Put a trained facial-expression network on phones and ARM boards."""

@@ -1,0 +1,164 @@
+"""Pixels in, meanings out: what every artifact takes and returns.
+
+Wrong normalisation in the app is the commonest deployment bug, so the artifacts normalise inside: they take
+uint8 RGB pixels (1, H, W, 3) and return float32 heads with their activation applied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgefer.errors import InputError
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo
+from edgefer.spec import OutputSpec, Spec
+
+INPUT = "image"
+"""Name of the artifacts' input."""
+
+_FLOAT = np.dtype(np.float32)
+
+
+def apply_contract(graph: Graph, spec: Spec) -> Graph:
+    """Put the Spec's normalisation before the network and its heads' activations behind it.
+
+    Args:
+        graph: takes the normalised image, float32 (1, 3, H, W); returns heads without activation.
+        spec: what they mean.
+
+    Raises:
+        InputError: the graph's input or outputs do not fit the Spec.
+    """
+    _check_input(graph, spec)
+    return _with_heads(_with_preprocessing(_with_private_names(graph, spec), spec), spec)
+
+
+def head_logits(graph: Graph, spec: Spec) -> dict[str, str]:
+    """For each head, the value before its activation, in a graph that `apply_contract` returned."""
+    found = {}
+    for output in spec.outputs:
+        node = graph.producers[output.name]
+        found[output.name] = node.inputs[0] if node.name == _activation_name(output) else output.name
+    return found
+
+
+def _check_input(graph: Graph, spec: Spec) -> None:
+    expected = (1, 3, *spec.input.size)
+    if len(graph.inputs) != 1:
+        raise InputError(
+            f"the network has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); edgefer needs one image input"
+        )
+    found = graph.shape(graph.inputs[0])
+    if found != expected:
+        raise InputError(
+            f"the network's input {graph.inputs[0]!r} is {list(found)}, but the Spec's input.size makes it {list(expected)}",
+            remedy="Correct input.size in the Spec, or export with NCHW layout and three channels.",
+        )
+
+
+def _with_private_names(graph: Graph, spec: Spec) -> Graph:
+    """Free the names that the contract needs, where the network uses them for something else."""
+    wanted = {INPUT, *(output.name for output in spec.outputs)}
+    names = {value: f"network/{value}" for value in graph.info if value in wanted}
+    if not names:
+        return graph
+
+    def new(values: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(names.get(value, value) for value in values)
+
+    return Graph(
+        graph.name,
+        tuple(replace(node, inputs=new(node.inputs), outputs=new(node.outputs)) for node in graph.nodes),
+        new(graph.inputs),
+        new(graph.outputs),
+        {names.get(name, name): array for name, array in graph.constants.items()},
+        {names.get(name, name): entry for name, entry in graph.info.items()},
+    )
+
+
+def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
+    height, width = spec.input.size
+    mean, std = (np.asarray(values, np.float64) for values in (spec.input.mean, spec.input.std))
+    constants: dict[str, Array] = {
+        "normalise/scale": (1 / (255 * std)).astype(np.float32).reshape(1, 3, 1, 1),
+        "normalise/shift": (-mean / std).astype(np.float32).reshape(1, 3, 1, 1),
+    }
+    nchw = TensorInfo((1, 3, height, width), _FLOAT)
+    info = {
+        INPUT: TensorInfo((1, height, width, 3), np.dtype(np.uint8)),
+        "normalise/float": TensorInfo((1, height, width, 3), _FLOAT),
+        "normalise/planes": nchw,
+        "normalise/scaled": nchw,
+    }
+    nodes = [
+        Node("normalise/Cast", "Cast", (INPUT,), ("normalise/float",), {"to": 1}),
+        Node("normalise/Transpose", "Transpose", ("normalise/float",), ("normalise/planes",), {"perm": (0, 3, 1, 2)}),
+    ]
+    planes = "normalise/planes"
+    if spec.input.color == "BGR":
+        constants["normalise/reversed"] = np.asarray([2, 1, 0], np.int64)
+        info["normalise/bgr"] = nchw
+        nodes.append(
+            Node("normalise/Reverse", "Gather", (planes, "normalise/reversed"), ("normalise/bgr",), {"axis": 1})
+        )
+        planes = "normalise/bgr"
+    nodes += [
+        Node("normalise/Mul", "Mul", (planes, "normalise/scale"), ("normalise/scaled",)),
+        Node("normalise/Add", "Add", ("normalise/scaled", "normalise/shift"), graph.inputs),
+    ]
+    return replace(graph.with_constants(constants).with_nodes((*nodes, *graph.nodes), info), inputs=(INPUT,))
+
+
+def _with_heads(graph: Graph, spec: Spec) -> Graph:
+    for output in spec.outputs:
+        graph = _with_head(graph, output)
+    return replace(graph, outputs=tuple(output.name for output in spec.outputs))
+
+
+def _with_head(graph: Graph, output: OutputSpec) -> Graph:
+    source = _network_output(graph, output)
+    columns = graph.shape(source)[-1] if len(graph.shape(source)) == 2 else 0
+    start, stop = output.columns or (0, columns)
+    if stop > columns or stop - start != len(output.labels):
+        raise InputError(
+            f"output {output.name!r} has {len(output.labels)} labels, but the network's {source!r} is {list(graph.shape(source))}",
+            remedy="Give one label per column, in the order of training; `columns = [first, past_last]` selects some.",
+        )
+    shape = TensorInfo((1, stop - start), _FLOAT)
+    nodes = []
+    constants: dict[str, Array] = {}
+    value = source
+    if (start, stop) != (0, columns):
+        bounds = {"starts": start, "ends": stop, "axes": 1}
+        constants = {f"{output.name}/{key}": np.asarray([number], np.int64) for key, number in bounds.items()}
+        value = f"{output.name}/columns"
+        nodes.append(Node(f"{output.name}/Slice", "Slice", (source, *constants), (value,)))
+    activation = {"softmax": "Softmax", "sigmoid": "Sigmoid", "tanh": "Tanh", "none": "Identity"}[output.activation]
+    nodes.append(
+        Node(
+            _activation_name(output),
+            activation,
+            (value,),
+            (output.name,),
+            {"axis": -1} if activation == "Softmax" else {},
+        )
+    )
+    info = {value: shape, output.name: shape} if value != source else {output.name: shape}
+    return graph.with_constants(constants).with_nodes((*graph.nodes, *nodes), info)
+
+
+def _network_output(graph: Graph, output: OutputSpec) -> str:
+    if not output.tensor and len(graph.outputs) == 1:
+        return graph.outputs[0]
+    for name in (output.tensor, f"network/{output.tensor}"):
+        if name and name in graph.outputs:
+            return name
+    raise InputError(
+        f"output {output.name!r}: the network returns {', '.join(graph.outputs)}",
+        remedy=f'Say which one holds it: tensor = "{graph.outputs[0]}" in its [[outputs]] table.',
+    )
+
+
+def _activation_name(output: OutputSpec) -> str:
+    return f"{output.name}/activation"

@@ -1,0 +1,53 @@
+"""Drop nodes that hand on their input unchanged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgefer.graph.ir import Graph, Node
+from edgefer.graph.passes.rewrite import bypass, scalar_constant
+
+_SAME_IF_SHAPE_KEPT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice"}
+
+
+def remove_identities(graph: Graph) -> Graph:
+    """A graph without Identity, Dropout, no-op casts, reshapes, pads, and arithmetic with neutral constants."""
+    for node in graph.nodes:
+        source = _equal_input(graph, node)
+        if source is not None:
+            graph = bypass(graph, node, source)
+    return graph
+
+
+def _equal_input(graph: Graph, node: Node) -> str | None:
+    """The input that the node's only used output equals, None when there is none."""
+    if any(value in graph.consumers or value in graph.outputs for value in node.outputs[1:]):
+        return None
+    first = node.input(0)
+    if not first or graph.info[first] != graph.info[node.output]:
+        return _other_operand(graph, node)
+    if node.op in ("Identity", "Dropout", "Cast") or (node.op == "Concat" and len(node.inputs) == 1):
+        return first
+    if node.op in _SAME_IF_SHAPE_KEPT and not _reorders(graph, node):
+        return first
+    if node.op == "Transpose" and node.ints("perm") == tuple(range(len(graph.shape(first)))):
+        return first
+    if node.op == "Pad" and not np.any(graph.constants.get(node.input(1), 1)):
+        return first
+    if node.op in ("Mul", "Div") and scalar_constant(graph, node.input(1)) == 1.0:
+        return first
+    if node.op in ("Add", "Sub") and scalar_constant(graph, node.input(1)) == 0.0:
+        return first
+    return _other_operand(graph, node)
+
+
+def _other_operand(graph: Graph, node: Node) -> str | None:
+    neutral = {"Mul": 1.0, "Add": 0.0}.get(node.op)
+    if neutral is None or node.activation or scalar_constant(graph, node.input(0)) != neutral:
+        return None
+    return node.input(1) if graph.info[node.input(1)] == graph.info[node.output] else None
+
+
+def _reorders(graph: Graph, node: Node) -> bool:
+    """A Slice that keeps the shape may still walk backwards."""
+    return node.op == "Slice" and bool(np.any(graph.constants.get(node.input(4), np.ones(1)) < 0))

@@ -1,0 +1,54 @@
+"""What passes have in common: taking a node out, putting others in its place, keeping values tidy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo
+
+
+def bypass(graph: Graph, node: Node, source: str) -> Graph:
+    """Drop `node`, whose first output equals `source`: its readers read `source` instead.
+
+    A graph output keeps its name: `source` takes it over, or, where that cannot be, the node stays.
+    """
+    old = node.output
+    if old not in graph.outputs:
+        names = {old: source}
+    elif source in graph.producers and source not in graph.outputs:
+        names = {source: old}
+    else:
+        return graph
+    return graph.with_nodes(
+        replace(
+            other,
+            inputs=tuple(names.get(value, value) for value in other.inputs),
+            outputs=tuple(names.get(value, value) for value in other.outputs),
+        )
+        for other in graph.nodes
+        if other.name != node.name
+    )
+
+
+def substitute(
+    graph: Graph,
+    replacements: Mapping[str, Sequence[Node]],
+    constants: Mapping[str, Array] | None = None,
+    info: Mapping[str, TensorInfo] | None = None,
+) -> Graph:
+    """Put the nodes stated in the place of each node named, with the new `constants` and `info` they need."""
+    if not replacements:
+        return graph
+    nodes = [new for node in graph.nodes for new in replacements.get(node.name, (node,))]
+    return graph.with_constants(constants or {}).with_nodes(nodes, info)
+
+
+def scalar_constant(graph: Graph, value: str) -> float | None:
+    """The number that `value` holds in all its elements, None when it is no such constant."""
+    array = graph.constants.get(value)
+    if array is None or array.size == 0 or not np.all(array == array.flat[0]):
+        return None
+    return float(array.flat[0])

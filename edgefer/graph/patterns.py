@@ -1,0 +1,69 @@
+"""The two patterns that make EfficientNets hard to quantize, named once and matched everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgefer.graph.ir import Graph, Node
+
+
+@dataclass(frozen=True)
+class Silu:
+    """SiLU(x) = x * sigmoid(x), as every integer runtime computes it: a Sigmoid and a Mul."""
+
+    x: str
+    sigmoid: Node
+    mul: Node
+
+
+@dataclass(frozen=True)
+class SqueezeExcite:
+    """Channel attention: x * sigmoid(expand(act(reduce(mean(x)))))."""
+
+    x: str
+    pool: Node
+    reduce: Node
+    expand: Node
+    gate: Node
+    mul: Node
+
+
+def find_silus(graph: Graph) -> tuple[Silu, ...]:
+    """Every SiLU, in network order."""
+    found = []
+    for sigmoid in graph.nodes:
+        if sigmoid.op != "Sigmoid":
+            continue
+        x = sigmoid.inputs[0]
+        mul = graph.sole_consumer(sigmoid.output)
+        if mul is not None and mul.op == "Mul" and set(mul.inputs) == {x, sigmoid.output}:
+            found.append(Silu(x, sigmoid, mul))
+    return tuple(found)
+
+
+def find_squeeze_excites(graph: Graph) -> tuple[SqueezeExcite, ...]:
+    """Every squeeze-and-excite block, in network order, whatever its inner activation."""
+    found = []
+    for pool in graph.nodes:
+        if pool.op != "GlobalAveragePool":
+            continue
+        x = pool.inputs[0]
+        for mul in graph.consumers.get(x, ()):
+            gate = next((graph.producers[v] for v in mul.inputs if v != x and v in graph.producers), None)
+            if mul.op != "Mul" or gate is None or gate.op not in ("Sigmoid", "Clip"):
+                continue
+            convolutions = _convolutions_between(graph, pool, gate)
+            if len(convolutions) == 2:
+                found.append(SqueezeExcite(x, pool, convolutions[0], convolutions[1], gate, mul))
+    return tuple(found)
+
+
+def _convolutions_between(graph: Graph, pool: Node, gate: Node) -> list[Node]:
+    """The 1x1 convolutions on the way back from `gate` to `pool`, first to last; empty if it leads elsewhere."""
+    found: list[Node] = []
+    node: Node | None = gate
+    while node is not None and node is not pool:
+        if node.op == "Conv":
+            found.insert(0, node)
+        node = graph.producers.get(node.inputs[0])
+    return found if node is pool else []
