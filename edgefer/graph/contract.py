@@ -34,6 +34,12 @@ def apply_contract(graph: Graph, spec: Spec) -> Graph:
     return _with_heads(_with_preprocessing(_with_private_names(graph, spec), spec), spec)
 
 
+def contract_nodes(graph: Graph) -> frozenset[str]:
+    """Names of the nodes that `apply_contract` put before and behind the network."""
+    heads = {f"{output}/{part}" for output in graph.outputs for part in ("Slice", "activation")}
+    return frozenset(node.name for node in graph.nodes if node.name.startswith("normalise/") or node.name in heads)
+
+
 def head_logits(graph: Graph, spec: Spec) -> dict[str, str]:
     """For each head, the value before its activation, in a graph that `apply_contract` returned."""
     found = {}
@@ -52,7 +58,7 @@ def _check_input(graph: Graph, spec: Spec) -> None:
     found = graph.shape(graph.inputs[0])
     if found != expected:
         raise InputError(
-            f"the network's input {graph.inputs[0]!r} is {list(found)}, but the Spec's input.size makes it {list(expected)}",
+            f"the network's input {graph.inputs[0]!r} is {list(found)}, but the Spec makes it {list(expected)}",
             remedy="Correct input.size in the Spec, or export with NCHW layout and three channels.",
         )
 
@@ -80,6 +86,8 @@ def _with_private_names(graph: Graph, spec: Spec) -> Graph:
 def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
     height, width = spec.input.size
     mean, std = (np.asarray(values, np.float64) for values in (spec.input.mean, spec.input.std))
+    if spec.input.color == "BGR":
+        graph, mean, std = _reading_rgb(graph), mean[::-1], std[::-1]
     constants: dict[str, Array] = {
         "normalise/scale": (1 / (255 * std)).astype(np.float32).reshape(1, 3, 1, 1),
         "normalise/shift": (-mean / std).astype(np.float32).reshape(1, 3, 1, 1),
@@ -95,19 +103,25 @@ def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
         Node("normalise/Cast", "Cast", (INPUT,), ("normalise/float",), {"to": 1}),
         Node("normalise/Transpose", "Transpose", ("normalise/float",), ("normalise/planes",), {"perm": (0, 3, 1, 2)}),
     ]
-    planes = "normalise/planes"
-    if spec.input.color == "BGR":
-        constants["normalise/reversed"] = np.asarray([2, 1, 0], np.int64)
-        info["normalise/bgr"] = nchw
-        nodes.append(
-            Node("normalise/Reverse", "Gather", (planes, "normalise/reversed"), ("normalise/bgr",), {"axis": 1})
-        )
-        planes = "normalise/bgr"
     nodes += [
-        Node("normalise/Mul", "Mul", (planes, "normalise/scale"), ("normalise/scaled",)),
+        Node("normalise/Mul", "Mul", ("normalise/planes", "normalise/scale"), ("normalise/scaled",)),
         Node("normalise/Add", "Add", ("normalise/scaled", "normalise/shift"), graph.inputs),
     ]
     return replace(graph.with_constants(constants).with_nodes((*nodes, *graph.nodes), info), inputs=(INPUT,))
+
+
+def _reading_rgb(graph: Graph) -> Graph:
+    """A graph that reads RGB planes where it read BGR: its first convolutions take their inputs in the other order."""
+    flipped: dict[str, Array] = {}
+    for node in graph.consumers[graph.inputs[0]]:
+        weights = graph.constants.get(node.input(1))
+        if node.op != "Conv" or node.int("group", 1) != 1 or weights is None:
+            raise InputError(
+                f"node {node.name!r} ({node.op}) reads the image: BGR networks must begin with a convolution",
+                remedy='Export the network with RGB input and state color = "RGB".',
+            )
+        flipped[node.inputs[1]] = np.ascontiguousarray(weights[:, ::-1])
+    return graph.with_constants(flipped)
 
 
 def _with_heads(graph: Graph, spec: Spec) -> Graph:
@@ -122,7 +136,7 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
     start, stop = output.columns or (0, columns)
     if stop > columns or stop - start != len(output.labels):
         raise InputError(
-            f"output {output.name!r} has {len(output.labels)} labels, but the network's {source!r} is {list(graph.shape(source))}",
+            f"output {output.name!r} has {len(output.labels)} labels, but {source!r} is {list(graph.shape(source))}",
             remedy="Give one label per column, in the order of training; `columns = [first, past_last]` selects some.",
         )
     shape = TensorInfo((1, stop - start), _FLOAT)

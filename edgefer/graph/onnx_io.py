@@ -90,7 +90,7 @@ def to_onnx(
     outputs = [*graph.outputs, *(value for value in extra_outputs if value not in graph.outputs)]
     used = {value for node in nodes for value in node.input} | set(outputs)
     initializers = [
-        numpy_helper.from_array(np.ascontiguousarray(array), value)
+        numpy_helper.from_array(np.asarray(array, order="C"), value)
         for value, array in graph.constants.items()
         if value in used
     ]

@@ -1,0 +1,69 @@
+"""A histogram whose range need not be known in advance, in memory that does not grow.
+
+Bins are 2**k wide and aligned at zero.  When a value falls outside, neighbouring bins merge and k grows by
+one, which is exact: the final histogram depends only on the values, not on the order they came in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import frexp
+
+import numpy as np
+import numpy.typing as npt
+
+HALF = 4096
+"""Bins on each side of zero."""
+
+
+@dataclass
+class Histogram:
+    """Counts of values in bins of `2**exponent`; bin i holds [(i - HALF) * width, (i + 1 - HALF) * width).
+
+    Attributes:
+        minimum: smallest value seen, exactly.
+        maximum: largest value seen, exactly.
+    """
+
+    exponent: int = -126
+    counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
+    minimum: float = np.inf
+    maximum: float = -np.inf
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        """Count finite `values` of any shape."""
+        low, high = float(values.min()), float(values.max())
+        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+        self._widen(_exponent_for(max(-low, high)))
+        bins = np.floor(values.reshape(-1) * np.float32(2.0**-self.exponent)).astype(np.int32)
+        self.counts += np.bincount(bins + HALF, minlength=2 * HALF)
+
+    def merged(self, other: Histogram) -> Histogram:
+        """The histogram of both sets of values."""
+        wide, narrow = (self, other) if self.exponent >= other.exponent else (other, self)
+        both = Histogram(narrow.exponent, narrow.counts.copy())
+        both._widen(wide.exponent)
+        both.counts += wide.counts
+        both.minimum, both.maximum = min(self.minimum, other.minimum), max(self.maximum, other.maximum)
+        return both
+
+    def points(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Centres of the bins that hold values, within the range seen, and the share of values in each."""
+        filled = np.flatnonzero(self.counts)
+        centres = np.clip((filled - HALF + 0.5) * 2.0**self.exponent, self.minimum, self.maximum)
+        return centres, self.counts[filled] / self.counts.sum()
+
+    def _widen(self, exponent: int) -> None:
+        while self.exponent < exponent:
+            if exponent - self.exponent > 1 and not self.counts.any():
+                self.exponent = exponent
+                return
+            pairs = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts = np.zeros_like(self.counts)
+            self.counts[HALF // 2 : HALF // 2 + HALF] = pairs
+            self.exponent += 1
+
+
+def _exponent_for(magnitude: float) -> int:
+    """Smallest k such that `magnitude` lies strictly inside HALF bins of 2**k."""
+    return frexp(magnitude / HALF)[1] if magnitude > 0 else -126

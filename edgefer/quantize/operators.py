@@ -1,0 +1,72 @@
+"""What integer kernels can do: the constraints that both runtimes put on scales and zero points.
+
+Source: TFLite's 8-bit quantization specification, and ONNX Runtime's QLinear operators, which are at least
+as free.
+"""
+
+from __future__ import annotations
+
+from edgefer.graph.ir import Graph, Node
+from edgefer.plan import QuantParams
+
+WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
+"""Output channel axis of the weights; Gemm's and MatMul's depend on the node (`weight_axis`)."""
+
+FIXED_OUTPUT = {
+    "Sigmoid": QuantParams("int8", (1 / 256,), (-128,)),
+    "Softmax": QuantParams("int8", (1 / 256,), (-128,)),
+    "Tanh": QuantParams("int8", (1 / 128,), (0,)),
+}
+"""Operators whose output scale the kernels prescribe."""
+
+SAME_SCALE = frozenset(
+    [
+        "AveragePool",
+        "Clip",
+        "Concat",
+        "Flatten",
+        "MaxPool",
+        "Pad",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    ]
+)
+"""Operators whose outputs must be stored like their inputs."""
+
+_FREE = frozenset(["Add", "GlobalAveragePool", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Sub"])
+
+PARAMETERS = frozenset(["Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"])
+"""Operators whose inputs after the first are settings, not values to compute with."""
+
+
+def has_integer_kernel(graph: Graph, node: Node) -> bool:
+    """Whether both artifacts can compute `node` on int8 tensors."""
+    if any(graph.info[value].dtype.kind != "f" for value in (node.inputs[0], *node.outputs)):
+        return False
+    if node.op in WEIGHT_AXIS or node.op == "Gemm":
+        plain = node.op != "Gemm" or (not node.int("transA") and node.float("alpha", 1) == node.float("beta", 1) == 1)
+        grouped = node.op == "ConvTranspose" and node.int("group", 1) != 1
+        return plain and not grouped and all(graph.is_constant(value) for value in node.inputs[1:])
+    if node.op == "MatMul":
+        return not graph.is_constant(node.inputs[0])
+    return node.op in FIXED_OUTPUT or node.op in SAME_SCALE or node.op in _FREE
+
+
+def weight_axis(graph: Graph, node: Node) -> int | None:
+    """Axis of the weights (input 1) that has a scale for each index; None where `node` has no weights."""
+    if node.op == "Gemm":
+        return 0 if node.int("transB") else 1
+    if node.op == "MatMul" and graph.is_constant(node.inputs[1]) and len(graph.shape(node.inputs[1])) == 2:
+        return 1
+    return WEIGHT_AXIS.get(node.op)
+
+
+def values_read(node: Node) -> tuple[str, ...]:
+    """The inputs that `node` computes with, leaving out those that are settings."""
+    return node.inputs[:1] if node.op in PARAMETERS else tuple(value for value in node.inputs if value)

@@ -1,0 +1,78 @@
+"""Ranges that minimise the mean squared error where it matters: after the function that reads the tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefer.plan import QuantParams
+from edgefer.quantize.histogram import Histogram
+
+Values: TypeAlias = npt.NDArray[np.float64]
+View: TypeAlias = Callable[[Values], Values]
+
+_COARSE = 2.0 ** (-np.arange(0, 41) / 6)  # down to 1/100 of the range seen
+_FINE = 2.0 ** (np.arange(-6, 7) / 48)
+
+
+def identity(values: Values) -> Values:
+    """The view of a tensor that linear operators read."""
+    return values
+
+
+def sigmoid(values: Values) -> Values:
+    """Logistic function."""
+    return 1 / (1 + np.exp(-values))
+
+
+def silu(values: Values) -> Values:
+    """SiLU(x) = x * sigmoid(x)."""
+    return values * sigmoid(values)
+
+
+def hard_swish(values: Values) -> Values:
+    """HardSwish(x) = x * clip(x + 3, 0, 6) / 6."""
+    return values * np.clip(values + 3, 0, 6) / 6
+
+
+def affine(low: float, high: float) -> QuantParams:
+    """Asymmetric int8 parameters for [low, high], widened to hold zero, which is stored exactly."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = float(np.float32((high - low) / 255)) or 1.0
+    zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    return QuantParams("int8", (scale,), (zero_point,))
+
+
+def mse_optimal(histogram: Histogram, view: View = identity) -> QuantParams:
+    """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram.
+
+    Both ends of the range are searched in turn, first over a coarse geometric grid, then finely.
+    """
+    centres, weights = histogram.points()
+    target = view(centres)
+
+    def error(low: float, high: float) -> float:
+        params = affine(low, high)
+        scale, zero_point = params.scale[0], params.zero_point[0]
+        stored = np.clip(np.rint(centres / scale), -128 - zero_point, 127 - zero_point)
+        return float(weights @ np.square(view(stored * scale) - target))
+
+    low, high = min(histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+    for grid in (_COARSE, _COARSE, _FINE, _FINE):
+        lows, highs = low * grid, high * grid
+        if grid is _COARSE:
+            lows, highs = min(histogram.minimum, 0.0) * grid, max(histogram.maximum, 0.0) * grid
+        high = min(highs, key=lambda end: error(low, end)) if high > 0 else high
+        low = min(lows, key=lambda end: error(end, high)) if low < 0 else low
+    return affine(low, high)
+
+
+def per_channel_symmetric(weights: npt.NDArray[np.float32], axis: int, floor: Values) -> QuantParams:
+    """Symmetric int8 parameters in [-127, 127] with a scale for each index along `axis`, at least `floor`."""
+    others = tuple(index for index in range(weights.ndim) if index != axis)
+    largest = np.abs(weights).max(axis=others).astype(np.float64)
+    scale = np.maximum(np.maximum(largest / 127, floor), max(float(largest.max()), 1e-6) * 1e-6 / 127)
+    return QuantParams("int8", tuple(float(s) for s in scale.astype(np.float32)), (0,) * len(scale), axis, narrow=True)

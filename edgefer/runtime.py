@@ -1,0 +1,80 @@
+"""Running artifacts on this machine: ONNX Runtime and LiteRT behind one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgefer.errors import InputError
+
+Pixels = npt.NDArray[np.uint8]
+Heads = Mapping[str, npt.NDArray[np.float32]]
+
+
+class Runner(Protocol):
+    """An artifact ready to run: pixels uint8 (H, W, 3) in, heads by name out, float32 (columns,)."""
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """Run one frame."""
+        ...
+
+
+def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU that keeps no memory it does not need.
+
+    Raises:
+        InputError: ONNX Runtime refuses the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # pybind11 exceptions of several kinds
+        raise InputError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
+
+
+class OnnxRunner:
+    """Runs an ONNX artifact."""
+
+    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
+        self._session = onnx_session(model, threads)
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """Run one frame."""
+        values = self._session.run(self._outputs, {self._input: pixels[np.newaxis]})
+        return {name: value[0] for name, value in zip(self._outputs, values, strict=True)}
+
+
+class TfliteRunner:
+    """Runs a TFLite artifact with LiteRT and its XNNPACK kernels."""
+
+    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+        try:
+            self._interpreter = Interpreter(**source, num_threads=threads)
+            self._interpreter.allocate_tensors()
+            signature = self._interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"LiteRT refuses the model: {str(error).splitlines()[0]}") from error
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = {name: details["index"] for name, details in signature.get_output_details().items()}
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """Run one frame."""
+        self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
