@@ -22,24 +22,6 @@ from edgefer.spec import Spec, read_toml
 
 
 @dataclass(frozen=True)
-class Network:
-    """A float network.
-
-    Attributes:
-        name: short, a stem for file names.
-        family: name of the converter that read it.
-        graph: takes the normalised image, float32 (1, 3, H, W) in `spec` colour order, and returns the
-            heads without activation.  Batch norms need not be folded.
-        spec: what input and outputs mean.
-    """
-
-    name: str
-    family: str
-    graph: Graph
-    spec: Spec
-
-
-@dataclass(frozen=True)
 class Source:
     """The file a user brings, and what they say about it.
 
@@ -81,6 +63,26 @@ class Source:
         document = read_toml(self.sidecar) if self.sidecar.exists() else {}
         stated = {**document, **self.spec}
         return {**stated, "arch": self.arch} if self.arch else stated
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float network.
+
+    Attributes:
+        name: short, a stem for file names.
+        family: name of the converter that read it.
+        graph: takes the normalised image, float32 (1, 3, H, W) in `spec` colour order, and returns the
+            heads without activation.  Batch norms need not be folded.
+        spec: what input and outputs mean.
+        source: the file it was read from.
+    """
+
+    name: str
+    family: str
+    graph: Graph
+    spec: Spec
+    source: Source
 
 
 class Converter(Protocol):

@@ -24,6 +24,15 @@ class Runner(Protocol):
         ...
 
 
+def open_runner(model: bytes | Path, format: str, threads: int = 1) -> Runner:
+    """A runner for an artifact of a format, `onnx` or `tflite`.
+
+    Raises:
+        InputError: the runtime refuses the model.
+    """
+    return (OnnxRunner if format == "onnx" else TfliteRunner)(model, threads)
+
+
 def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1) -> Any:
     """An ONNX Runtime session on the CPU that keeps no memory it does not need.
 

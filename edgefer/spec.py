@@ -31,6 +31,9 @@ Fit: TypeAlias = Literal["stretch", "crop"]
 Kind: TypeAlias = Literal["expression", "valence_arousal", "action_units", "classes", "other"]
 HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
 
+METADATA_KEY = "edgefer.spec"
+"""Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
+
 EXAMPLE = """\
 [input]
 size = [224, 224]            # height, width

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.directories import cache_directory
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.quantize.histogram import Histogram
+from edgefer.quantize.histogram import HALF, Histogram
 from edgefer.runtime import onnx_session
 
-Pixels = npt.NDArray[np.uint8]
+_VERSION = 1  # of what a cache entry holds
 
 
 def collect(
     graph: Graph,
     tensors: Sequence[str],
-    feeds: Iterable[npt.NDArray[np.generic]],
+    feeds: Iterable[npt.NDArray[Any]],
     advance: Callable[[], None] = lambda: None,
 ) -> Mapping[str, Histogram]:
     """Histograms of `tensors` over all `feeds` of the graph's only input.
@@ -43,3 +52,46 @@ def collect(
     if not count:
         raise InputError("there are no calibration images")
     return histograms
+
+
+def cache_key(graph: Graph, tensors: Sequence[str], images: str) -> str:
+    """What statistics depend on: the graph, the tensors observed, and the content hash of the images."""
+    digest = sha256(to_onnx(graph).SerializeToString())
+    digest.update(json.dumps([_VERSION, HALF, list(tensors), images]).encode())
+    return digest.hexdigest()
+
+
+def load(key: str, tensors: Sequence[str]) -> Mapping[str, Histogram] | None:
+    """Statistics stored under `key`; None when there are none, or they are damaged."""
+    try:
+        with np.load(_entry(key), allow_pickle=False) as entry:
+            counts, exponents, extremes = entry["counts"], entry["exponents"], entry["extremes"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    if counts.shape != (len(tensors), 2 * HALF):
+        return None
+    rows = zip(tensors, exponents, counts, extremes, strict=True)
+    return {name: Histogram(int(k), row.astype(np.int64), float(low), float(high)) for name, k, row, (low, high) in rows}
+
+
+def store(key: str, histograms: Mapping[str, Histogram]) -> None:
+    """Keep statistics under `key`; a cache that cannot be written is not an error."""
+    rows = histograms.values()
+    with suppress(OSError):
+        _entry(key).parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=_entry(key).parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(
+                    file,
+                    counts=np.stack([row.counts for row in rows]),
+                    exponents=np.asarray([row.exponent for row in rows]),
+                    extremes=np.asarray([(row.minimum, row.maximum) for row in rows]),
+                )
+            Path(scratch).replace(_entry(key))
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+
+
+def _entry(key: str) -> Path:
+    return cache_directory() / "statistics" / f"{key}.npz"

@@ -1,0 +1,5 @@
+"""`python -m edgefer` is the `edgefer` command."""
+
+from edgefer.cli.main import main
+
+main()

@@ -1,0 +1,221 @@
+"""The Bundle: the directory that is evaluated, benchmarked, gated and shipped.
+
+    OUT/
+      NAME_int8.tflite  NAME_int8.onnx   pixels in, meanings out
+      NAME_fp32.onnx                     the reference all drift is measured against
+      manifest.json     plan.json        labels.txt     report.html     SHA256SUMS
+
+It is written under a temporary name and renamed, so that a reader sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from edgefer.errors import InputError, UsageError
+from edgefer.plan import Plan
+from edgefer.spec import Spec
+
+SCHEMA = "edgefer.bundle/1"
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that runs.
+
+    Attributes:
+        file: name inside the bundle.
+        format: `tflite` or `onnx`.
+        precision: `int8`, or `float32` for the reference.
+        bytes: size of the file.
+        sha256: hex digest of the file.
+        ops: how many operators compute in int8 and in float.
+        macs: multiply-accumulates per frame.
+    """
+
+    file: str
+    format: str
+    precision: str
+    bytes: int
+    sha256: str
+    ops: Mapping[str, int]
+    macs: int
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk, its manifest read and checked."""
+
+    path: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, path: Path, *, verify: bool = True) -> Bundle:
+        """Read a bundle.
+
+        Args:
+            path: its directory.
+            verify: compare every file with SHA256SUMS.
+
+        Raises:
+            InputError: it is no bundle, of another schema, incomplete or altered.
+        """
+        try:
+            manifest = json.loads((path / MANIFEST).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path}: not a bundle: {MANIFEST} cannot be read: {error}", remedy="Make one with `edgefer convert`."
+            ) from error
+        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+            raise InputError(f"{path / MANIFEST}: not a manifest of schema {SCHEMA}")
+        bundle = cls(path, manifest)
+        if verify:
+            bundle.verify()
+        return bundle
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return str(self.manifest["name"])
+
+    @cached_property
+    def spec(self) -> Spec:
+        """What input and outputs mean."""
+        return Spec.from_dict(dict(self.manifest), str(self.path / MANIFEST))
+
+    @cached_property
+    def plan(self) -> Plan:
+        """What quantization decided."""
+        return Plan.from_json((self.path / "plan.json").read_text("utf-8"))
+
+    @cached_property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All artifacts, the float reference included."""
+        return tuple(Artifact(**entry) for entry in self.manifest["artifacts"])
+
+    def artifact(self, format: str, precision: str = "int8") -> Path:
+        """Path of the artifact of a format.
+
+        Raises:
+            InputError: the bundle holds none.
+        """
+        for artifact in self.artifacts:
+            if (artifact.format, artifact.precision) == (format, precision):
+                return self.path / artifact.file
+        held = ", ".join(sorted({artifact.format for artifact in self.artifacts if artifact.precision == precision}))
+        raise InputError(f"{self.path}: holds no {precision} {format} artifact (it has {held})")
+
+    @property
+    def over_budget(self) -> tuple[Artifact, ...]:
+        """Artifacts that are larger than the budget; the float reference has none."""
+        budget = self.manifest["budget_bytes"]
+        return tuple(a for a in self.artifacts if a.precision == "int8" and a.bytes > budget)
+
+    def verify(self) -> None:
+        """Compare every file with SHA256SUMS.
+
+        Raises:
+            InputError: a file is missing, altered or not listed.
+        """
+        try:
+            lines = (self.path / SUMS).read_text("utf-8").splitlines()
+            listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.path / SUMS}: cannot be read: {error}") from error
+        wanted = {MANIFEST, *(artifact.file for artifact in self.artifacts)}
+        if unlisted := sorted(wanted - listed.keys()):
+            raise InputError(f"{self.path / SUMS}: does not list {unlisted[0]}")
+        for name, digest in listed.items():
+            file = self.path / name
+            if Path(name).name != name or not file.is_file():
+                raise InputError(f"{file}: missing from the bundle", remedy="Convert again.")
+            if sha256(file.read_bytes()).hexdigest() != digest:
+                raise InputError(
+                    f"{file}: altered since it was made: its SHA-256 differs from {SUMS}", remedy="Convert again."
+                )
+
+
+def check_destination(path: Path) -> None:
+    """Refuse, before any work is done, to overwrite what is not a bundle.
+
+    Raises:
+        UsageError: `path` exists and holds something else, or cannot be written.
+    """
+    if path.is_dir():
+        if any(path.iterdir()) and not _is_bundle(path):
+            raise UsageError(
+                f"{path}: exists and is not a bundle; it is left alone", remedy="Choose another directory with -o."
+            )
+    elif path.exists() or path.is_symlink():
+        raise UsageError(f"{path}: exists and is not a directory", remedy="Choose another directory with -o.")
+
+
+def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle, replacing an older one only when the new one is complete.
+
+    Args:
+        path: the bundle's directory.
+        manifest: what manifest.json holds.
+        files: all other files by name, but for SHA256SUMS.
+
+    Raises:
+        UsageError: `path` holds something that is not a bundle.
+        InputError: the directory cannot be written (disk full, no permission).
+    """
+    check_destination(path)
+    contents = {**files, MANIFEST: (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()}
+    sums = "".join(f"{sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents))
+    parent = path.absolute().parent
+    scratch: Path | None = None
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+        fresh = scratch / "new"
+        fresh.mkdir()
+        for name, data in {**contents, SUMS: sums.encode()}.items():
+            _write_durably(fresh / name, data)
+        if path.exists():
+            path.rename(scratch / "old")
+        fresh.rename(path)
+    except OSError as error:
+        raise InputError(
+            f"{path}: the bundle cannot be written: {error.strerror or error}",
+            remedy="Free some space, or choose another directory with -o.",
+        ) from error
+    finally:
+        if scratch is not None:
+            _put_back(scratch / "old", path)
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Bundle.open(path, verify=False)
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        Bundle.open(path, verify=False)
+    except InputError:
+        return False
+    return True
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Restore the older bundle where the new one did not take its place."""
+    if old.exists() and not path.exists():
+        old.rename(path)

@@ -1,0 +1,101 @@
+"""Which images a conversion calibrates on, and which it is judged by: never the same ones.
+
+The choice is a folder, zip or npz; the name of a set under `calibration/`; or `synthetic`, which makes images
+from the network's own batch-norm statistics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgefer.errors import InputError, UsageError
+from edgefer.images import ImageSet, open_images, split
+from edgefer.network import Network
+from edgefer.progress import Progress
+from edgefer.resources import bundled_directory
+
+SYNTHETIC = "synthetic"
+_SYNTHETIC_COUNT = 256
+_SUFFIXES = (".npz", ".zip", "")
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Two disjoint sets of images, and where they come from.
+
+    Attributes:
+        source: what the user, and the manifest, call it.
+        calibration: statistics are collected on these.
+        held_back: artifacts are compared with the float network on these.
+    """
+
+    source: str
+    calibration: ImageSet
+    held_back: ImageSet
+
+
+def calibration_images(
+    choice: str | Path | None, network: Network, samples: int, progress: Progress
+) -> CalibrationImages:
+    """Open, or make, the images for a conversion.
+
+    Args:
+        choice: a path, a name, `synthetic`, or None for the network's own set, which bundled networks have.
+        network: decides the default; `synthetic` makes images from its unfolded graph.
+        samples: at most so many images are calibrated on.
+        progress: told about skipped images and about making synthetic ones.
+
+    Raises:
+        UsageError: nothing is chosen and the network has no set of its own; `torch` is missing.
+        InputError: the images cannot be read, or are too few.
+    """
+    if choice is None:
+        choice = _own_set(network)
+    if str(choice) == SYNTHETIC:
+        return _synthetic(network, progress)
+    folder = bundled_directory("calibration") / str(choice)
+    if not Path(choice).exists() and Path(choice).name == str(choice) and folder.is_dir():
+        return CalibrationImages(str(choice), _part(folder, "calibration"), _part(folder, "held_back"))
+    images = open_images(Path(choice))
+    for line in images.skipped_lines():
+        progress.note(line)
+    calibration, held_back = split(images, samples)
+    if not len(held_back):
+        raise InputError(
+            f"{choice}: one image is too few: some are needed to calibrate on, and others to judge the result by"
+        )
+    return CalibrationImages(images.source, calibration, held_back)
+
+
+def set_names() -> tuple[str, ...]:
+    """Names of the calibration sets that come with edgefer."""
+    return tuple(sorted(folder.name for folder in bundled_directory("calibration").iterdir() if folder.is_dir()))
+
+
+def _own_set(network: Network) -> str:
+    name = f"{network.name}_synthetic"
+    if name in set_names():
+        return name
+    raise UsageError(
+        f"no calibration images for {network.name!r}",
+        remedy="Give --calibration a folder, zip or npz of faces like those the network will see (200 or more), "
+        "or --calibration synthetic to make images from the network itself.",
+    )
+
+
+def _part(folder: Path, part: str) -> ImageSet:
+    for suffix in _SUFFIXES:
+        if (path := folder / f"{part}{suffix}").exists():
+            return open_images(path)
+    raise InputError(f"{folder}: holds no {part}.npz, {part}.zip or folder {part}")
+
+
+def _synthetic(network: Network, progress: Progress) -> CalibrationImages:
+    from edgefer.synthetic import synthetic_images
+
+    parts = []
+    for seed, part in enumerate(("calibration", "held back")):
+        with progress.stage(f"synthesise, {part}", None) as advance:
+            parts.append(synthetic_images(network.graph, network.spec, _SYNTHETIC_COUNT, seed=seed, advance=advance))
+    return CalibrationImages(SYNTHETIC, *parts)

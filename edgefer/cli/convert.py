@@ -1,0 +1,194 @@
+"""`edgefer convert`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import numpy as np
+
+from edgefer.bundle import Artifact, Bundle
+from edgefer.cli.output import ConsoleProgress, output_options, table, write_json
+from edgefer.convert import BUDGET, FORMATS, SAMPLES, Backend, Format
+from edgefer.convert import convert as run_convert
+from edgefer.errors import UsageError
+from edgefer.measure import frame_times
+from edgefer.runtime import open_runner
+from edgefer.spec import read_toml
+from edgefer.units import format_size, parse_size
+
+
+class SizeType(click.ParamType):
+    """Bytes, as in 8MB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse, or fail as click does."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+
+
+class FormatsType(click.ParamType):
+    """Artifact formats, separated by commas."""
+
+    name = "formats"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Format, ...]:
+        """Parse, or fail as click does."""
+        if isinstance(value, tuple):
+            return value
+        chosen = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        if not set(chosen) <= set(FORMATS):
+            self.fail(f"{value!r}: choose from {', '.join(FORMATS)}", param, ctx)
+        return cast("tuple[Format, ...]", chosen)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  edgefer convert                                        the bundled network, offline
+  edgefer convert model.onnx --calibration faces/ -o out
+  edgefer convert checkpoint.pt --calibration faces.zip --budget 5MB
+"""
+)
+@click.argument("model", default="fer_b0")
+@click.option("--family", metavar="NAME|FILE.py", help="Converter to use; recognised from the file by default.")
+@click.option("--arch", default="", metavar="NAME", help="Architecture, where a checkpoint does not say it.")
+@click.option(
+    "--spec",
+    "spec_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.toml",
+    help="Spec of the network; MODEL's own, or MODEL.spec.toml beside it, by default.",
+)
+@click.option(
+    "--calibration",
+    metavar="DIR|ZIP|NPZ|NAME",
+    help="Images to calibrate on, or `synthetic`; the network's own set by default.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=SAMPLES,
+    show_default=True,
+    help="Calibrate on at most so many images.",
+)
+@click.option("--budget", type=SizeType(), default=BUDGET, show_default="8MB", help="Bytes that an artifact may have.")
+@click.option("--formats", type=FormatsType(), default=FORMATS, show_default="tflite,onnx", help="Artifacts to make.")
+@click.option(
+    "--tflite-backend",
+    type=click.Choice(["edgefer", "onnx2tf"]),
+    default="edgefer",
+    show_default=True,
+    help="Who writes the TFLite file.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="Directory of the bundle; NAME_bundle by default.",
+)
+@output_options
+def convert(
+    model: str,
+    family: str | None,
+    arch: str,
+    spec_file: Path | None,
+    calibration: str | None,
+    samples: int,
+    budget: int,
+    formats: tuple[Format, ...],
+    tflite_backend: Backend,
+    output: Path | None,
+    json_file: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Make int8 TFLite and ONNX artifacts of MODEL, a checkpoint, ONNX file or bundled network's name."""
+    bundle = run_convert(
+        model,
+        output,
+        family=family,
+        arch=arch,
+        spec=read_toml(spec_file) if spec_file else None,
+        calibration=calibration,
+        samples=samples,
+        budget=budget,
+        formats=formats,
+        tflite_backend=tflite_backend,
+        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+    )
+    times = _frame_times(bundle)
+    if not quiet and json_file != "-":
+        click.echo(summary(bundle, times))
+    write_json(json_file, {**bundle.manifest, "ms_per_frame_on_this_host": times})
+    for artifact in bundle.over_budget:
+        click.echo(over_budget(bundle, artifact), err=True)
+    return 1 if bundle.over_budget else 0
+
+
+def summary(bundle: Bundle, times: dict[str, float]) -> str:
+    """The table that a conversion ends with, and what its columns mean."""
+    agreements = bundle.manifest["held_back"]["agreement"]
+    heads = [output.name for output in bundle.spec.outputs]
+    rows = []
+    for artifact in sorted(bundle.artifacts, key=lambda a: a.precision != "float32"):
+        is_reference = artifact.precision == "float32"
+        share = "" if is_reference else f"{artifact.bytes / bundle.manifest['budget_bytes']:.0%}"
+        agreed = ["" if is_reference else f"{100 * agreements[artifact.format][head]:.1f} %" for head in heads]
+        ops = f"{artifact.ops['int8']}/{artifact.ops['float']}"
+        rows.append((artifact.file, f"{artifact.bytes:,}", share, ops, *agreed, f"{times[artifact.file]:.2f}"))
+    budget = format_size(bundle.manifest["budget_bytes"])
+    header = (
+        "",
+        "bytes",
+        f"of {budget}",
+        "int8/float ops",
+        *(_agreement_title(heads, head) for head in heads),
+        "ms/frame",
+    )
+    held_back, calibration = bundle.manifest["held_back"], bundle.manifest["calibration"]
+    return "\n".join(
+        (
+            "",
+            table(header, rows),
+            "",
+            f"Agreement with fp32 is on {held_back['count']} images of {held_back['source']} that were not among the "
+            f"{calibration['count']} calibrated on;",
+            "time is the median on this host, one thread.",
+            f"Wrote {bundle.path}",
+        )
+    )
+
+
+def over_budget(bundle: Bundle, artifact: Artifact) -> str:
+    """By how much an artifact misses the budget, and what would help."""
+    budget = int(bundle.manifest["budget_bytes"])
+    parameters = int(bundle.manifest["quantization"]["parameters"])
+    fitting = parameters * budget / artifact.bytes
+    return (
+        f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
+        f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
+        f"  The network has {parameters / 1e6:.2f} M parameters, one byte each in int8; about {fitting / 1e6:.2f} M fit. "
+        "A smaller variant,\n  fewer channels in the last layers, or a larger --budget would help."
+    )
+
+
+def _agreement_title(heads: list[str], head: str) -> str:
+    return "agreement" if len(heads) == 1 else f"agreement ({head})"
+
+
+def _frame_times(bundle: Bundle) -> dict[str, float]:
+    height, width = bundle.spec.input.size
+    gray = np.full((height, width, 3), 128, np.uint8)
+    runners = {
+        artifact.file: open_runner(bundle.path / artifact.file, artifact.format) for artifact in bundle.artifacts
+    }
+    return frame_times(runners, gray)

@@ -1,0 +1,158 @@
+"""`convert`: a trained network becomes int8 artifacts that mean the same thing, in one bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from edgefer.bundle import Bundle, check_destination, write_bundle
+from edgefer.calibration import CalibrationImages, calibration_images
+from edgefer.converters import load_network
+from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.onnx2tf import emit_with_onnx2tf
+from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
+from edgefer.errors import UnsupportedOperatorError, UsageError
+from edgefer.graph.contract import apply_contract, contract_nodes
+from edgefer.graph.cost import macs, parameters
+from edgefer.graph.ir import Graph
+from edgefer.graph.passes import normalise
+from edgefer.graph.patterns import find_silus, find_squeeze_excites
+from edgefer.manifest import build_manifest
+from edgefer.measure import agreement
+from edgefer.network import Network
+from edgefer.plan import Plan
+from edgefer.preprocess import iter_pixels
+from edgefer.progress import Progress, Silent
+from edgefer.quantize import statistics
+from edgefer.quantize.int8 import plan_int8, tensors_to_observe
+from edgefer.report import conversion_report
+from edgefer.runtime import open_runner
+from edgefer.spec import METADATA_KEY
+
+Format: TypeAlias = Literal["tflite", "onnx"]
+Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
+
+FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+BUDGET = 8_000_000
+SAMPLES = 512
+"""At most so many images are calibrated on by default."""
+
+
+def convert(
+    model: str | Path = "fer_b0",
+    output: str | Path | None = None,
+    *,
+    family: str | Path | None = None,
+    arch: str = "",
+    spec: Mapping[str, Any] | None = None,
+    calibration: str | Path | None = None,
+    samples: int = SAMPLES,
+    budget: int = BUDGET,
+    formats: Sequence[Format] = FORMATS,
+    tflite_backend: Backend = "edgefer",
+    progress: Progress | None = None,
+) -> Bundle:
+    """Quantize a network to int8 and write its bundle.
+
+    Args:
+        model: `.onnx`, `.pt`, `.pth`, `.ckpt` or `.safetensors` file, or the name of a bundled network.
+        output: directory of the bundle; `NAME_bundle` in the working directory by default.
+        family: converter to use, by name or as a Python file of your own; recognised by default.
+        arch: architecture, where the checkpoint does not say it.
+        spec: `input` and `outputs` as in a `.spec.toml` file, where neither the file nor a sidecar has them.
+        calibration: folder, zip or npz of images, name of a set, or `synthetic`.
+        samples: at most so many images are calibrated on.
+        budget: bytes that an artifact may have; `Bundle.over_budget` tells which have more.
+        formats: which artifacts to make.
+        tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
+        progress: listens to the stages.
+
+    Raises:
+        UsageError: the options contradict each other, or an extra is missing.
+        InputError: a file is unreadable, unsupported or hostile.
+    """
+    progress = progress or Silent()
+    if not formats or not set(formats) <= set(FORMATS):
+        raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
+    if output is not None:
+        check_destination(Path(output))
+
+    with progress.stage("read"):
+        network = load_network(model, family=family, arch=arch, spec=dict(spec or {}))
+    path = Path(output) if output is not None else Path(f"{network.name}_bundle")
+    check_destination(path)
+    with progress.stage("normalise"):
+        graph = apply_contract(normalise(network.graph), network.spec)
+    progress.detail(_description(network, graph))
+    if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
+        raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
+    images = calibration_images(calibration, network, samples, progress)
+    plan = _plan(graph, network, images, progress)
+    models: dict[str, bytes] = {}
+    for format in formats:
+        with progress.stage(f"emit {format}"):
+            models[format] = _emit(format, network, graph, plan, images, tflite_backend)
+    reference = _onnx(network, graph, Plan())
+    with progress.stage("compare", len(images.held_back)) as advance:
+        runners = {format: open_runner(data, format) for format, data in models.items()}
+        pixels = iter_pixels(images.held_back, network.spec.input)
+        agreements = agreement(open_runner(reference, "onnx"), runners, pixels, network.spec, advance)
+    with progress.stage("write"):
+        manifest = build_manifest(network, graph, plan, images, budget, models, reference, agreements, tflite_backend)
+        return write_bundle(path, manifest, _files(network, plan, manifest, models, reference))
+
+
+def _description(network: Network, graph: Graph) -> str:
+    patterns = f"{len(find_silus(graph))} SiLU, {len(find_squeeze_excites(graph))} squeeze-excite"
+    size = f"{parameters(graph) / 1e6:.2f} M parameters, {macs(graph) / 1e6:.0f} M multiply-accumulates"
+    return f"{network.family}: {len(graph.nodes)} nodes ({patterns}), {size}"
+
+
+def _plan(graph: Graph, network: Network, images: CalibrationImages, progress: Progress) -> Plan:
+    keep_float = contract_nodes(graph)
+    tensors = tensors_to_observe(graph, keep_float)
+    key = statistics.cache_key(graph, tensors, images.calibration.sha256)
+    with progress.stage("calibrate", len(images.calibration)) as advance:
+        histograms = statistics.load(key, tensors)
+        if histograms is not None:
+            progress.detail(f"statistics of these images are cached as {key[:12]}")
+        else:
+            pixels = (image[np.newaxis] for image in iter_pixels(images.calibration, network.spec.input))
+            histograms = statistics.collect(graph, tensors, pixels, advance)
+            statistics.store(key, histograms)
+    with progress.stage("quantize"):
+        return plan_int8(graph, histograms, keep_float)
+
+
+def _emit(
+    format: Format, network: Network, graph: Graph, plan: Plan, images: CalibrationImages, tflite_backend: Backend
+) -> bytes:
+    if format == "onnx":
+        return _onnx(network, graph, plan)
+    if tflite_backend == "onnx2tf":
+        pixels = iter_pixels(images.calibration, network.spec.input)
+        return describe(emit_with_onnx2tf(_onnx(network, graph, Plan()), pixels), network.spec, network.name)
+    return describe(emit_tflite(graph, plan), network.spec, network.name)
+
+
+def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
+    metadata = {METADATA_KEY: json.dumps(network.spec.to_dict())}
+    return emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True)
+
+
+def _files(
+    network: Network, plan: Plan, manifest: Mapping[str, Any], models: Mapping[str, bytes], reference: bytes
+) -> dict[str, bytes]:
+    artifacts = {f"{network.name}_int8.{format}": data for format, data in models.items()}
+    labels = "".join(f"{label}\n" for output in network.spec.outputs for label in output.labels)
+    return {
+        **artifacts,
+        f"{network.name}_fp32.onnx": reference,
+        "plan.json": plan.to_json().encode(),
+        "labels.txt": labels.encode(),
+        "report.html": conversion_report(manifest).encode(),
+    }

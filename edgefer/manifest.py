@@ -1,0 +1,95 @@
+"""manifest.json: what a bundle holds, where it came from, and what was measured on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+from edgefer.bundle import SCHEMA, Artifact
+from edgefer.calibration import CalibrationImages
+from edgefer.emit.tflite import operator_counts
+from edgefer.graph.cost import macs, parameters
+from edgefer.graph.ir import Graph
+from edgefer.graph.patterns import find_silus, find_squeeze_excites
+from edgefer.images import ImageSet
+from edgefer.network import Network
+from edgefer.plan import Plan
+
+_TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
+
+
+def build_manifest(
+    network: Network,
+    graph: Graph,
+    plan: Plan,
+    images: CalibrationImages,
+    budget: int,
+    models: Mapping[str, bytes],
+    reference: bytes,
+    agreements: Mapping[str, Mapping[str, float]],
+    tflite_backend: str,
+) -> dict[str, Any]:
+    """The manifest as plain data; equal inputs give equal manifests where SOURCE_DATE_EPOCH is set.
+
+    Args:
+        network: what was converted.
+        graph: its normalised graph, pixels in and meanings out.
+        plan: what quantization decided.
+        images: what was calibrated and judged on.
+        budget: bytes that an int8 artifact may have.
+        models: int8 artifacts by format.
+        reference: the float ONNX file.
+        agreements: by format and head, from `measure.agreement`.
+        tflite_backend: who wrote the TFLite file.
+    """
+    artifacts = [_artifact(network, graph, plan, format, data) for format, data in models.items()]
+    artifacts.append(_artifact(network, graph, Plan(), "onnx", reference))
+    return {
+        "schema": SCHEMA,
+        "name": network.name,
+        "edgefer_version": version("edgefer"),
+        "created": _now(),
+        "source": {"file": network.source.path.name, "sha256": network.source.sha256, "family": network.family},
+        **network.spec.to_dict(),
+        "artifacts": [asdict(artifact) for artifact in artifacts],
+        "budget_bytes": budget,
+        "calibration": {"source": images.source, **_counted(images.calibration)},
+        "held_back": {"source": images.source, **_counted(images.held_back), "agreement": agreements},
+        "quantization": {
+            "scheme": "full int8: int8 weights per channel, int8 activations, int32 bias",
+            "ranges": "minimum mean squared error, judged after SiLU",
+            "silu": len(find_silus(graph)),
+            "squeeze_excite": len(find_squeeze_excites(graph)),
+            "parameters": parameters(graph),
+            "tflite_backend": tflite_backend,
+        },
+        "tools": {tool: version(tool) for tool in _TOOLS},
+    }
+
+
+def _artifact(network: Network, graph: Graph, plan: Plan, format: str, data: bytes) -> Artifact:
+    precision = "int8" if plan.nodes else "float32"
+    suffix = "int8" if plan.nodes else "fp32"
+    ops = operator_counts(data) if format == "tflite" else _node_counts(graph, plan)
+    digest = sha256(data).hexdigest()
+    return Artifact(f"{network.name}_{suffix}.{format}", format, precision, len(data), digest, ops, macs(graph))
+
+
+def _node_counts(graph: Graph, plan: Plan) -> dict[str, int]:
+    int8 = sum(plan.is_int8(node.name) for node in graph.nodes)
+    return {"int8": int8, "float": len(graph.nodes) - int8}
+
+
+def _counted(images: ImageSet) -> dict[str, Any]:
+    return {"count": len(images), "skipped": len(images.skipped), "sha256": images.sha256}
+
+
+def _now() -> str:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch and epoch.isdigit() else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

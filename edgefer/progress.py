@@ -1,0 +1,49 @@
+"""What long work tells about itself, without knowing who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeAlias
+
+Advance: TypeAlias = Callable[[], None]
+"""Called once per item done."""
+
+
+class Progress(Protocol):
+    """Listens to work that goes through named stages."""
+
+    def stage(self, name: str, total: int | None = None) -> AbstractStage:
+        """Enter a stage of `total` items, if it has countable ones."""
+        ...
+
+    def note(self, message: str) -> None:
+        """A remark that the user should see."""
+        ...
+
+    def detail(self, message: str) -> None:
+        """A fact for those who want to know more."""
+        ...
+
+
+class AbstractStage(Protocol):
+    """A context manager that gives the stage's `Advance`."""
+
+    def __enter__(self) -> Advance: ...
+
+    def __exit__(self, *exc_info: object) -> bool | None: ...
+
+
+class Silent:
+    """Listens to nothing: the default of the Python API."""
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
+        """Do nothing."""
+        yield lambda: None
+
+    def note(self, message: str) -> None:
+        """Do nothing."""
+
+    def detail(self, message: str) -> None:
+        """Do nothing."""
