@@ -1,18 +1,24 @@
 """Put a trained facial-expression network on phones and ARM boards.
 
-import edgefer
+    import edgefer
 
-bundle = edgefer.convert("model.onnx", calibration="faces/")
-model = edgefer.load(bundle.path)
-print(model(image)["expression"].top)
+    bundle = edgefer.convert("model.onnx", calibration="faces/")
+    model = edgefer.load(bundle.path)
+    print(model(image)["expression"].top)
 """
 
-from edgefer.bundle import Artifact, Bundle
-from edgefer.convert import convert
-from edgefer.errors import BoundError, EdgeferError, InputError, UnsupportedOperatorError, UsageError
-from edgefer.model import HeadResult, Model, load
-from edgefer.plan import Plan, QuantParams
-from edgefer.spec import InputSpec, OutputSpec, Spec
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgefer.bundle import Artifact, Bundle
+    from edgefer.conversion import convert
+    from edgefer.errors import BoundError, EdgeferError, InputError, UnsupportedOperatorError, UsageError
+    from edgefer.model import HeadResult, Model, load
+    from edgefer.plan import Plan, QuantParams
+    from edgefer.spec import InputSpec, OutputSpec, Spec
 
 __all__ = [
     "Artifact",
@@ -32,3 +38,20 @@ __all__ = [
     "convert",
     "load",
 ]
+
+_MODULES = {
+    "edgefer.bundle": ("Artifact", "Bundle"),
+    "edgefer.conversion": ("convert",),
+    "edgefer.errors": ("BoundError", "EdgeferError", "InputError", "UnsupportedOperatorError", "UsageError"),
+    "edgefer.model": ("HeadResult", "Model", "load"),
+    "edgefer.plan": ("Plan", "QuantParams"),
+    "edgefer.spec": ("InputSpec", "OutputSpec", "Spec"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, so that `edgefer --help` does not wait for the runtimes."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(module), name)
+    raise AttributeError(f"module 'edgefer' has no attribute {name!r}")

@@ -25,11 +25,6 @@ from edgefer.preprocess import to_pixels
 from edgefer.runtime import Runner, open_runner
 from edgefer.spec import METADATA_KEY, Spec
 
-SPEC_KEY = "edgefer.spec"
-"""Where artifacts carry their Spec: a key of ONNX's metadata_props."""
-SPEC_FILE = "edgefer.spec.json"
-"""The same in TFLite files: a file associated with the model."""
-
 
 @dataclass(frozen=True)
 class HeadResult:

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, output_options, table, write_json
-from edgefer.convert import BUDGET, FORMATS, SAMPLES, Backend, Format
-from edgefer.convert import convert as run_convert
+from edgefer.conversion import BUDGET, FORMATS, SAMPLES, Backend, Format
+from edgefer.conversion import convert as run_convert
 from edgefer.errors import UsageError
 from edgefer.measure import frame_times
 from edgefer.runtime import open_runner
@@ -176,8 +176,8 @@ def over_budget(bundle: Bundle, artifact: Artifact) -> str:
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
-        f"  The network has {parameters / 1e6:.2f} M parameters, one byte each in int8; about {fitting / 1e6:.2f} M fit. "
-        "A smaller variant,\n  fewer channels in the last layers, or a larger --budget would help."
+        f"  The network has {parameters / 1e6:.2f} M parameters, one byte each in int8; about {fitting / 1e6:.2f} M "
+        "fit.\n  A smaller variant, fewer channels in the last layers, or a larger --budget would help."
     )
 
 

@@ -17,7 +17,7 @@ INTERRUPTED = 5
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="edgefer")
 def cli() -> None:
-    """Put a trained facial-expression network on phones and ARM boards.
+    r"""Put a trained facial-expression network on phones and ARM boards.
 
     \b
     edgefer convert model.onnx --calibration faces/   int8 TFLite and ONNX under a size budget

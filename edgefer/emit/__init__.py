@@ -1,0 +1,1 @@
+"""Emitters: a float graph and a Plan become a file."""
