@@ -135,8 +135,10 @@ def _emit(
         return _onnx(network, graph, plan)
     if tflite_backend == "onnx2tf":
         pixels = iter_pixels(images.calibration, network.spec.input)
-        return describe(emit_with_onnx2tf(_onnx(network, graph, Plan()), pixels), network.spec, network.name)
-    return describe(emit_tflite(graph, plan), network.spec, network.name)
+        model = emit_with_onnx2tf(_onnx(network, graph, Plan()), pixels)
+    else:
+        model = emit_tflite(graph, plan)
+    return describe(model, network.spec, network.name)
 
 
 def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edgefer.bundle import SCHEMA, Artifact
 from edgefer.calibration import CalibrationImages
-from edgefer.emit.tflite import operator_counts
+from edgefer.emit.tflite import operator_counts, undelegated
 from edgefer.graph.cost import macs, parameters
 from edgefer.graph.ir import Graph
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
@@ -67,6 +67,7 @@ def build_manifest(
             "squeeze_excite": len(find_squeeze_excites(graph)),
             "parameters": parameters(graph),
             "tflite_backend": tflite_backend,
+            "undelegated": undelegated(models["tflite"]) if "tflite" in models else [],
         },
         "tools": {tool: version(tool) for tool in _TOOLS},
     }

@@ -10,6 +10,7 @@ A converter is a Python file in `converters/` (or a user's own, given by path) t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
-from edgefer.spec import Spec, read_toml
+from edgefer.spec import EXAMPLE, Spec, read_toml
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,20 @@ class Source:
         document = read_toml(self.sidecar) if self.sidecar.exists() else {}
         stated = {**document, **self.spec}
         return {**stated, "arch": self.arch} if self.arch else stated
+
+    def read_spec(self, own: Mapping[str, Any] | None = None) -> Spec:
+        """The Spec that is stated; what is not stated comes from `own`, the file's own tables.
+
+        Raises:
+            InputError: a table is missing or wrong; the message says what to write.
+        """
+        document = {**(own or {}), **self.stated}
+        if missing := [table for table in ("input", "outputs") if table not in document]:
+            raise InputError(
+                f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
+                remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
+            )
+        return Spec.from_dict(document, str(self.path))
 
 
 @dataclass(frozen=True)

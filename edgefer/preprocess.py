@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -127,7 +127,7 @@ def _filter_bank(length: int, resized: int, first: int, count: int, resize: Resi
 
 
 def _weights(
-    outputs: npt.NDArray[Any], inputs: npt.NDArray[Any], length: int, resized: int, resize: Resize
+    outputs: npt.NDArray[np.int64], inputs: npt.NDArray[np.int64], length: int, resized: int, resize: Resize
 ) -> npt.NDArray[np.float64]:
     """How much each of `inputs` counts for each of `outputs`, not normalised."""
     scale = length / resized

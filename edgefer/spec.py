@@ -34,6 +34,7 @@ HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
 METADATA_KEY = "edgefer.spec"
 """Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
 
+
 EXAMPLE = """\
 [input]
 size = [224, 224]            # height, width

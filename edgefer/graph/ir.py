@@ -8,9 +8,10 @@ a fused `activation`, applied to its only output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, count
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
@@ -34,7 +35,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Node:
-    """One operator application.
+    """One operator application; its name is its own in the graph.
 
     `inputs` may hold `""` for an optional input that is left out; trailing ones are dropped.
     """
@@ -118,6 +119,11 @@ class Graph:
                     found.setdefault(value, []).append(node)
         return {value: tuple(nodes) for value, nodes in found.items()}
 
+    @cached_property
+    def named(self) -> Mapping[str, Node]:
+        """The node of each name."""
+        return {node.name: node for node in self.nodes}
+
     def sole_consumer(self, value: str) -> Node | None:
         """The only reader of `value`, or None when there are several or it is a graph output."""
         readers = self.consumers.get(value, ())
@@ -143,9 +149,15 @@ class Graph:
 
 def fresh_name(graph: Graph, stem: str) -> str:
     """A value name starting with `stem` that `graph` does not use yet."""
-    if stem not in graph.info:
-        return stem
-    number = 1
-    while f"{stem}_{number}" in graph.info:
-        number += 1
-    return f"{stem}_{number}"
+    return unused_name(stem, graph.info)
+
+
+def fresh_node_name(graph: Graph, stem: str) -> str:
+    """A node name starting with `stem` that `graph` does not use yet."""
+    return unused_name(stem, graph.named)
+
+
+def unused_name(stem: str, taken: Container[str]) -> str:
+    """`stem`, with a number behind it where it is taken."""
+    numbered = (f"{stem}_{number}" for number in count(1))
+    return next(name for name in chain([stem], numbered) if name not in taken)

@@ -15,8 +15,10 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo
+from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
 
+_QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
+_HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
 _CONTROL_FLOW = "export the network without control flow: trace it with an example input (torch.onnx.export)"
 
 
@@ -49,26 +51,36 @@ def from_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, ..
     """The float graph of a loaded model, at `OPSET`, with a batch of one and static shapes.
 
     Raises:
-        InputError: the model is invalid, has control flow, or its shapes cannot be made static.
+        InputError: the model is invalid, has control flow, is quantized already or computes in half precision,
+            holds weights that are not finite, or its shapes cannot be made static.
     """
+    for item in model.graph.node:
+        _require_float_operator(item)
     model = _at_opset(_with_static_inputs(model, input_shape))
     proto = model.graph
     constants: dict[str, Array] = {}
     for tensor in proto.initializer:
         constants[tensor.name] = _array(tensor, f"initializer {tensor.name!r}")
-    nodes = []
+    nodes: list[Node] = []
+    names: set[str] = set()
     for index, item in enumerate(proto.node):
         if item.op_type == "Constant":
             constants[item.output[0]] = _constant_value(item)
         else:
-            nodes.append(_node(item, index))
+            nodes.append(_node(item, unused_name(item.name or f"{item.op_type}_{index}", names)))
+            names.add(nodes[-1].name)
+    for name_of_constant, array in constants.items():
+        _require_finite(name_of_constant, array)
     inputs = tuple(value.name for value in proto.input if value.name not in constants)
     graph = Graph(
         name or proto.name, tuple(nodes), inputs, tuple(value.name for value in proto.output), constants, _infer(model)
     )
+    known = {*graph.inputs, *constants, *graph.producers, ""}
     for node in nodes:
-        for value in node.outputs:
-            if value and value not in graph.info:
+        if unknown := [value for value in node.inputs if value not in known]:
+            raise InputError(f"node {node.name!r} ({node.op}): nothing makes its input {unknown[0]!r}")
+        for value in filter(None, node.outputs):
+            if value not in graph.info:
                 raise InputError(
                     f"node {node.name!r} ({node.op}): the shape of its output {value!r} is not known before running",
                     remedy="Export the network with static shapes (torch.onnx.export without dynamic_axes).",
@@ -86,7 +98,7 @@ def to_onnx(
         extra_outputs: values to return beside the graph's own outputs.
         metadata: key-value pairs for `metadata_props`.
     """
-    nodes = [proto for node in graph.nodes for proto in _node_protos(node)]
+    nodes = [proto for node in graph.nodes for proto in _node_protos(graph, node)]
     outputs = [*graph.outputs, *(value for value in extra_outputs if value not in graph.outputs)]
     used = {value for node in nodes for value in node.input} | set(outputs)
     initializers = [
@@ -115,6 +127,10 @@ def _with_static_inputs(model: onnx.ModelProto, input_shape: tuple[int, ...] | N
     inputs = [value for value in fixed.graph.input if value.name not in known]
     for value in inputs:
         dims = value.type.tensor_type.shape.dim
+        if not value.type.tensor_type.HasField("shape"):
+            raise InputError(
+                f"input {value.name!r} has no shape", remedy="Export the network with a fixed input shape."
+            )
         wanted = input_shape if input_shape is not None and len(inputs) == 1 and len(input_shape) == len(dims) else None
         for axis, dim in enumerate(dims):
             if dim.dim_value > 0 and not (axis == 0 and len(dims) > 1):
@@ -155,7 +171,7 @@ def _as_older_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     for entry in restated.opset_import:
         if entry.domain in ("", "ai.onnx"):
             entry.version = OPSET
-    onnx.checker.check_model(restated)
+    onnx.checker.check_model(onnx.shape_inference.infer_shapes(restated))
     return restated
 
 
@@ -179,18 +195,34 @@ def _infer(model: onnx.ModelProto) -> dict[str, TensorInfo]:
     return info
 
 
-def _node(proto: onnx.NodeProto, index: int) -> Node:
-    name = proto.name or f"{proto.op_type}_{index}"
+def _require_float_operator(proto: onnx.NodeProto) -> None:
+    name = proto.name or ", ".join(proto.output)
+    if proto.op_type in _QUANTIZED or proto.op_type.startswith("QLinear"):
+        raise InputError(
+            f"node {name!r} ({proto.op_type}): the network is quantized already", remedy="Bring the float network."
+        )
     if proto.domain not in ("", "ai.onnx"):
         raise InputError(
             f"node {name!r}: operator {proto.domain}.{proto.op_type} is not an ONNX operator",
             remedy="Export the network with standard operators only.",
         )
-    attributes: dict[str, Attribute] = {}
-    for attribute in proto.attribute:
-        if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
-            raise InputError(f"node {name!r}: {proto.op_type} holds a subgraph (control flow)", remedy=_CONTROL_FLOW)
-        attributes[attribute.name] = _attribute(helper.get_attribute_value(attribute), name)
+    if any(attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for attribute in proto.attribute):
+        raise InputError(f"node {name!r}: {proto.op_type} holds a subgraph (control flow)", remedy=_CONTROL_FLOW)
+
+
+def _require_finite(name: str, array: Array) -> None:
+    """Weights must be numbers; a bound (of a Clip, say) may be infinite."""
+    if array.dtype.kind == "f" and not np.isfinite(array).all() and (array.size > 1 or np.isnan(array).any()):
+        raise InputError(
+            f"constant {name!r} holds values that are not finite",
+            remedy="The training diverged, or the file is damaged: bring another checkpoint.",
+        )
+
+
+def _node(proto: onnx.NodeProto, name: str) -> Node:
+    attributes: dict[str, Attribute] = {
+        attribute.name: _attribute(helper.get_attribute_value(attribute), name) for attribute in proto.attribute
+    }
     inputs = tuple(proto.input)
     while inputs and not inputs[-1]:
         inputs = inputs[:-1]
@@ -208,10 +240,13 @@ def _attribute(value: Any, node: str) -> Attribute:
 
 
 def _constant_value(proto: onnx.NodeProto) -> Array:
-    attribute = proto.attribute[0]
-    value = helper.get_attribute_value(attribute)
+    where = f"constant {proto.output[0]!r}"
+    attribute = next(iter(proto.attribute), None)
+    value = helper.get_attribute_value(attribute) if attribute is not None else None
     if isinstance(value, onnx.TensorProto):
-        return _array(value, f"constant {proto.output[0]!r}")
+        return _array(value, where)
+    if attribute is None or attribute.name not in ("value_int", "value_ints", "value_float", "value_floats"):
+        raise InputError(f"{where}: neither a tensor nor numbers")
     return np.asarray(value, np.int64 if "int" in attribute.name else np.float32)
 
 
@@ -228,10 +263,10 @@ def node_proto(node: Node, outputs: Sequence[str]) -> onnx.NodeProto:
     return helper.make_node(node.op, node.inputs, outputs, node.name, **attributes)
 
 
-def _node_protos(node: Node) -> list[onnx.NodeProto]:
+def _node_protos(graph: Graph, node: Node) -> list[onnx.NodeProto]:
     if not node.activation:
         return [node_proto(node, node.outputs)]
-    before = f"{node.output}/before_{node.activation}"
+    before = fresh_name(graph, f"{node.output}/before_{node.activation}")
     producer = node_proto(node, [before])
     if node.activation == "Relu":
         return [producer, helper.make_node("Relu", [before], node.outputs, f"{node.name}/Relu")]

@@ -1,4 +1,4 @@
-"""The two patterns that make EfficientNets hard to quantize, named once and matched everywhere."""
+"""Patterns, named once and matched everywhere: the two that make EfficientNets hard to quantize, and the plain Gemm."""
 
 from __future__ import annotations
 
@@ -56,6 +56,16 @@ def find_squeeze_excites(graph: Graph) -> tuple[SqueezeExcite, ...]:
             if len(convolutions) == 2:
                 found.append(SqueezeExcite(x, pool, convolutions[0], convolutions[1], gate, mul))
     return tuple(found)
+
+
+def is_plain_gemm(graph: Graph, node: Node) -> bool:
+    """Whether a Gemm is x · weights + bias: unscaled, with one bias (or none) for each column."""
+    columns = graph.shape(node.output)[1]
+    return (
+        not node.int("transA")
+        and node.float("alpha", 1.0) == node.float("beta", 1.0) == 1.0
+        and (not node.input(2) or graph.shape(node.inputs[2]) in ((columns,), (1, columns)))
+    )
 
 
 def _convolutions_between(graph: Graph, pool: Node, gate: Node) -> list[Node]:

@@ -7,6 +7,7 @@ as free.
 from __future__ import annotations
 
 from edgefer.graph.ir import Graph, Node
+from edgefer.graph.patterns import is_plain_gemm
 from edgefer.plan import QuantParams
 
 WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
@@ -50,9 +51,11 @@ def has_integer_kernel(graph: Graph, node: Node) -> bool:
     if any(graph.info[value].dtype.kind != "f" for value in (node.inputs[0], *node.outputs)):
         return False
     if node.op in WEIGHT_AXIS or node.op == "Gemm":
-        plain = node.op != "Gemm" or (not node.int("transA") and node.float("alpha", 1) == node.float("beta", 1) == 1)
+        plain = node.op != "Gemm" or is_plain_gemm(graph, node)
         grouped = node.op == "ConvTranspose" and node.int("group", 1) != 1
         return plain and not grouped and all(graph.is_constant(value) for value in node.inputs[1:])
+    if node.op == "Concat" and any(graph.is_constant(value) for value in node.inputs):
+        return False  # a constant cannot be stored like the tensors beside it without harm
     if node.op == "MatMul":
         return not graph.is_constant(node.inputs[0])
     return node.op in FIXED_OUTPUT or node.op in SAME_SCALE or node.op in _FREE

@@ -71,7 +71,9 @@ def load(key: str, tensors: Sequence[str]) -> Mapping[str, Histogram] | None:
     if counts.shape != (len(tensors), 2 * HALF):
         return None
     rows = zip(tensors, exponents, counts, extremes, strict=True)
-    return {name: Histogram(int(k), row.astype(np.int64), float(low), float(high)) for name, k, row, (low, high) in rows}
+    return {
+        name: Histogram(int(k), row.astype(np.int64), float(low), float(high)) for name, k, row, (low, high) in rows
+    }
 
 
 def store(key: str, histograms: Mapping[str, Histogram]) -> None:

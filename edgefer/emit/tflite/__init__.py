@@ -1,11 +1,22 @@
 """The TFLite emitter: a float graph and a Plan become a file for LiteRT, without tensorflow.
 
-    from edgefer.emit.tflite import emit_tflite
-    Path("network.tflite").write_bytes(emit_tflite(graph, plan))
+from edgefer.emit.tflite import describe, emit_tflite
+Path("network.tflite").write_bytes(describe(emit_tflite(graph, plan), spec, "network"))
 """
 
-from edgefer.emit.tflite.delegation import undelegated
 from edgefer.emit.tflite.emitter import emit_tflite, unsupported
-from edgefer.emit.tflite.metadata import append_associated_files, build_metadata, label_files
+from edgefer.emit.tflite.metadata import SPEC_FILE, append_associated_files, build_metadata, describe
+from edgefer.emit.tflite.operators import operator_counts, undelegated
+from edgefer.emit.tflite.site import REMEDY
 
-__all__ = ["append_associated_files", "build_metadata", "emit_tflite", "label_files", "undelegated", "unsupported"]
+__all__ = [
+    "REMEDY",
+    "SPEC_FILE",
+    "append_associated_files",
+    "build_metadata",
+    "describe",
+    "emit_tflite",
+    "operator_counts",
+    "undelegated",
+    "unsupported",
+]

@@ -6,102 +6,104 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name
-from edgefer.graph.passes.rewrite import bypass, scalar_constant, substitute
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
+from edgefer.graph.passes.rewrite import bypass, each_node, scalar_constant, substitute
 
 
 def pool_globally(graph: Graph) -> Graph:
     """ReduceMean over all spatial axes becomes GlobalAveragePool, which has integer kernels everywhere."""
-    for node in graph.nodes:
-        if node.op != "ReduceMean" or len(graph.shape(node.inputs[0])) != 4:
-            continue
-        axes = graph.constants.get(node.input(1))
-        axes_stated = axes is not None and sorted(int(axis) % 4 for axis in axes) == [2, 3]
-        if not axes_stated:
-            continue
-        pooled = replace(node, op="GlobalAveragePool", inputs=node.inputs[:1], attributes={})
-        if node.int("keepdims", 1):
-            graph = substitute(graph, {node.name: [pooled]})
-            continue
-        kept = fresh_name(graph, f"{node.output}/pooled")
-        shape = graph.shape(node.inputs[0])
-        flatten = Node(f"{node.name}/Flatten", "Flatten", (kept,), node.outputs, {"axis": 1})
-        info = {kept: TensorInfo((*shape[:2], 1, 1), graph.info[node.output].dtype)}
-        graph = substitute(graph, {node.name: [replace(pooled, outputs=(kept,)), flatten]}, info=info)
-    return graph
+    return each_node(graph, _pool_globally)
+
+
+def _pool_globally(graph: Graph, node: Node) -> Graph:
+    if node.op != "ReduceMean" or len(graph.shape(node.inputs[0])) != 4:
+        return graph
+    axes = graph.constants.get(node.input(1))
+    if axes is None or sorted(int(axis) % 4 for axis in axes) != [2, 3]:
+        return graph
+    pooled = replace(node, op="GlobalAveragePool", inputs=node.inputs[:1], attributes={})
+    if node.int("keepdims", 1):
+        return substitute(graph, {node.name: [pooled]})
+    kept = fresh_name(graph, f"{node.output}/pooled")
+    shape = graph.shape(node.inputs[0])
+    flatten = Node(fresh_node_name(graph, f"{node.name}/Flatten"), "Flatten", (kept,), node.outputs, {"axis": 1})
+    info = {kept: TensorInfo((*shape[:2], 1, 1), graph.info[node.output].dtype)}
+    return substitute(graph, {node.name: [replace(pooled, outputs=(kept,)), flatten]}, info=info)
 
 
 def name_hard_swish(graph: Graph) -> Graph:
     """HardSwish gets its name where it is spelled out as x * HardSigmoid(x)."""
-    for node in graph.nodes:
-        if node.op != "Mul" or node.activation:
-            continue
-        for x, gate in (node.inputs, node.inputs[::-1]):
-            source = graph.producers.get(gate)
-            if (
-                source is not None
-                and source.op == "HardSigmoid"
-                and source.inputs[0] == x
-                and np.isclose(source.float("alpha", 0.2), 1 / 6)
-                and source.float("beta", 0.5) == 0.5
-            ):
-                graph = substitute(graph, {node.name: [Node(node.name, "HardSwish", (x,), node.outputs)]})
+    return each_node(graph, _name_hard_swish)
+
+
+def _name_hard_swish(graph: Graph, node: Node) -> Graph:
+    if node.op != "Mul" or node.activation:
+        return graph
+    for x, gate in (node.inputs, node.inputs[::-1]):
+        source = graph.producers.get(gate)
+        if (
+            source is not None
+            and source.op == "HardSigmoid"
+            and source.inputs[0] == x
+            and np.isclose(source.float("alpha", 0.2), 1 / 6)
+            and source.float("beta", 0.5) == 0.5
+        ):
+            return substitute(graph, {node.name: [Node(node.name, "HardSwish", (x,), node.outputs)]})
     return graph
 
 
 def decompose_hard_sigmoid(graph: Graph) -> Graph:
     """HardSigmoid becomes Mul, Add and Clip: no runtime has an integer kernel for it."""
-    for node in graph.nodes:
-        if node.op != "HardSigmoid":
-            continue
-        info = graph.info[node.output]
-        scaled, shifted = (fresh_name(graph, f"{node.output}/{part}") for part in ("scaled", "shifted"))
-        constants: dict[str, Array] = {
-            fresh_name(graph, f"{node.name}/{key}"): np.asarray(value, np.float32)
-            for key, value in (
-                ("alpha", node.float("alpha", 0.2)),
-                ("beta", node.float("beta", 0.5)),
-                ("low", 0.0),
-                ("high", 1.0),
-            )
-        }
-        alpha, beta, low, high = constants
-        nodes = [
-            Node(f"{node.name}/Mul", "Mul", (node.inputs[0], alpha), (scaled,)),
-            Node(f"{node.name}/Add", "Add", (scaled, beta), (shifted,)),
-            Node(f"{node.name}/Clip", "Clip", (shifted, low, high), node.outputs),
-        ]
-        graph = substitute(graph, {node.name: nodes}, constants, {scaled: info, shifted: info})
-    return graph
+    return each_node(graph, _decompose_hard_sigmoid)
+
+
+def _decompose_hard_sigmoid(graph: Graph, node: Node) -> Graph:
+    if node.op != "HardSigmoid":
+        return graph
+    info = graph.info[node.output]
+    scaled, shifted = (fresh_name(graph, f"{node.output}/{part}") for part in ("scaled", "shifted"))
+    constants: dict[str, Array] = {
+        fresh_name(graph, f"{node.name}/{key}"): np.asarray(value, np.float32)
+        for key, value in (
+            ("alpha", node.float("alpha", 0.2)),
+            ("beta", node.float("beta", 0.5)),
+            ("low", 0.0),
+            ("high", 1.0),
+        )
+    }
+    alpha, beta, low, high = constants
+    mul, add, clip = (fresh_node_name(graph, f"{node.name}/{op}") for op in ("Mul", "Add", "Clip"))
+    nodes = [
+        Node(mul, "Mul", (node.inputs[0], alpha), (scaled,)),
+        Node(add, "Add", (scaled, beta), (shifted,)),
+        Node(clip, "Clip", (shifted, low, high), node.outputs),
+    ]
+    return substitute(graph, {node.name: nodes}, constants, {scaled: info, shifted: info})
 
 
 def merge_matmul_bias(graph: Graph) -> Graph:
     """MatMul by a constant matrix, and the bias added to it, become Gemm."""
-    for node in graph.nodes:
-        if (
-            node.op != "MatMul"
-            or len(graph.shape(node.inputs[0])) != 2
-            or not graph.is_constant(node.inputs[1])
-            or len(graph.shape(node.inputs[1])) != 2
-        ):
-            continue
-        gemm = Node(node.name, "Gemm", node.inputs, node.outputs)
-        add = graph.sole_consumer(node.output)
-        bias = next((v for v in add.inputs if v != node.output), "") if add is not None and add.op == "Add" else ""
-        if (
-            add is not None
-            and graph.is_constant(bias)
-            and graph.constants[bias].size == graph.shape(node.output)[1]
-            and graph.constants[bias].shape[-1:] == graph.shape(node.output)[1:]
-        ):
-            flat = fresh_name(graph, f"{bias}/flat")
-            gemm = replace(gemm, inputs=(*node.inputs, flat))
-            graph = bypass(
-                substitute(graph, {node.name: [gemm]}, {flat: graph.constants[bias].reshape(-1)}), add, node.output
-            )
-        else:
-            graph = substitute(graph, {node.name: [gemm]})
-    return graph
+    return each_node(graph, _merge_matmul_bias)
+
+
+def _merge_matmul_bias(graph: Graph, node: Node) -> Graph:
+    if (
+        node.op != "MatMul"
+        or len(graph.shape(node.inputs[0])) != 2
+        or not graph.is_constant(node.inputs[1])
+        or len(graph.shape(node.inputs[1])) != 2
+    ):
+        return graph
+    gemm = Node(node.name, "Gemm", node.inputs, node.outputs)
+    add = graph.sole_consumer(node.output)
+    bias = next((v for v in add.inputs if v != node.output), "") if add is not None and add.op == "Add" else ""
+    columns = graph.shape(node.output)[1]
+    if add is None or not graph.is_constant(bias) or graph.shape(bias) not in ((columns,), (1, columns)):
+        return substitute(graph, {node.name: [gemm]})
+    flat = fresh_name(graph, f"{bias}/flat")
+    gemm = replace(gemm, inputs=(*node.inputs, flat), activation=add.activation)
+    merged = substitute(graph, {node.name: [gemm]}, {flat: graph.constants[bias].reshape(-1)})
+    return bypass(merged, add, node.output)
 
 
 _FUSING = {"Conv", "Gemm", "Add"}
@@ -109,22 +111,19 @@ _FUSING = {"Conv", "Gemm", "Add"}
 
 def fuse_activations(graph: Graph) -> Graph:
     """Relu and Clip(0, 6) join the linear operator before them, as they do inside both runtimes."""
-    for node in graph.nodes:
-        is_relu6 = (
-            node.op == "Clip"
-            and scalar_constant(graph, node.input(1)) == 0.0
-            and scalar_constant(graph, node.input(2)) == 6.0
-        )
-        if node.op != "Relu" and not is_relu6:
-            continue
-        linear = graph.producers.get(node.inputs[0])
-        if (
-            linear is None
-            or linear.op not in _FUSING
-            or linear.activation
-            or graph.sole_consumer(linear.output) is None
-        ):
-            continue
-        fused = replace(linear, activation="Relu6" if is_relu6 else "Relu")
-        graph = bypass(substitute(graph, {linear.name: [fused]}), node, linear.output)
-    return graph
+    return each_node(graph, _fuse_activation)
+
+
+def _fuse_activation(graph: Graph, node: Node) -> Graph:
+    is_relu6 = (
+        node.op == "Clip"
+        and scalar_constant(graph, node.input(1)) == 0.0
+        and scalar_constant(graph, node.input(2)) == 6.0
+    )
+    if node.op != "Relu" and not is_relu6:
+        return graph
+    linear = graph.producers.get(node.inputs[0])
+    if linear is None or linear.op not in _FUSING or linear.activation or graph.sole_consumer(linear.output) is None:
+        return graph
+    fused = replace(linear, activation="Relu6" if is_relu6 else "Relu")
+    return bypass(substitute(graph, {linear.name: [fused]}), node, linear.output)

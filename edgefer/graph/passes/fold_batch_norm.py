@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name
-from edgefer.graph.passes.rewrite import bypass, substitute
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
+from edgefer.graph.passes.rewrite import bypass, each_node, substitute
+from edgefer.graph.patterns import is_plain_gemm
 
 _EPSILON = 1e-5  # ONNX's default
 
@@ -17,14 +18,17 @@ Vector = npt.NDArray[np.float32]
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
-    """A graph without BatchNormalization."""
-    for node in graph.nodes:
-        if node.op == "BatchNormalization":
-            graph = _fold(graph, node)
-    return graph
+    """A graph without BatchNormalization by stored statistics."""
+    return each_node(graph, _fold)
 
 
 def _fold(graph: Graph, norm: Node) -> Graph:
+    if (
+        norm.op != "BatchNormalization"
+        or norm.int("training_mode")
+        or not all(graph.is_constant(value) for value in norm.inputs[1:])
+    ):
+        return graph
     scale, shift = _affine(graph, norm)
     linear = graph.producers.get(norm.inputs[0])
     if (
@@ -36,9 +40,7 @@ def _fold(graph: Graph, norm: Node) -> Graph:
         return _decompose(graph, norm, scale, shift)
     axis = _output_axis(linear)
     weights = graph.constants[linear.inputs[1]]
-    if linear.op == "ConvTranspose" and linear.int("group", 1) != 1:
-        return _decompose(graph, norm, scale, shift)
-    bias = graph.constants[linear.inputs[2]] if linear.input(2) else np.zeros(len(scale), np.float32)
+    bias = graph.constants[linear.inputs[2]].reshape(-1) if linear.input(2) else np.zeros(1, np.float32)
     folded: dict[str, Array] = {
         fresh_name(graph, f"{linear.inputs[1]}/folded"): weights * _along(scale, axis, weights.ndim),
         fresh_name(graph, f"{linear.output}/bias"): (np.broadcast_to(bias, scale.shape) * scale + shift).astype(
@@ -60,7 +62,9 @@ def _affine(graph: Graph, norm: Node) -> tuple[Vector, Vector]:
 
 
 def _has_constant_weights(graph: Graph, node: Node) -> bool:
-    if node.op == "Gemm" and (node.int("transA") or node.float("alpha", 1.0) != 1.0 or node.float("beta", 1.0) != 1.0):
+    if node.op == "Gemm" and not is_plain_gemm(graph, node):
+        return False
+    if node.op == "ConvTranspose" and node.int("group", 1) != 1:
         return False
     return node.op in ("Conv", "ConvTranspose", "Gemm") and all(graph.is_constant(value) for value in node.inputs[1:])
 
@@ -80,8 +84,8 @@ def _decompose(graph: Graph, norm: Node, scale: Vector, shift: Vector) -> Graph:
     }
     scale_name, shift_name = constants
     nodes: Sequence[Node] = (
-        Node(f"{norm.name}/Mul", "Mul", (norm.inputs[0], scale_name), (product,)),
-        Node(f"{norm.name}/Add", "Add", (product, shift_name), (norm.output,), activation=norm.activation),
+        Node(fresh_node_name(graph, f"{norm.name}/Mul"), "Mul", (norm.inputs[0], scale_name), (product,)),
+        Node(fresh_node_name(graph, f"{norm.name}/Add"), "Add", (product, shift_name), (norm.output,)),
     )
     return substitute(
         graph,

@@ -33,15 +33,15 @@ def fold_constants(graph: Graph) -> Graph:
 
 
 def _evaluate(graph: Graph, node: Node, constants: Mapping[str, Array]) -> dict[str, Array] | None:
+    if any(value in graph.outputs for value in node.outputs):
+        return None
     if node.op == "Shape":
         shape = graph.shape(node.inputs[0])
         start, stop = node.int("start", 0), node.int("end", len(shape))
         return {node.output: np.asarray(shape[start:stop], np.int64)}
     if node.op == "Size":
         return {node.output: np.asarray(prod(graph.shape(node.inputs[0])), np.int64)}
-    if not all(value in constants for value in node.inputs if value) or any(
-        value in graph.outputs for value in node.outputs
-    ):
+    if node.activation or not all(value in constants for value in node.inputs if value):
         return None
     size = sum(prod(graph.info[value].shape) * graph.info[value].dtype.itemsize for value in node.outputs if value)
     if size > LARGEST_RESULT:

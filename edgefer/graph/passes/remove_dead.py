@@ -14,7 +14,7 @@ def remove_dead(graph: Graph) -> Graph:
     for node in reversed(graph.nodes):
         if needed.intersection(node.outputs):
             kept.append(node)
-            needed.update(node.inputs)
+            needed.update(value for value in node.inputs if value)
     constants = {name: array for name, array in graph.constants.items() if name in needed}
     if len(kept) == len(graph.nodes) and len(constants) == len(graph.constants):
         return graph

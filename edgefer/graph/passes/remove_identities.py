@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from edgefer.graph.ir import Graph, Node
-from edgefer.graph.passes.rewrite import bypass, scalar_constant
+from edgefer.graph.passes.rewrite import bypass, each_node, scalar_constant
 
 _SAME_IF_SHAPE_KEPT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice"}
 
 
 def remove_identities(graph: Graph) -> Graph:
     """A graph without Identity, Dropout, no-op casts, reshapes, pads, and arithmetic with neutral constants."""
-    for node in graph.nodes:
-        source = _equal_input(graph, node)
-        if source is not None:
-            graph = bypass(graph, node, source)
-    return graph
+    return each_node(graph, _remove)
+
+
+def _remove(graph: Graph, node: Node) -> Graph:
+    source = None if node.activation else _equal_input(graph, node)
+    return graph if source is None else bypass(graph, node, source)
 
 
 def _equal_input(graph: Graph, node: Node) -> str | None:
@@ -43,7 +44,7 @@ def _equal_input(graph: Graph, node: Node) -> str | None:
 
 def _other_operand(graph: Graph, node: Node) -> str | None:
     neutral = {"Mul": 1.0, "Add": 0.0}.get(node.op)
-    if neutral is None or node.activation or scalar_constant(graph, node.input(0)) != neutral:
+    if neutral is None or scalar_constant(graph, node.input(0)) != neutral:
         return None
     return node.input(1) if graph.info[node.input(1)] == graph.info[node.output] else None
 

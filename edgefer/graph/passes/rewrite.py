@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo
+
+
+def each_node(graph: Graph, rewrite: Callable[[Graph, Node], Graph]) -> Graph:
+    """Apply `rewrite` to every node in turn, as it is by then; nodes that earlier rewrites dropped are left out."""
+    for name in [node.name for node in graph.nodes]:
+        if name in graph.named:
+            graph = rewrite(graph, graph.named[name])
+    return graph
 
 
 def bypass(graph: Graph, node: Node, source: str) -> Graph:

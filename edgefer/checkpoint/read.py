@@ -1,0 +1,346 @@
+"""Checkpoint files: PyTorch's two pickle formats and safetensors, as named tensors and plain facts."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from math import prod
+from pathlib import Path
+from typing import IO, Any, TypeAlias, cast
+
+from edgefer.checkpoint.tensor import ITEM_BYTES, Storage, Tensor, contiguous
+from edgefer.checkpoint.unpickle import Constructor, Global, Record, unpickle
+from edgefer.errors import InputError
+
+_EXPORT = (
+    "Bring the network's weights (torch.save(model.state_dict(), 'weights.pt')), "
+    "or export it: torch.onnx.export(model, torch.zeros(1, 3, height, width), 'network.onnx')."
+)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A torch module as its pickle describes it.
+
+    Attributes:
+        kind: its class, such as `torch.nn.modules.conv.Conv2d`.
+        attributes: its own, without parameters, buffers and children.
+    """
+
+    kind: str
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Attributes:
+        path: the file.
+        tensors: parameters and buffers by dotted name, as in a state dict.
+        modules: by dotted name, `""` for the network itself; empty unless a whole module was pickled.
+        fields: what lies beside the weights, such as `arch`; for safetensors its metadata.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    modules: Mapping[str, Module] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a state dict, a dict that holds one, a whole pickled module, or a safetensors file.
+
+    Nothing in the file is imported, called or executed.  Tensors are located, and read when asked for.
+
+    Raises:
+        InputError: the file is unreadable, damaged, of another kind, or wants to run something.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+            if not start:
+                raise InputError(f"{path}: is empty")
+            if start.startswith(b"PK"):
+                return _from_content(path, _read_zip(path, file))
+            if start.startswith(b"\x80") and start[1] <= 5:
+                return _from_content(path, _read_legacy(path, file))
+            if start[7:9] == b"\0{":
+                return _read_safetensors(path, file)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except InputError as error:
+        if error.message.startswith(f"{path}: "):
+            raise
+        raise InputError(f"{path}: {error.message}", remedy=error.remedy) from error
+    raise InputError(
+        f"{path}: not a checkpoint: it is neither what torch.save writes nor safetensors"
+        f"{' (it looks like text)' if start.isascii() and 0 not in start else ''}",
+        remedy="Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?",
+    )
+
+
+# --- the formats ------------------------------------------------------------------------------------------
+
+
+def _read_zip(path: Path, file: IO[bytes]) -> Any:
+    """The format of torch 1.6 and newer: a zip of `data.pkl` and one uncompressed entry per storage."""
+    try:
+        archive = zipfile.ZipFile(file)
+        entries = {entry.filename: entry for entry in archive.infolist()}
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, struct.error) as error:
+        raise InputError(
+            f"{path}: a damaged or truncated archive: {error}", remedy="Was it downloaded completely?"
+        ) from error
+    root = next((name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl")), None)
+    if root is None or f"{root}constants.pkl" in entries or any(name.startswith(f"{root}code/") for name in entries):
+        what = "an archive without data.pkl" if root is None else "a TorchScript archive"
+        if any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in entries):
+            what = "a torch.export archive (.pt2)"
+        raise InputError(f"{path}: {what}, not a checkpoint", remedy=_EXPORT)
+
+    def locate(name: str) -> tuple[int, int]:
+        """Position and size of an entry's bytes."""
+        entry = entries.get(name)
+        if entry is None:
+            raise InputError(f"{path}: damaged: its entry {name} is missing")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+            raise InputError(
+                f"{path}: its entry {name} is compressed or encrypted; torch.save does neither",
+                remedy="Bring the file as torch.save wrote it.",
+            )
+        _require_bytes(path, file, entry.header_offset)
+        file.seek(entry.header_offset)
+        header = file.read(30)
+        if len(header) < 30 or not header.startswith(b"PK\x03\x04"):
+            raise InputError(f"{path}: damaged: its entry {name} has no header")
+        lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+        position = entry.header_offset + 30 + lengths
+        _require_bytes(path, file, position + entry.file_size)
+        return position, entry.file_size
+
+    def entry_bytes(name: str) -> bytes:
+        position, size = locate(name)
+        file.seek(position)
+        return file.read(size)
+
+    big_endian = f"{root}byteorder" in entries and entry_bytes(f"{root}byteorder") == b"big"
+    storages: dict[str, Storage] = {}
+
+    def persistent(identifier: Any) -> Storage:
+        _, kind, key, _, count = identifier
+        storage = _known(storages, key, _storage(path, kind, count, big_endian))
+        if storage.position < 0:
+            storage.position, size = locate(f"{root}data/{key}")
+            if size != storage.size:
+                raise InputError(f"{path}: damaged: storage {key} has {size} bytes instead of {storage.size}")
+        return storage
+
+    return unpickle(BytesIO(entry_bytes(f"{root}data.pkl")), _TENSORS, persistent)
+
+
+def _read_legacy(path: Path, file: IO[bytes]) -> Any:
+    """The format before torch 1.6: five pickles, then the storages one after the other."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        stream = cast(IO[bytes], mapped)
+        if unpickle(stream) != 0x1950A86A20F9469CFC6C:
+            raise InputError(f"{path}: a pickle, but not one that torch.save wrote", remedy=_EXPORT)
+        unpickle(stream)  # protocol version
+        system = unpickle(stream)
+        big_endian = isinstance(system, dict) and system.get("little_endian") is False
+        storages: dict[str, Storage] = {}
+
+        def persistent(identifier: Any) -> Any:
+            what, *rest = identifier
+            if what == "module":
+                return rest[0]  # a class, with its source, which we do not look at
+            kind, key, _, count, view = rest
+            if view is not None:
+                raise InputError(f"{path}: storage {key} is a view of another one, as torch before 0.4 wrote it")
+            return _known(storages, key, _storage(path, kind, count, big_endian))
+
+        content = unpickle(stream, _TENSORS, persistent)
+        keys = unpickle(stream)
+        for key in keys if isinstance(keys, list) else []:
+            if not isinstance(key, str) or key not in storages:
+                raise InputError(f"{path}: damaged: storage {key!s:.40} belongs to no tensor")
+            count = int.from_bytes(stream.read(8), "big" if big_endian else "little")
+            if count != storages[key].count:
+                raise InputError(f"{path}: damaged or truncated: storage {key!s:.40} has {count} items")
+            storages[key].position = stream.tell()
+            _require_bytes(path, file, stream.tell() + storages[key].size)
+            stream.seek(storages[key].size, 1)
+    if any(storage.position < 0 for storage in storages.values()):
+        raise InputError(f"{path}: damaged: a tensor has no stored items")
+    return content
+
+
+def _read_safetensors(path: Path, file: IO[bytes]) -> Checkpoint:
+    """A JSON header of names, types, shapes and places, then the bytes."""
+    file.seek(0)
+    start = 8 + int.from_bytes(file.read(8), "little")
+    _require_bytes(path, file, start)
+    file.seek(8)
+    try:
+        header = json.loads(file.read(start - 8))
+        metadata = dict(header.pop("__metadata__", {}))
+        tensors = {name: _safetensor(path, start, name, entry) for name, entry in header.items()}
+        for tensor in tensors.values():
+            _require_bytes(path, file, tensor.storage.position + tensor.storage.size)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: its safetensors header is damaged: {error!s:.200}") from error
+    return Checkpoint(path, tensors, fields=metadata)
+
+
+def _safetensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> Tensor:
+    dtype = _SAFETENSORS_TYPES.get(entry["dtype"])
+    if dtype is None:
+        raise InputError(f"{path}: tensor {name}: element type {entry['dtype']!s:.40} is not supported")
+    begin, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    if not isinstance(begin, int) or not 0 <= begin <= end or end - begin != prod(shape) * ITEM_BYTES[dtype]:
+        raise InputError(f"{path}: damaged: tensor {name} has another size than its shape says")
+    return contiguous(Storage(path, dtype, prod(shape), start + begin), shape)
+
+
+_SAFETENSORS_TYPES = {
+    **{"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"},
+}
+
+
+def _require_bytes(path: Path, file: IO[bytes], wanted: int) -> None:
+    size = file.seek(0, 2)
+    if wanted > size:
+        raise InputError(
+            f"{path}: truncated: it has {size} bytes, but its contents need {wanted}",
+            remedy="Was it downloaded completely?",
+        )
+
+
+# --- what torch pickles a tensor as -----------------------------------------------------------------------
+
+_STORAGE_TYPES = {
+    "Double": "float64",
+    "Float": "float32",
+    "Half": "float16",
+    "BFloat16": "bfloat16",
+    "Long": "int64",
+    "Int": "int32",
+    "Short": "int16",
+    "Char": "int8",
+    "Byte": "uint8",
+    "Bool": "bool",
+    "Untyped": "uint8",
+}
+
+
+def _storage(path: Path, kind: Any, count: Any, big_endian: bool) -> Storage:
+    name = kind.name.rpartition(".")[2].removesuffix("Storage") if isinstance(kind, Global) else str(kind)
+    if name not in _STORAGE_TYPES:
+        raise InputError(f"{path}: tensors of type {name[:40]} are not supported", remedy="Save them as float32.")
+    if not isinstance(count, int) or count < 0:
+        raise ValueError("a storage of negative size")
+    return Storage(path, _STORAGE_TYPES[name], count, big_endian=big_endian)
+
+
+def _known(storages: dict[str, Storage], key: Any, storage: Storage) -> Storage:
+    """The storage that the file stores under `key`; several tensors may share it."""
+    known = storages.setdefault(key, storage)
+    if (known.dtype, known.count) != (storage.dtype, storage.count):
+        raise InputError(f"{storage.path}: storage {key!s:.40} is shared by tensors of different types")
+    return known
+
+
+def _rebuild_tensor(storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> Tensor:
+    if not isinstance(storage, Storage):
+        raise TypeError("a tensor without storage")
+    return Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+_TENSORS: dict[str, Constructor] = {
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+}
+
+
+# --- from the unpickled value to a checkpoint -------------------------------------------------------------
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "weights", "params")
+_MAX_DEPTH = 64
+_MAX_MODULES = 100_000
+
+State: TypeAlias = Mapping[str, Any]
+
+
+def _from_content(path: Path, content: Any) -> Checkpoint:
+    fields: dict[str, Any] = {}
+    for _ in range(3):  # a wrapper may hold a wrapper
+        if (state := _module_state(content)) is not None:
+            return _from_module(path, content.kind, state, fields)
+        items = content.items if isinstance(content, Record) else content
+        if not isinstance(items, dict):
+            break
+        wrapped = next((key for key in _WRAPPERS if isinstance(items.get(key), dict | Record)), None)
+        if wrapped is None:
+            if tensors := _named_tensors(path, "", items):
+                return Checkpoint(path, tensors, fields=fields)
+            break
+        fields |= {key: value for key, value in items.items() if isinstance(key, str) and key != wrapped}
+        content = items[wrapped]
+    raise InputError(f"{path}: holds neither a state dict nor a module", remedy=_EXPORT)
+
+
+def _module_state(value: Any) -> State | None:
+    if isinstance(value, Record) and isinstance(value.state, dict) and isinstance(value.state.get("_modules"), dict):
+        return cast(State, value.state)
+    return None
+
+
+def _from_module(path: Path, kind: str, state: State, fields: State) -> Checkpoint:
+    tensors: dict[str, Tensor] = {}
+    modules: dict[str, Module] = {}
+    for name, class_name, attributes in _walk(path, kind, state):
+        own = {key: value for key, value in attributes.items() if key not in ("_modules", "_parameters", "_buffers")}
+        modules[name] = Module(class_name, own)
+        for group in ("_parameters", "_buffers"):
+            tensors |= _named_tensors(path, f"{name}." if name else "", attributes.get(group) or {})
+    return Checkpoint(path, tensors, modules, fields)
+
+
+def _walk(path: Path, kind: str, state: State) -> Iterator[tuple[str, str, State]]:
+    """Every module by dotted name, parents first; bounded, as a hostile tree may be cyclic."""
+    stack = [("", kind, state, 0)]
+    count = 0
+    while stack:
+        name, class_name, attributes, depth = stack.pop()
+        count += 1
+        if count > _MAX_MODULES or depth > _MAX_DEPTH:
+            raise InputError(f"{path}: its modules are nested too deeply, or in a circle")
+        yield name, class_name, attributes
+        children = attributes["_modules"] if isinstance(attributes["_modules"], dict) else {}
+        for key, child in reversed(children.items()):
+            child_state = _module_state(child)
+            if child_state is not None:
+                stack.append((f"{name}.{key}" if name else str(key), child.kind, child_state, depth + 1))
+
+
+def _named_tensors(path: Path, prefix: str, items: Mapping[Any, Any]) -> dict[str, Tensor]:
+    for key, value in items.items():
+        if isinstance(value, Record) and value.kind.startswith(("torch._utils.", "torch._tensor.")):
+            raise InputError(
+                f"{path}: tensor {prefix}{key} is stored as {value.kind}, which is not supported",
+                remedy="Bring plain dense tensors; edgefer quantizes the float network itself.",
+            )
+    return {f"{prefix}{key}": value for key, value in items.items() if isinstance(value, Tensor)}

@@ -1,0 +1,155 @@
+"""Convolutions: CONV_2D, DEPTHWISE_CONV_2D and TRANSPOSE_CONV."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgefer.emit.tflite.layout import NHWC, Layout
+from edgefer.emit.tflite.registry import emits
+from edgefer.emit.tflite.site import Site
+from edgefer.emit.tflite.window import SAME, VALID, padded, window
+from edgefer.graph.ir import Array
+from edgefer.graph.passes.resolve_padding import same_pads
+from edgefer.plan import QuantParams
+
+_OHWI: Layout = (0, 2, 3, 1)  # of ONNX's (out, in, height, width)
+_1HWO: Layout = (1, 2, 3, 0)
+
+
+@emits("Conv", fuses=True)
+def convolution(at: Site) -> None:
+    """Conv with any number of groups; as many as channels is the depthwise kernel."""
+    at.require_rank(4)
+    channels = at.shape()[1]
+    out_channels, _, *kernel = at.shape(1)
+    slide = window(at, kernel)
+    depthwise = at.node.int("group", 1) == channels > 1
+    source = at.input(0, NHWC)
+    if slide.padding is None:
+        source = padded(at, source, slide.amounts)
+    options = {
+        "padding": VALID if slide.padding is None else slide.padding,
+        "strideH": slide.height.stride,
+        "strideW": slide.width.stride,
+        "dilationHFactor": slide.height.dilation,
+        "dilationWFactor": slide.width.dilation,
+        "fusedActivationFunction": at.activation,
+    }
+    inputs = [source, at.input(1, _1HWO if depthwise else _OHWI), bias_or_zeros(at, out_channels)]
+    if depthwise:
+        at.emit(
+            "DEPTHWISE_CONV_2D",
+            inputs,
+            at.output(NHWC),
+            "DepthwiseConv2DOptions",
+            depthMultiplier=out_channels // channels,
+            **options,
+        )
+    else:
+        at.emit("CONV_2D", inputs, at.output(NHWC), "Conv2DOptions", **options)
+
+
+def bias_or_zeros(at: Site, size: int) -> int:
+    """The third input, a vector; where it is left out, zeros: kernels and delegates disagree on whether it may be."""
+    if at.node.input(2):
+        return at.input(2, (0,))
+    zeros = np.zeros(size, np.float32)
+    params = None
+    if at.quantized:
+        source, weights = (at.values.params(value) for value in at.node.inputs[:2])
+        scale = tuple(float(np.float32(source.scale[0] * number)) for number in weights.scale)
+        axis = 0 if len(scale) > 1 else None
+        params = QuantParams("int32", scale, (0,) * len(scale), axis)
+    return at.values.constant("zero bias", zeros, params)
+
+
+@emits("ConvTranspose")
+def transposed_convolution(at: Site) -> None:
+    """ConvTranspose; where TFLite cannot leave out the border, it is made whole and cut out."""
+    at.require_rank(4)
+    weights = at.constant(1)
+    assert weights is not None
+    dense, params = _dense(at, weights)
+    dilated = _dilated(dense, at.node.ints("dilations", (1, 1)))
+    out_channels, kernel = dilated.shape[1], dilated.shape[2:]
+    strides = at.node.ints("strides", (1, 1))
+    pads = _transposed_pads(at, kernel, strides)
+    same = all(
+        (size, before) == (-(-out // stride), same_pads(out, taps, stride)[0])
+        for size, out, taps, stride, (before, _) in zip(
+            at.shape()[2:], at.output_shape[2:], kernel, strides, pads, strict=True
+        )
+    )
+    cut = not same and any(before or after > 0 for before, after in pads)
+    height, width = (
+        out + (before + max(after, 0) if cut else 0)
+        for out, (before, after) in zip(at.output_shape[2:], pads, strict=True)
+    )
+    target = at.output(NHWC)
+    whole = at.temporary((1, height, width, out_channels), "whole", like=target) if cut else target
+    inputs = [
+        at.integers((1, height, width, out_channels), "shape"),
+        at.values.constant(at.node.inputs[1], dilated, params, _1HWO),
+        at.input(0, NHWC),
+        bias_or_zeros(at, out_channels),
+    ]
+    at.emit(
+        "TRANSPOSE_CONV",
+        inputs,
+        whole,
+        "TransposeConvOptions",
+        padding=SAME if same else VALID,
+        strideH=strides[0],
+        strideW=strides[1],
+    )
+    if cut:
+        (top, _), (left, _) = pads
+        begin, size = (
+            at.integers((0, top, left, 0), "begin"),
+            at.integers(at.values.writer.tensors[target].shape, "size"),
+        )
+        at.emit("SLICE", [whole, begin, size], target, "SliceOptions")
+
+
+def _dense(at: Site, weights: Array) -> tuple[Array, QuantParams | None]:
+    """Weights (in, out, height, width) of one group that does what all groups do: zeros between them."""
+    groups = at.node.int("group", 1)
+    params = at.values.params(at.node.inputs[1]) if at.quantized else None
+    if groups == 1:
+        return weights, params
+    inputs, outputs = weights.shape[0] // groups, weights.shape[1]
+    dense = np.zeros((weights.shape[0], outputs * groups, *weights.shape[2:]), weights.dtype)
+    for group in range(groups):
+        rows, columns = slice(group * inputs, (group + 1) * inputs), slice(group * outputs, (group + 1) * outputs)
+        dense[rows, columns] = weights[rows]
+    if params is not None and params.axis == 1:
+        params = replace(params, scale=params.scale * groups, zero_point=params.zero_point * groups)
+    return dense, params
+
+
+def _dilated(weights: Array, dilations: tuple[int, ...]) -> Array:
+    """Weights with zeros between their taps."""
+    if set(dilations) == {1}:
+        return weights
+    sizes = [(taps - 1) * dilation + 1 for taps, dilation in zip(weights.shape[2:], dilations, strict=True)]
+    spread = np.zeros((*weights.shape[:2], *sizes), weights.dtype)
+    spread[:, :, :: dilations[0], :: dilations[1]] = weights
+    return spread
+
+
+def _transposed_pads(at: Site, kernel: tuple[int, ...], strides: tuple[int, ...]) -> list[tuple[int, int]]:
+    """What is cut off the whole output before and after; after is negative where the output goes on beyond it."""
+    mode = at.node.str("auto_pad", "NOTSET")
+    stated = at.node.ints("pads", (0, 0, 0, 0))
+    pads = []
+    for axis in range(2):
+        whole = strides[axis] * (at.shape()[2 + axis] - 1) + kernel[axis]
+        total = whole - at.output_shape[2 + axis]
+        if mode == "NOTSET" and "output_shape" not in at.node.attributes:
+            before = stated[axis]
+        else:
+            before = max(total, 0) // 2 if mode == "SAME_UPPER" else max(total, 0) - max(total, 0) // 2
+        pads.append((before, total - before))
+    return pads

@@ -1,0 +1,119 @@
+"""Arithmetic, element by element, in whatever layout the larger operand lives in."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from edgefer.emit.tflite.flatbuffer import schema
+from edgefer.emit.tflite.layout import Layout, default, identity
+from edgefer.emit.tflite.registry import emits
+from edgefer.emit.tflite.site import Site
+
+_BINARY = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL"}
+_OPTIONS = {"Add": "AddOptions", "Sub": "SubOptions", "Mul": "MulOptions"}
+_EXTREMES = {"Max": "MAXIMUM", "Min": "MINIMUM"}
+_UNARY = {
+    "Exp": ("EXP", "ExpOptions"),
+    "Log": ("LOG", ""),
+    "Sqrt": ("SQRT", ""),
+    "Abs": ("ABS", "AbsOptions"),
+    "Neg": ("NEG", "NegOptions"),
+    "Floor": ("FLOOR", ""),
+    "Ceil": ("CEIL", ""),
+}
+_POWERS = {2.0: ("SQUARE", "SquareOptions"), 0.5: ("SQRT", ""), -0.5: ("RSQRT", "")}
+
+
+@emits(*_BINARY, fuses=True)
+def binary(at: Site) -> None:
+    """Two operands, broadcast as ONNX does."""
+    layout = common_layout(at)
+    operands = [at.input(0, layout), at.input(1, layout)]
+    at.emit(
+        _BINARY[at.node.op],
+        operands,
+        at.output(layout),
+        _OPTIONS[at.node.op],
+        fusedActivationFunction=at.activation,
+    )
+
+
+@emits("Div", fuses=True)
+def divide(at: Site) -> None:
+    """Division, in float: there is no int8 kernel."""
+    at = at.in_float()
+    layout = common_layout(at)
+    operands = [at.input(0, layout), at.input(1, layout)]
+    at.emit("DIV", operands, at.output(layout), "DivOptions", fusedActivationFunction=at.activation)
+
+
+@emits(*_EXTREMES)
+def extreme(at: Site) -> None:
+    """The largest or smallest of one or more operands; the int8 kernels compare integers as they are."""
+    if not at.shares_params():
+        at = at.in_float()
+    layout = common_layout(at)
+    result = at.input(0, layout)
+    last = len(at.node.inputs) - 1
+    target = at.output(layout)
+    if last == 0:
+        at.values.reshape_into(result, target)
+    for index in range(1, last + 1):
+        operand = at.input(index, layout)
+        tensors = at.values.writer.tensors
+        shape = np.broadcast_shapes(tensors[result].shape, tensors[operand].shape)
+        total = target if index == last else at.temporary(shape, f"first_{index + 1}", like=target)
+        at.emit(_EXTREMES[at.node.op], [result, operand], total, "MaximumMinimumOptions")
+        result = total
+
+
+@emits(*_UNARY)
+def unary(at: Site) -> None:
+    """A function of one operand, in float."""
+    at = at.in_float()
+    layout = at.layout()
+    op, options = _UNARY[at.node.op]
+    at.emit(op, [at.input(0, layout)], at.output(layout), options)
+
+
+@emits("Pow")
+def power(at: Site) -> None:
+    """A power, in float; squares and roots have kernels of their own."""
+    at = at.in_float()
+    layout = common_layout(at)
+    exponent = at.graph.constants.get(at.node.inputs[1])
+    special = _POWERS.get(float(exponent.item())) if exponent is not None and exponent.size == 1 else None
+    if special is None:
+        at.emit("POW", [at.input(0, layout), at.input(1, layout)], at.output(layout), "PowOptions")
+    else:
+        at.emit(special[0], [at.input(0, layout)], at.output(layout), special[1])
+
+
+@emits("Cast")
+def cast(at: Site) -> None:
+    """Another number type; pixels become real numbers by DEQUANTIZE, which delegates take over."""
+    layout = at.layout()
+    source, target = at.input(0, layout), at.output(layout)
+    have, want = (at.values.writer.tensors[tensor].dtype for tensor in (source, target))
+    if (have, want) == ("uint8", "float32"):
+        at.emit("DEQUANTIZE", [source], target, "DequantizeOptions")
+    else:
+        types = {"inDataType": _type(have), "outDataType": _type(want)}
+        at.emit("CAST", [source], target, "CastOptions", **types)
+
+
+def _type(dtype: str) -> int:
+    return int(getattr(schema.TensorType, dtype.upper()))
+
+
+def common_layout(at: Site) -> Layout:
+    """The layout of the largest operand that is computed and has the output's rank."""
+    rank = len(at.output_shape)
+    candidates = [
+        (prod(at.shape(index)), layout != identity(rank), layout)
+        for index, value in enumerate(at.node.inputs)
+        if (layout := at.values.layout(value)) is not None and len(layout) == rank
+    ]
+    return max(candidates)[2] if candidates else default(rank)

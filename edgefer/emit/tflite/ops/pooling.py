@@ -1,0 +1,127 @@
+"""Pooling over windows and over whole images."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgefer.emit.tflite.layout import NHWC
+from edgefer.emit.tflite.registry import emits
+from edgefer.emit.tflite.site import Site
+from edgefer.emit.tflite.window import SAME, VALID, Window, padded, window
+from edgefer.graph.ir import Array, Graph
+
+_NEVER_NEGATIVE = {"Relu", "Sigmoid"}
+
+
+@emits("MaxPool", keeps_params=True)
+def max_pool(at: Site) -> None:
+    """Largest of each window; padding never wins."""
+    at.require_rank(4)
+    if len([value for value in at.node.outputs if value]) > 1:
+        raise at.unsupported("indices as output")
+    slide = _pooling_window(at)
+    source = at.input(0, NHWC)
+    if slide.padding is None:
+        fill = None if _is_never_negative(at.graph, at.node.inputs[0]) else -np.inf
+        source = padded(at, source, slide.amounts, fill)
+    _pool(at, "MAX_POOL_2D", source, slide, at.output(NHWC))
+
+
+@emits("AveragePool")
+def average_pool(at: Site) -> None:
+    """Mean of each window, over the elements that ONNX counts."""
+    at.require_rank(4)
+    slide = _pooling_window(at)
+    counted = _counted(at, slide)
+    taps = slide.height.kernel * slide.width.kernel
+    if slide.padding is not None and np.array_equal(counted, _counted_by_tflite(slide)):
+        at = at if at.shares_params() else at.in_float()
+        _pool(at, "AVERAGE_POOL_2D", at.input(0, NHWC), slide, at.output(NHWC))
+        return
+    factors = (taps / counted).astype(np.float32)
+    uneven = bool(np.any(factors != 1))
+    if uneven or not at.shares_params():
+        at = at.in_float()
+    source = padded(at, at.input(0, NHWC), slide.amounts)
+    target = at.output(NHWC)
+    if not uneven:
+        _pool(at, "AVERAGE_POOL_2D", source, slide, target, VALID)
+        return
+    mean = at.temporary(at.values.writer.tensors[target].shape, "mean of all taps")
+    _pool(at, "AVERAGE_POOL_2D", source, slide, mean, VALID)
+    correction = at.values.constant(f"{at.node.output}/factors", factors[None, :, :, None])
+    at.emit("MUL", [mean, correction], target, "MulOptions")
+
+
+@emits("GlobalAveragePool")
+def global_average_pool(at: Site) -> None:
+    """Mean over all spatial axes, kept."""
+    layout = at.layout()
+    axes = [layout.index(axis) for axis in range(2, len(layout))]
+    at.emit(
+        "MEAN",
+        [at.input(0, layout), at.integers(axes, "axes")],
+        at.output(layout),
+        "ReducerOptions",
+        keepDims=True,
+    )
+
+
+@emits("GlobalMaxPool", keeps_params=True)
+def global_max_pool(at: Site) -> None:
+    """Largest over height and width: a window as large as the image."""
+    at.require_rank(4)
+    height, width = at.shape()[2:]
+    at.emit(
+        "MAX_POOL_2D",
+        [at.input(0, NHWC)],
+        at.output(NHWC),
+        "Pool2DOptions",
+        padding=VALID,
+        strideH=1,
+        strideW=1,
+        filterHeight=height,
+        filterWidth=width,
+    )
+
+
+def _pooling_window(at: Site) -> Window:
+    if set(at.node.ints("dilations", (1, 1))) != {1}:
+        raise at.unsupported(f"dilations={list(at.node.ints('dilations'))}")
+    return window(at, at.node.ints("kernel_shape"))
+
+
+def _pool(at: Site, op: str, source: int, slide: Window, target: int, padding: int | None = None) -> None:
+    at.emit(
+        op,
+        [source],
+        target,
+        "Pool2DOptions",
+        padding=VALID if slide.padding is None else slide.padding if padding is None else padding,
+        strideH=slide.height.stride,
+        strideW=slide.width.stride,
+        filterHeight=slide.height.kernel,
+        filterWidth=slide.width.kernel,
+    )
+
+
+def _counted(at: Site, slide: Window) -> Array:
+    """For each output (height, width), the elements that ONNX averages over."""
+    included = at.node.int("count_include_pad")
+    return np.outer(
+        *(
+            axis.taps_within(-axis.before, axis.size + axis.after) if included else axis.taps_within(0, axis.size)
+            for axis in (slide.height, slide.width)
+        )
+    )
+
+
+def _counted_by_tflite(slide: Window) -> Array:
+    assert slide.padding in (SAME, VALID)
+    return np.outer(*(axis.taps_within(0, axis.size) for axis in (slide.height, slide.width)))
+
+
+def _is_never_negative(graph: Graph, value: str) -> bool:
+    """Whether zeros around `value` cannot change the largest element of a window."""
+    node = graph.producers.get(value)
+    return node is not None and (node.op in _NEVER_NEGATIVE or bool(node.activation))

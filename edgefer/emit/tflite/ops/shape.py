@@ -1,0 +1,192 @@
+"""Operators that move numbers about: reshaping, transposing, joining, cutting, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgefer.emit.tflite.flatbuffer import schema
+from edgefer.emit.tflite.layout import NHWC, Layout, after_transpose, default, identity, permuted, same_order
+from edgefer.emit.tflite.ops.elementwise import common_layout
+from edgefer.emit.tflite.registry import emits
+from edgefer.emit.tflite.site import Site
+from edgefer.emit.tflite.window import pad_into
+
+
+@emits("Identity", "Dropout", keeps_params=True)
+def identical(at: Site) -> None:
+    """The same tensor under another name."""
+    at.hand_on(at.layout(), at.layout())
+
+
+@emits("Transpose", keeps_params=True)
+def transpose(at: Site) -> None:
+    """The same tensor, seen in another layout: nothing moves until someone asks for it."""
+    layout = at.layout()
+    order = at.node.ints("perm", identity(len(layout))[::-1])
+    at.hand_on(after_transpose(layout, order), layout)
+
+
+@emits("Reshape", "Flatten", "Squeeze", "Unsqueeze", keeps_params=True)
+def reshape(at: Site) -> None:
+    """Another shape for the same elements in ONNX's order."""
+    shape, rank = at.shape(), len(at.shape())
+    stored = at.layout()
+    source = stored if same_order(shape, stored, identity(rank)) else identity(rank)
+    wanted = default(len(at.output_shape))
+    target = wanted if same_order(at.output_shape, wanted, identity(len(wanted))) else identity(len(wanted))
+    at.values.reshape_into(at.input(0, source), at.output(target))
+
+
+@emits("Concat", keeps_params=True)
+def concat(at: Site) -> None:
+    """Values joined along an axis."""
+    layout = common_layout(at)
+    axis = layout.index(at.node.int("axis") % len(layout))
+    operands = [at.input(index, layout) for index in range(len(at.node.inputs))]
+    at.emit("CONCATENATION", operands, at.output(layout), "ConcatenationOptions", axis=axis)
+
+
+@emits("Split", keeps_params=True)
+def split(at: Site) -> None:
+    """A value cut along an axis, piece by piece: SLICE is taken over by delegates whatever the sizes."""
+    layout = at.layout()
+    axis = at.node.int("axis") % len(layout)
+    start = 0
+    for index, value in enumerate(at.node.outputs):
+        length = at.graph.shape(value)[axis]
+        begin = tuple(start if other == axis else 0 for other in range(len(layout)))
+        _slice(at, layout, begin, at.graph.shape(value), at.output(layout, index))
+        start += length
+
+
+@emits("Slice", keeps_params=True)
+def slice_(at: Site) -> None:
+    """A part of a value, possibly every n-th element, possibly backwards."""
+    layout = at.layout()
+    shape = at.shape()
+    ranges = [range(size) for size in shape]
+    starts, ends, axes, steps = (at.constant(index) for index in (1, 2, 3, 4))
+    assert starts is not None
+    assert ends is not None
+    axes = np.arange(len(starts)) if axes is None else axes
+    steps = np.ones(len(starts), np.int64) if steps is None else steps
+    for start, end, axis, step in zip(starts.tolist(), ends.tolist(), axes.tolist(), steps.tolist(), strict=True):
+        ranges[axis] = range(shape[axis])[start:end:step]
+    if all(part.step == 1 for part in ranges):
+        _slice(at, layout, [part.start for part in ranges], at.output_shape, at.output(layout))
+        return
+    ordered = [ranges[axis] for axis in layout]
+    at.emit(
+        "STRIDED_SLICE",
+        [
+            at.input(0, layout),
+            at.integers([part.start for part in ordered], "begin"),
+            at.integers([part.stop for part in ordered], "end"),
+            at.integers([part.step for part in ordered], "strides"),
+        ],
+        at.output(layout),
+        "StridedSliceOptions",
+        endMask=sum(1 << position for position, part in enumerate(ordered) if part.stop < 0),
+    )
+
+
+def _slice(at: Site, layout: Layout, begin: Sequence[int], shape: Sequence[int], target: int) -> None:
+    at.emit(
+        "SLICE",
+        [
+            at.input(0, layout),
+            at.integers(permuted(begin, layout), "begin"),
+            at.integers(permuted(shape, layout), "size"),
+        ],
+        target,
+        "SliceOptions",
+    )
+
+
+@emits("Gather", keeps_params=True)
+def gather(at: Site) -> None:
+    """Elements picked along an axis by constant indices; a few are cut out and joined, which delegates take over."""
+    layout = at.layout()
+    rank = len(layout)
+    axis = at.node.int("axis") % rank
+    picked = at.constant(1)
+    assert picked is not None
+    if picked.ndim > 1:
+        raise at.unsupported(f"indices of rank {picked.ndim}")
+    indices = [int(index) % at.shape()[axis] for index in picked.reshape(-1)]
+    if picked.ndim == 0:
+        left = [other for other in range(rank) if other != axis]
+        kept = tuple(left.index(other) for other in layout if other != axis)
+    else:
+        kept = layout
+    source, target = at.input(0, layout), at.output(kept)
+    if picked.ndim == 1 and len(indices) <= _FEW:
+        shape = tuple(1 if other == axis else size for other, size in enumerate(at.shape()))
+        pieces = []
+        for index in indices:
+            piece = at.temporary(permuted(shape, layout), f"piece_{index}", like=source)
+            _slice(at, layout, [index if other == axis else 0 for other in range(rank)], shape, piece)
+            pieces.append(piece)
+        at.emit("CONCATENATION", pieces, target, "ConcatenationOptions", axis=layout.index(axis))
+        return
+    table = at.values.constant("indices", np.asarray(indices, np.int32).reshape(picked.shape))
+    at.emit("GATHER", [source, table], target, "GatherOptions", axis=layout.index(axis))
+
+
+_FEW = 4
+
+
+@emits("Pad", keeps_params=True)
+def pad(at: Site) -> None:
+    """Constant or mirrored borders."""
+    layout = at.layout()
+    rank = len(layout)
+    stated, fill, axes = (at.constant(index) for index in (1, 2, 3))
+    assert stated is not None
+    amounts = [(0, 0)] * rank
+    half = len(stated) // 2
+    for index, axis in enumerate(range(rank) if axes is None else axes.tolist()):
+        amounts[axis] = (int(stated[index]), int(stated[half + index]))
+    if min(min(pair) for pair in amounts) < 0:
+        raise at.unsupported("negative pads")
+    ordered = [amounts[axis] for axis in layout]
+    mode = at.node.str("mode", "constant")
+    if mode == "reflect":
+        table = at.values.constant("paddings", np.asarray(ordered, np.int32))
+        at.emit(
+            "MIRROR_PAD",
+            [at.input(0, layout), table],
+            at.output(layout),
+            "MirrorPadOptions",
+            mode=schema.MirrorPadMode.REFLECT,
+        )
+    elif mode == "constant":
+        number = 0.0 if fill is None else float(fill.item())
+        pad_into(at, at.input(0, layout), ordered, at.output(layout), number or None)
+    else:
+        raise at.unsupported(f"mode={mode}")
+
+
+@emits("DepthToSpace", keeps_params=True)
+def depth_to_space(at: Site) -> None:
+    """Channels become pixels; in CRD order (PixelShuffle) that is a transpose of six axes."""
+    at.require_rank(4)
+    block = at.node.int("blocksize")
+    if at.node.str("mode", "DCR") == "DCR":
+        at.emit("DEPTH_TO_SPACE", [at.input(0, NHWC)], at.output(NHWC), "DepthToSpaceOptions", blockSize=block)
+        return
+    height, width = at.shape()[2:]
+    channels = at.output_shape[1]
+    split = at.values.reshape(at.input(0, NHWC), (1, height, width, channels, block, block), f"{at.node.output}/blocks")
+    moved = at.values.transpose(split, (0, 1, 4, 2, 5, 3), f"{at.node.output}/pixels")
+    at.values.reshape_into(moved, at.output(NHWC))
+
+
+@emits("SpaceToDepth", keeps_params=True)
+def space_to_depth(at: Site) -> None:
+    """Pixels become channels."""
+    at.require_rank(4)
+    block = at.node.int("blocksize")
+    at.emit("SPACE_TO_DEPTH", [at.input(0, NHWC)], at.output(NHWC), "SpaceToDepthOptions", blockSize=block)

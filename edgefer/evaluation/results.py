@@ -1,0 +1,629 @@
+"""What an evaluation finds, as typed values; `Evaluation.to_dict` is the document that --json writes.
+
+    Evaluation
+      parts: all images first, then each subset that the data names
+        heads: one per output of the network
+          reference: ModelMetrics                    the float network against the targets
+          artifacts: {format: ArtifactResult}        metrics against the targets, drift against the reference
+          cross_runtime: CrossRuntime                TFLite against ONNX
+
+A number that the data cannot give (no labels, no variance, one image) is None, never a pretended one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+SCHEMA = "edgefer.evaluation/1"
+
+Interval = tuple[float, float]
+Matrix = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % bootstrap interval over images, None where there is no variance to tell it from."""
+
+    value: float
+    ci95: Interval | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"value": self.value, "ci95": self.ci95 and list(self.ci95)}
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What an artifact loses in accuracy against the reference on the same images.
+
+    Attributes:
+        points: accuracy of the reference minus the artifact's, in percentage points.
+        ci95: paired bootstrap interval, in percentage points.
+        p_value: exact two-sided McNemar test of no difference.
+        lost: images that only the reference has right.
+        gained: images that only the artifact has right.
+    """
+
+    points: float
+    ci95: Interval | None
+    p_value: float
+    lost: int
+    gained: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "points": self.points,
+            "ci95": self.ci95 and list(self.ci95),
+            "p_value": self.p_value,
+            "lost": self.lost,
+            "gained": self.gained,
+        }
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images whose confidence (largest probability) lies in (low, high].
+
+    Attributes:
+        low: lower end.
+        high: upper end.
+        count: how many images.
+        confidence: their mean confidence.
+        accuracy: share of them that are right.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far confidence is from accuracy: the expected calibration error and the bins it is the mean of."""
+
+    ece: float
+    bins: tuple[Bin, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; empty bins are left out."""
+        return {"ece": self.ece, "bins": [vars(b) for b in self.bins if b.count]}
+
+
+@dataclass(frozen=True)
+class Smile:
+    """The probability of happy as a smile detector.
+
+    Attributes:
+        threshold: a smile is a score of at least this.
+        recall: share of happy images found.
+        false_positive_rate: share of the other images taken for happy.
+        roc_auc: probability that a happy image scores above another one; ties count half.
+    """
+
+    threshold: float
+    recall: float | None
+    false_positive_rate: float | None
+    roc_auc: float | None
+
+
+@dataclass(frozen=True)
+class ClassMetrics:
+    """A model's choice of class against labels.
+
+    Attributes:
+        accuracy: share of images with the right class on top.
+        macro_f1: mean F1 of the classes that have images.
+        recall_per_class: None for classes without images.
+        confusion: counts; rows are labels, columns the model's choice.
+        cross_entropy: mean of -log p(label), in nats.
+        reliability: calibration of the largest probability.
+        smile: None where the network has no class `happy`.
+    """
+
+    accuracy: float
+    macro_f1: float
+    recall_per_class: Mapping[str, float | None]
+    confusion: Matrix
+    cross_entropy: float
+    reliability: Reliability
+    smile: Smile | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "accuracy": self.accuracy,
+            "macro_f1": self.macro_f1,
+            "recall_per_class": dict(self.recall_per_class),
+            "confusion": [list(row) for row in self.confusion],
+            "cross_entropy": self.cross_entropy,
+            "reliability": self.reliability.to_dict(),
+            "smile": self.smile and vars(self.smile),
+        }
+
+
+@dataclass(frozen=True)
+class SoftMetrics:
+    """A model against the votes of several raters.
+
+    Attributes:
+        samples: images with at least one vote for a class of the network.
+        cross_entropy: mean of -sum(votes * log p), in nats.
+        kl: cross-entropy less the raters' own entropy: zero for a model that predicts the votes.
+        majority_samples: images on which one class of the network has more votes than anything else.
+        majority_accuracy: share of those with that class on top.
+    """
+
+    samples: int
+    cross_entropy: float
+    kl: float
+    majority_samples: int
+    majority_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class ValueMetrics:
+    """Valence and arousal, or other continuous columns, against targets.
+
+    Attributes:
+        samples: images with a target, per column.
+        ccc: concordance correlation coefficient per column; None without variance.
+        rmse: root mean squared error per column.
+    """
+
+    samples: Mapping[str, int]
+    ccc: Mapping[str, float | None]
+    rmse: Mapping[str, float | None]
+
+    @property
+    def mean_ccc(self) -> float | None:
+        """Mean over the columns that have one."""
+        return _mean(self.ccc)
+
+
+@dataclass(frozen=True)
+class UnitMetrics:
+    """Action units against targets.
+
+    Attributes:
+        samples: images with a target, per unit.
+        f1: F1 of the positive class per unit; None where nothing is positive, neither stated nor found.
+        thresholds: a unit is active from this probability on.
+    """
+
+    samples: Mapping[str, int]
+    f1: Mapping[str, float | None]
+    thresholds: Mapping[str, float]
+
+    @property
+    def mean_f1(self) -> float | None:
+        """Mean over the units that have one."""
+        return _mean(self.f1)
+
+
+@dataclass(frozen=True)
+class ModelMetrics:
+    """One head of one model against whatever targets the data has for it."""
+
+    classes: ClassMetrics | None = None
+    soft: SoftMetrics | None = None
+    values: ValueMetrics | None = None
+    units: UnitMetrics | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: only what there is."""
+        document: dict[str, Any] = {}
+        if self.classes:
+            document |= self.classes.to_dict()
+        if self.soft:
+            document["soft_labels"] = vars(self.soft)
+        if self.values:
+            document |= {"ccc": dict(self.values.ccc), "mean_ccc": self.values.mean_ccc, "rmse": dict(self.values.rmse)}
+            document["targets"] = dict(self.values.samples)
+        if self.units:
+            document |= {"f1": dict(self.units.f1), "mean_f1": self.units.mean_f1}
+            document |= {"thresholds": dict(self.units.thresholds), "targets": dict(self.units.samples)}
+        return document
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What an artifact does otherwise than the reference, on the same images.
+
+    Attributes:
+        max_abs_change: largest change of any output value.
+        mean_abs_change: mean over all output values.
+        sqnr_db: signal-to-quantization-noise ratio before the activation, see `metrics.before_activation`;
+            None where the artifact equals the reference.
+        agreement: share of images (action units: of decisions) that come out the same.
+        flips: counts per class of the reference (rows) and of the artifact (columns), diagonal zero.
+        kl: mean KL(reference || artifact) in nats; for action units summed over the units.
+        smile_rank_correlation: Spearman's, of the probability of happy.
+        accuracy_drop: needs labels.
+        majority_accuracy_drop: against the raters' majority; needs votes.
+        macro_f1_drop: reference minus artifact; needs labels.
+        ccc_drop: mean over columns, reference minus artifact; needs targets.
+        f1_drop: mean over action units, reference minus artifact; needs targets.
+    """
+
+    max_abs_change: float
+    mean_abs_change: float
+    sqnr_db: float | None
+    agreement: Estimate | None = None
+    flips: Matrix | None = None
+    kl: Estimate | None = None
+    smile_rank_correlation: float | None = None
+    accuracy_drop: Drop | None = None
+    majority_accuracy_drop: Drop | None = None
+    macro_f1_drop: Estimate | None = None
+    ccc_drop: Estimate | None = None
+    f1_drop: Estimate | None = None
+
+    def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
+        """Plain data: only what there is; `kl` is the mean, its interval is `kl_ci95`."""
+        changes = {"accuracy_drop": self.accuracy_drop, "agreement": self.agreement}
+        drops = {
+            "majority_accuracy_drop": self.majority_accuracy_drop,
+            "macro_f1_drop": self.macro_f1_drop,
+            "ccc_drop": self.ccc_drop,
+            "f1_drop": self.f1_drop,
+        }
+        document: dict[str, Any] = {key: value.to_dict() for key, value in (changes | drops).items() if value}
+        if self.flips is not None:
+            document["flips_per_class"] = {
+                label: {other: count for other, count in zip(labels, row, strict=True) if count}
+                for label, row in zip(labels, self.flips, strict=True)
+            }
+        if self.kl:
+            document |= {"kl": self.kl.value, "kl_ci95": self.kl.ci95 and list(self.kl.ci95)}
+        probabilities = "probability_change" if self.kl else "change"
+        document |= {f"max_abs_{probabilities}": self.max_abs_change, f"mean_abs_{probabilities}": self.mean_abs_change}
+        document["sqnr_db"] = self.sqnr_db
+        if self.smile_rank_correlation is not None:
+            document["smile_rank_correlation"] = self.smile_rank_correlation
+        return document
+
+
+@dataclass(frozen=True)
+class ArtifactResult:
+    """One head of one artifact."""
+
+    metrics: ModelMetrics
+    drift: Drift
+
+
+@dataclass(frozen=True)
+class CrossRuntime:
+    """The int8 artifacts against each other.
+
+    Attributes:
+        agreement: share of images (action units: of decisions) that come out the same; None for continuous heads.
+        max_abs_difference: largest difference of any output value.
+        identical: share of images whose output values are all equal to the bit.
+    """
+
+    agreement: Estimate | None
+    max_abs_difference: float
+    identical: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "agreement": self.agreement and self.agreement.value,
+            "agreement_ci95": self.agreement and self.agreement.ci95 and list(self.agreement.ci95),
+            "max_abs_difference": self.max_abs_difference,
+            "identical": self.identical,
+        }
+
+
+@dataclass(frozen=True)
+class HeadEvaluation:
+    """One head on one part of the data.
+
+    Attributes:
+        name: the output's name.
+        kind: what its numbers mean, as in the Spec.
+        labels: one per column.
+        labelled: images with a label, or with a target in any column.
+        reference: the float network.
+        artifacts: by format.
+        cross_runtime: None where the bundle has one artifact only.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    labelled: int
+    reference: ModelMetrics
+    artifacts: Mapping[str, ArtifactResult]
+    cross_runtime: CrossRuntime | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "labelled": self.labelled,
+            "labels": list(self.labels),
+            "reference": self.reference.to_dict(),
+            "artifacts": {
+                format: result.metrics.to_dict() | result.drift.to_dict(self.labels)
+                for format, result in self.artifacts.items()
+            },
+            "cross_runtime": self.cross_runtime and self.cross_runtime.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Part:
+    """All images, or a subset that the data names.
+
+    Attributes:
+        name: `all`, or the name of the mask.
+        samples: how many images.
+        heads: in the order of the Spec.
+    """
+
+    name: str
+    samples: int
+    heads: tuple[HeadEvaluation, ...]
+
+    @property
+    def main(self) -> HeadEvaluation:
+        """The head that headlines are about: the first that chooses a class, else the first."""
+        return next((head for head in self.heads if head.kind in ("expression", "classes")), self.heads[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: the main head's, and under `heads` all of them where there are several."""
+        document = {"samples": self.samples, "head": self.main.name, **self.main.to_dict()}
+        if len(self.heads) > 1:
+            document["heads"] = {head.name: {"kind": head.kind, **head.to_dict()} for head in self.heads}
+        return document
+
+
+@dataclass(frozen=True)
+class LayerDrift:
+    """One planned activation on its way through the network.
+
+    Attributes:
+        tensor: its name in Plan and float graph.
+        node: name of the node that makes it.
+        op: that node's operator.
+        sqnr_db: per format, of the stored values against the float network's; None where they are equal.
+        differing: share of elements in which the formats store different integers; None with one format.
+        max_lsb: largest difference of those integers.
+        own_differing: the same share when the node is fed equal integers in both formats: what it adds itself.
+        own_max_lsb: largest difference when fed equal integers.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    sqnr_db: Mapping[str, float | None]
+    differing: float | None = None
+    max_lsb: int | None = None
+    own_differing: float | None = None
+    own_max_lsb: int | None = None
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """Where along the network the damage is, and where the runtimes part.
+
+    Attributes:
+        images: how many it was measured on.
+        layers: in network order.
+        rebuilt: per format, whether Plan and reference rebuild the bundle's file to the byte, so that what is
+            said of the rebuilt network is said of the file.
+    """
+
+    images: int
+    layers: tuple[LayerDrift, ...]
+    rebuilt: Mapping[str, bool]
+
+    @property
+    def first_difference(self) -> LayerDrift | None:
+        """The first tensor that the runtimes store differently, None where all are equal."""
+        return next((layer for layer in self.layers if layer.differing), None)
+
+    @property
+    def own_differences(self) -> Mapping[str, tuple[int, int]]:
+        """Per operator: how many of its nodes differ when fed equal integers, and how many were compared."""
+        counts: dict[str, tuple[int, int]] = {}
+        for layer in self.layers:
+            if layer.own_differing is not None:
+                differing, compared = counts.get(layer.op, (0, 0))
+                counts[layer.op] = (differing + (layer.own_differing > 0), compared + 1)
+        return counts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        first = self.first_difference
+        return {
+            "images": self.images,
+            "rebuilt": dict(self.rebuilt),
+            "first_difference": first and {"tensor": first.tensor, "node": first.node, "op": first.op},
+            "operators_that_differ": {
+                op: {"differing": differing, "compared": compared}
+                for op, (differing, compared) in self.own_differences.items()
+            },
+            "layers": [vars(layer) | {"sqnr_db": dict(layer.sqnr_db)} for layer in self.layers],
+        }
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One bound and what was found.
+
+    Attributes:
+        name: `accuracy_drop` or `size`.
+        format: of the artifact.
+        limit: percentage points, or bytes.
+        found: in the same unit; None where it could not be measured.
+        held: None where there is too little evidence to judge.
+        reason: why it could not be judged, `""` if it was.
+    """
+
+    name: str
+    format: str
+    limit: float
+    found: float | None
+    held: bool | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the bounds hold."""
+
+    bounds: tuple[Bound, ...]
+
+    @property
+    def held(self) -> bool | None:
+        """False when a bound is broken, None when none is but one could not be judged."""
+        if any(bound.held is False for bound in self.bounds):
+            return False
+        return None if any(bound.held is None for bound in self.bounds) else True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"held": self.held, "bounds": [vars(bound) for bound in self.bounds]}
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """The images, and what of them could not be used.
+
+    Attributes:
+        source: name of the folder or file.
+        sha256: of names, contents and labels.
+        skipped: images that could not be read.
+        unmatched_classes: classes of the data that no head knows; their images count in no label metric.
+        left_out: how many images those are.
+        missing_classes: classes of the main head without counterpart in the data.
+        notes: what else a reader should know about the targets, a sentence each.
+    """
+
+    source: str
+    sha256: str
+    skipped: int = 0
+    unmatched_classes: tuple[str, ...] = ()
+    left_out: int = 0
+    missing_classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return vars(self) | {key: list(value) for key, value in vars(self).items() if isinstance(value, tuple)}
+
+
+@dataclass(frozen=True)
+class BundleIdentity:
+    """The bundle that was evaluated.
+
+    Attributes:
+        name: the network's.
+        edgefer_version: that made it.
+        sha256: of its SHA256SUMS, which names every file's.
+        artifacts: by format: file, bytes and sha256; `reference` for the float network.
+    """
+
+    name: str
+    edgefer_version: str
+    sha256: str
+    artifacts: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What every model said about every image.
+
+    Attributes:
+        names: one per image.
+        values: by model (`reference`, then formats) and head: float32 (images, columns).
+    """
+
+    names: tuple[str, ...]
+    values: Mapping[str, Mapping[str, npt.NDArray[np.float32]]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A bundle on a set of images.
+
+    Attributes:
+        bundle: what was evaluated.
+        data: on what.
+        parts: all images, then the subsets that the data names.
+        verdict: the bounds.
+        layers: None where it was not asked for.
+        outputs: what everything else was computed from.
+        labels: int64, index of each image's class in the main head, -1 without one; None for data without labels.
+        versions: of edgefer and the runtimes, and the machine.
+    """
+
+    bundle: BundleIdentity
+    data: DataIdentity
+    parts: tuple[Part, ...]
+    verdict: Verdict
+    layers: LayerView | None
+    outputs: Outputs
+    labels: npt.NDArray[np.int64] | None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def all(self) -> Part:
+        """All images."""
+        return self.parts[0]
+
+    def most_changed(self, count: int = 20) -> npt.NDArray[np.int64]:
+        """Indices of the images on which any artifact's main head moves furthest, the furthest first.
+
+        The distance of two outputs is half the sum of absolute differences: total variation, for probabilities.
+        """
+        head = self.all.main.name
+        reference = self.outputs.values["reference"][head]
+        distances = [
+            np.abs(values[head] - reference).sum(axis=1) / 2
+            for model, values in self.outputs.values.items()
+            if model != "reference"
+        ]
+        furthest: npt.NDArray[np.int64] = np.argsort(-np.max(distances, axis=0), kind="stable")[:count]
+        return furthest
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of schema `edgefer.evaluation/1`."""
+        return {
+            "schema": SCHEMA,
+            "bundle": vars(self.bundle) | {"artifacts": {k: dict(v) for k, v in self.bundle.artifacts.items()}},
+            "data": self.data.to_dict(),
+            **self.all.to_dict(),
+            "subsets": {part.name: part.to_dict() for part in self.parts[1:]},
+            "verdict": self.verdict.to_dict(),
+            "layers": self.layers and self.layers.to_dict(),
+            "versions": dict(self.versions),
+        }
+
+
+@cache
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `Evaluation.to_dict`."""
+    text = files("edgefer").joinpath("schemas", "evaluation.schema.json").read_text("utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema
+
+
+def _mean(columns: Mapping[str, float | None]) -> float | None:
+    values = [value for value in columns.values() if value is not None]
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,183 @@
+"""A float graph, built node by node: what converters use.
+
+    build = GraphBuilder("tiny")
+    x = build.input("image", (1, 3, 64, 64))
+    x = build.conv("stem", x, weights, stride=2, padding="same")
+    x = build.batch_norm("norm", x, gamma, beta, mean, variance, epsilon=1e-3)
+    x = build.silu("norm.act", x)
+    x = build.linear("head", build.flatten("flat", build.global_average_pool("pool", x)), head_weights, head_bias)
+    graph = build.graph(x)
+
+Every method takes the node's name first, adds the node, and returns the name of its output value, which
+is the same.  Shapes follow by ONNX's own inference, so a mistake is reported at the node that has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgefer.errors import InputError
+from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo
+
+Padding: TypeAlias = int | Literal["same"] | tuple[int, int, int, int]
+"""All sides alike; as TensorFlow's SAME pads for the size at hand; or top, left, bottom, right."""
+
+_SMALL = 64  # constants of up to so many items may decide shapes (Reshape, Slice, Pad)
+
+
+class GraphBuilder:
+    """Collects nodes and constants; `graph` returns the result."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._inputs: list[str] = []
+        self._nodes: list[Node] = []
+        self._constants: dict[str, Array] = {}
+        self._info: dict[str, TensorInfo] = {}
+
+    def input(self, name: str, shape: tuple[int, ...]) -> str:
+        """A float32 value that the caller feeds."""
+        self._define(name, TensorInfo(shape, np.dtype(np.float32)))
+        self._inputs.append(name)
+        return name
+
+    def constant(self, name: str, array: Array) -> str:
+        """A value known at conversion time."""
+        self._define(name, TensorInfo(array.shape, array.dtype))
+        self._constants[name] = array
+        return name
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """Static shape of a value."""
+        return self._info[value].shape
+
+    def op(self, op: str, name: str, *inputs: str, **attributes: Attribute) -> str:
+        """Any ONNX operator with one output.
+
+        Raises:
+            InputError: the inputs do not fit the operator.
+        """
+        try:
+            info = self._infer(op, name, inputs, attributes)
+        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
+            shapes = ", ".join(f"{value} {list(self.shape(value))}" for value in inputs if value)
+            raise InputError(f"node {name!r}: {op} does not fit its inputs ({shapes})") from error
+        self._define(name, info)
+        self._nodes.append(Node(name, op, inputs, (name,), attributes))
+        return name
+
+    def conv(
+        self,
+        name: str,
+        x: str,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        stride: int = 1,
+        padding: Padding = 0,
+        groups: int = 1,
+    ) -> str:
+        """2-D convolution; `weight` is (out, in / groups, height, width)."""
+        pads = _same_pads(self.shape(x)[2:], weight.shape[2:], stride) if padding == "same" else padding
+        return self.op(
+            "Conv",
+            name,
+            x,
+            self.constant(f"{name}.weight", weight),
+            *([self.constant(f"{name}.bias", bias)] if bias is not None else []),
+            kernel_shape=weight.shape[2:],
+            strides=(stride, stride),
+            pads=(pads,) * 4 if isinstance(pads, int) else pads,
+            group=groups,
+        )
+
+    def batch_norm(
+        self, name: str, x: str, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float
+    ) -> str:
+        """Normalisation by stored statistics, each of shape (channels,)."""
+        parts = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
+        values = [self.constant(f"{name}.{part}", array) for part, array in parts.items()]
+        return self.op("BatchNormalization", name, x, *values, epsilon=epsilon)
+
+    def sigmoid(self, name: str, x: str) -> str:
+        """Logistic function, 1 / (1 + exp(-x))."""
+        return self.op("Sigmoid", name, x)
+
+    def silu(self, name: str, x: str) -> str:
+        """SiLU, also called swish: x times its sigmoid."""
+        return self.mul(name, x, self.sigmoid(f"{name}.sigmoid", x))
+
+    def relu(self, name: str, x: str) -> str:
+        """Replace what is negative by 0."""
+        return self.op("Relu", name, x)
+
+    def relu6(self, name: str, x: str) -> str:
+        """Clip x to [0, 6]."""
+        low = self.constant(f"{name}.min", np.array(0, np.float32))
+        high = self.constant(f"{name}.max", np.array(6, np.float32))
+        return self.op("Clip", name, x, low, high)
+
+    def add(self, name: str, a: str, b: str) -> str:
+        """Sum of two values, broadcast."""
+        return self.op("Add", name, a, b)
+
+    def mul(self, name: str, a: str, b: str) -> str:
+        """Product of two values, element by element, broadcast."""
+        return self.op("Mul", name, a, b)
+
+    def global_average_pool(self, name: str, x: str) -> str:
+        """Mean over height and width, which stay as axes of size 1."""
+        return self.op("GlobalAveragePool", name, x)
+
+    def flatten(self, name: str, x: str) -> str:
+        """(1, C, H, W) to (1, C·H·W)."""
+        return self.op("Flatten", name, x, axis=1)
+
+    def linear(self, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
+        """Fully connected layer on (1, in); `weight` is (out, in)."""
+        values = [self.constant(f"{name}.weight", weight)]
+        if bias is not None:
+            values.append(self.constant(f"{name}.bias", bias))
+        return self.op("Gemm", name, x, *values, transB=1)
+
+    def graph(self, *outputs: str) -> Graph:
+        """Everything added so far, with `outputs` to read."""
+        return Graph(self._name, tuple(self._nodes), tuple(self._inputs), outputs, self._constants, self._info)
+
+    def _define(self, name: str, info: TensorInfo) -> None:
+        if name in self._info:
+            raise ValueError(f"the graph already has a value {name!r}")
+        self._info[name] = info
+
+    def _infer(self, op: str, name: str, inputs: tuple[str, ...], attributes: dict[str, Attribute]) -> TensorInfo:
+        node = helper.make_node(op, inputs, [name], name, **cast(dict[str, Any], attributes))
+        types = {
+            value: helper.make_tensor_type_proto(
+                helper.np_dtype_to_tensor_dtype(self._info[value].dtype), self.shape(value)
+            )
+            for value in inputs
+            if value
+        }
+        data = {
+            value: numpy_helper.from_array(self._constants[value])
+            for value in inputs
+            if value in self._constants and self._constants[value].size <= _SMALL
+        }
+        found = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(op, OPSET, ""), node, types, data, opset_imports=[helper.make_opsetid("", OPSET)]
+        )[name].tensor_type
+        dims = tuple(dim.dim_value for dim in found.shape.dim)
+        if not found.HasField("shape") or not all(dim.HasField("dim_value") for dim in found.shape.dim):
+            raise ValueError("its output has no static shape")
+        return TensorInfo(dims, helper.tensor_dtype_to_np_dtype(found.elem_type))
+
+
+def _same_pads(size: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> tuple[int, int, int, int]:
+    """Pads that make ceil(size / stride) outputs; an odd one goes below and right."""
+    totals = [max((-(-side // stride) - 1) * stride + k - side, 0) for side, k in zip(size, kernel, strict=True)]
+    top, left = (total // 2 for total in totals)
+    return top, left, totals[0] - top, totals[1] - left

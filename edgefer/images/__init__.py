@@ -1,0 +1,13 @@
+"""Image sets: what calibration and evaluation read, opened, checked, matched and split.
+
+faces = open_images(Path("faces.zip"))
+calibration, held_back = split(faces)
+matched = match_labels(faces.label_names, ("angry", "happy"))
+"""
+
+from edgefer.images.image_set import Image, ImageSet, Skipped
+from edgefer.images.labels import LabelMatch, match_labels
+from edgefer.images.sources import open_images
+from edgefer.images.split import split
+
+__all__ = ["Image", "ImageSet", "LabelMatch", "Skipped", "match_labels", "open_images", "split"]

@@ -1,0 +1,82 @@
+"""The ImageSet: images in a fixed order, each known by name and content, read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images that are known to be readable, in a fixed order.
+
+    Attributes:
+        source: name of the folder or file, without the path to it.
+        names: one per image, unique.
+        digests: SHA-256 of each image's stored content, as hex; equal for equal images.
+        reader: reads the image of a name.
+        labels: int64 index into `label_names` per image, None when the set has no labels.
+        label_names: the classes as the source calls them; empty when it has no labels.
+        skipped: what the source holds beside the images but cannot be read.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    reader: Callable[[str], Image]
+    labels: npt.NDArray[np.int64] | None = None
+    label_names: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of names, contents and labels, whatever holds them: folder, zip, compressed or not."""
+        digest = sha256()
+        labels = [""] * len(self) if self.labels is None else [self.label_names[label] for label in self.labels]
+        for fields in zip(self.names, self.digests, labels, strict=True):
+            digest.update("\0".join((*fields, "")).encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def read(self, index: int) -> Image:
+        """Image `index` as uint8 (H, W, 3), RGB.
+
+        Raises:
+            InputError: the source changed after it was opened.
+        """
+        return self.reader(self.names[index])
+
+    def select(self, indices: Iterable[int]) -> ImageSet:
+        """The images at `indices`, in that order; label names stay."""
+        chosen = list(indices)
+        return replace(
+            self,
+            names=tuple(self.names[index] for index in chosen),
+            digests=tuple(self.digests[index] for index in chosen),
+            labels=None if self.labels is None else self.labels[chosen],
+        )
+
+    def skipped_lines(self, limit: int = 10) -> tuple[str, ...]:
+        """One line per skipped image for people to read, at most `limit` and a count of the rest."""
+        lines = [f"skipped {image.name}: {image.reason}" for image in self.skipped[:limit]]
+        if (more := len(self.skipped) - limit) > 0:
+            lines.append(f"skipped {more} more")
+        return tuple(lines)

@@ -1,0 +1,256 @@
+"""Where images come from: a folder, a zip, or the arrays of an `.npz` file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from stat import S_ISREG
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefer.errors import InputError
+from edgefer.images.decode import SUFFIXES, Undecodable, captured_stderr, check_size, decode, verify
+from edgefer.images.image_set import Image, ImageSet, Skipped
+
+MAX_FILE_BYTES = 256_000_000
+MAX_ARRAY_BYTES = 4_000_000_000
+
+FORMATS = (
+    "An image set is a folder or .zip of images (flat, or one subfolder per class), or an .npz file with\n"
+    "  `images` uint8 (N, H, W) or (N, H, W, 3) and optionally `labels` (integers) and `label_names`."
+)
+
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
+
+
+def open_images(source: Path) -> ImageSet:
+    """Open an image set and check every image of it.
+
+    The order is that of the sorted names.  Images are decoded once here and again when they are read,
+    never kept; the arrays of an `.npz` file are kept, as uint8.  An image that cannot be decoded, or
+    declares more than 64 megapixels, is skipped and named in `ImageSet.skipped`.  Files that are not
+    images by their name, and hidden ones, are ignored.
+
+    A folder that holds all images by itself wraps the set and is no class; any other first folder is.
+
+    Raises:
+        InputError: there is no such file, its format is not one of the above, or it holds no image.
+    """
+    try:
+        if source.is_dir():
+            return _open_files(source, _folder_members(source))
+        if not source.is_file():
+            raise InputError(f"{source}: no such file or folder", remedy=FORMATS)
+        if source.suffix.lower() == ".npz":
+            return _open_arrays(source)
+        if source.suffix.lower() == ".zip" or zipfile.is_zipfile(source):
+            return _open_files(source, _zip_members(source))
+    except OSError as error:
+        raise InputError(f"{error.filename or source}: cannot be read: {error.strerror or error}") from error
+    if source.suffix.lower() in SUFFIXES:
+        raise InputError(f"{source}: is one image, not an image set", remedy="Give the folder that holds it.")
+    raise InputError(f"{source}: not an image set", remedy=FORMATS)
+
+
+def _open_files(source: Path, members: Mapping[PurePosixPath, Callable[[], bytes]]) -> ImageSet:
+    if not members:
+        raise InputError(f"{source}: holds no images", remedy=f"{FORMATS}\n  Images are {', '.join(SUFFIXES)}.")
+    wrapper = len(PurePosixPath(os.path.commonpath([path.parent for path in members])).parts)
+    fetchers = {str(PurePosixPath(*path.parts[wrapper:])): fetch for path, fetch in members.items()}
+    has_classes = any("/" in name for name in fetchers)
+    digests: dict[str, str] = {}
+    noisy: set[str] = set()
+    skipped: list[Skipped] = []
+    with captured_stderr() as noise:
+        for name in sorted(fetchers):
+            try:
+                if has_classes and "/" not in name:
+                    raise Undecodable("lies outside the class folders")
+                data = fetchers[name]()
+                if verify(data, noise):
+                    noisy.add(name)
+                digests[name] = sha256(data).hexdigest()
+            except Undecodable as error:
+                skipped.append(Skipped(printable(name), str(error)))
+    if not digests:
+        first = skipped[0]
+        raise InputError(f"{source}: none of {len(skipped)} images can be read; {first.name}: {first.reason}")
+
+    def read(name: str) -> Image:
+        try:
+            data = fetchers[name]()
+            if name not in noisy:
+                return decode(data)
+            with captured_stderr():
+                return decode(data)
+        except Undecodable as error:
+            raise InputError(f"{source}: {printable(name)} changed while in use: {error}") from error
+
+    classes = [printable(name.partition("/")[0]) for name in digests] if has_classes else []
+    label_names = tuple(sorted(set(classes)))
+    labels = np.array([label_names.index(label) for label in classes], np.int64) if has_classes else None
+    return ImageSet(_title(source), tuple(digests), tuple(digests.values()), read, labels, label_names, tuple(skipped))
+
+
+def _folder_members(root: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+    members = {}
+    for path in _walk(root, set()):
+        relative = PurePosixPath(path.relative_to(root).as_posix())
+        if _is_image_name(relative):
+            members[relative] = _file_reader(path)
+    return members
+
+
+def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
+    """Everything below `folder` that is no folder; links are followed, each folder is entered once."""
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for path in sorted(folder.iterdir()):
+        if not path.is_dir():
+            yield path
+        elif not path.name.startswith("."):
+            yield from _walk(path, seen)
+
+
+def _file_reader(path: Path) -> Callable[[], bytes]:
+    def fetch() -> bytes:
+        try:
+            status = path.stat()
+            if not S_ISREG(status.st_mode):
+                raise Undecodable("is not a regular file")
+            _check_bytes(status.st_size)
+            return path.read_bytes()
+        except OSError as error:
+            raise Undecodable(f"cannot be read: {error.strerror or error}") from error
+
+    return fetch
+
+
+def _zip_members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+    try:
+        archive = zipfile.ZipFile(source)
+    except _ZIP_ERRORS as error:
+        raise InputError(
+            f"{source}: not a readable zip: {error}", remedy="It may be truncated: copy it again."
+        ) from error
+    members = {}
+    for info in archive.infolist():
+        parts = [part for part in PurePosixPath(info.filename.replace("\\", "/")).parts if part not in ("/", "..")]
+        relative = PurePosixPath(*parts)
+        if not info.is_dir() and _is_image_name(relative):
+            members[relative] = _zip_reader(archive, info)
+    return members
+
+
+def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], bytes]:
+    def fetch() -> bytes:
+        _check_bytes(info.file_size)
+        try:
+            return archive.read(info)
+        except _ZIP_ERRORS as error:
+            raise Undecodable(f"cannot be unpacked: {error}") from error
+
+    return fetch
+
+
+def _check_bytes(size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise Undecodable(f"has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}")
+
+
+def _is_image_name(path: PurePosixPath) -> bool:
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def _open_arrays(source: Path) -> ImageSet:
+    images, labels, label_names = (_array(source, name) for name in ("images", "labels", "label_names"))
+    if images is None:
+        raise InputError(f"{source}: holds no array `images`", remedy=FORMATS)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+        found = f"{images.dtype} {images.shape}"
+        raise InputError(f"{source}: `images` is {found}; it must be uint8 (N, H, W) or (N, H, W, 3)")
+    if not images.size:
+        raise InputError(f"{source}: `images` has shape {images.shape}: no pixels")
+    try:
+        check_size(*images.shape[1:3])
+    except Undecodable as error:
+        raise InputError(f"{source}: an image {error}") from error
+    classes, names = _array_labels(source, len(images), labels, label_names)
+    shape = str(images.shape[1:]).encode()
+    digests = tuple(sha256(shape + image.tobytes()).hexdigest() for image in images)
+
+    def read(name: str) -> Image:
+        image = images[int(name)]
+        return image.copy() if image.ndim == 3 else np.repeat(image[:, :, np.newaxis], 3, axis=2)
+
+    return ImageSet(_title(source), tuple(map(str, range(len(images)))), digests, read, classes, names)
+
+
+def _array_labels(
+    source: Path, count: int, labels: npt.NDArray[Any] | None, label_names: npt.NDArray[Any] | None
+) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    if labels is None:
+        return None, ()
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        raise InputError(f"{source}: `labels` is {labels.dtype} {labels.shape}; it must be integers ({count},)")
+    if label_names is None:
+        numbers, indices = np.unique(labels, return_inverse=True)
+        return indices.astype(np.int64), tuple(map(str, numbers))
+    if label_names.ndim != 1 or label_names.dtype.kind != "U":
+        found = f"{label_names.dtype} {label_names.shape}"
+        raise InputError(f"{source}: `label_names` is {found}; it must be a list of strings")
+    names = tuple(printable(str(name)) for name in label_names)
+    if len(set(names)) != len(names):
+        raise InputError(f"{source}: `label_names` repeats a name")
+    if labels.min() < 0 or labels.max() >= len(names):
+        found = f"{labels.min()} to {labels.max()}"
+        raise InputError(
+            f"{source}: `labels` are {found}; with {len(names)} label names they must be 0 to {len(names) - 1}"
+        )
+    return labels.astype(np.int64), names
+
+
+def _array(source: Path, name: str) -> npt.NDArray[Any] | None:
+    """One array of the file, None when it has none of that name; never unpickles."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            if f"{name}.npy" not in archive.namelist():
+                return None
+            size = archive.getinfo(f"{name}.npy").file_size
+            if size > MAX_ARRAY_BYTES:
+                limit = f"the limit is {MAX_ARRAY_BYTES:,}"
+                raise InputError(f"{source}: `{name}` has {size:,} bytes; {limit}", remedy="Use a folder or zip.")
+            with archive.open(f"{name}.npy") as member:
+                _check_header(member, size)
+            with archive.open(f"{name}.npy") as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+    except _ZIP_ERRORS as error:
+        raise InputError(f"{source}: `{name}` is not readable: {error}", remedy=FORMATS) from error
+
+
+def _check_header(member: Any, size: int) -> None:
+    """Refuse an array that declares more than the file holds, before memory is set aside for it."""
+    version = np.lib.format.read_magic(member)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(member)
+    declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if declared > size:
+        raise ValueError(f"declares {declared:,} bytes and holds {size:,}")
+
+
+def printable(name: str) -> str:
+    """`name` with control characters and undecodable bytes escaped, safe to show on a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
+
+
+def _title(source: Path) -> str:
+    return printable(source.resolve().name)

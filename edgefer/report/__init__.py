@@ -1,0 +1,5 @@
+"""Reports for people: one self-contained HTML file, without scripts and without requests."""
+
+from edgefer.report.conversion import conversion_report
+
+__all__ = ["conversion_report"]

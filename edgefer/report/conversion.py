@@ -1,0 +1,289 @@
+"""The report that `convert` writes: does the bundle fit, does it agree, and how is it used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any, TypeAlias
+
+from edgefer.report.markup import Html, facts, html, join, page, section, table
+
+Manifest: TypeAlias = Mapping[str, Any]
+
+FEW = 50
+LABELS_SHOWN = 40
+
+_FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
+_MEANINGS = {
+    "softmax": "probabilities that sum to 1",
+    "sigmoid": "probabilities, each on its own",
+    "tanh": "values between -1 and 1",
+    "none": "the network's own values",
+}
+
+
+def conversion_report(manifest: Manifest) -> str:
+    """One HTML document about a bundle.
+
+    Args:
+        manifest: what `manifest.json` holds; equal manifests give equal documents.
+    """
+    parts = (
+        section_verdict(manifest),
+        section_artifacts(manifest),
+        section_contract(manifest),
+        section_python(manifest),
+        section_calibration(manifest),
+        section_quantization(manifest),
+        section_provenance(manifest),
+    )
+    body = html("<main>\n{parts}\n</main>\n{notice}", parts=join(parts), notice=_employment_notice(manifest))
+    return page(f"{manifest['name']}: conversion report", body)
+
+
+def section_verdict(manifest: Manifest) -> Html:
+    """The headline: budget kept or not, and agreement with the float network."""
+    budget = manifest["budget_bytes"]
+    artifacts = [artifact for artifact in manifest["artifacts"] if artifact["precision"] == "int8"]
+    over = [artifact for artifact in artifacts if artifact["bytes"] > budget]
+    largest = _mb(max(artifact["bytes"] for artifact in artifacts))
+    verdict = f"The budget of {_mb(budget)} holds: the largest int8 file has {largest}."
+    if over:
+        excess = ", ".join(f"{_format(a['format'])} is {_mb(a['bytes'] - budget)} over" for a in over)
+        verdict = f"The budget of {_mb(budget)} does not hold: {excess}."
+    return html(
+        '<header>\n<p class="kicker">Conversion report</p>\n<h1>{name}</h1>\n'
+        '<div class="verdict{missed}">\n<strong>{verdict}</strong>\n{agreement}\n</div>\n</header>',
+        name=manifest["name"],
+        missed=" missed" if over else "",
+        verdict=verdict,
+        agreement=_agreement_sentence(manifest),
+    )
+
+
+def section_artifacts(manifest: Manifest) -> Html:
+    """Size, operators and agreement of every file, side by side."""
+    artifacts = manifest["artifacts"]
+    rows: list[tuple[str, Sequence[object]]] = [
+        ("Bytes", [html("{bytes:,}", bytes=artifact["bytes"]) for artifact in artifacts]),
+        ("int8 operators", [artifact["ops"]["int8"] for artifact in artifacts]),
+        ("Float operators", [artifact["ops"]["float"] for artifact in artifacts]),
+        ("Multiply-accumulates", [f"{artifact['macs'] / 1e6:,.1f} M" for artifact in artifacts]),
+    ]
+    rows += [
+        (_measure(manifest, head), [_agreement_cell(manifest, artifact, head) for artifact in artifacts])
+        for head in manifest["outputs"]
+    ]
+    names = [html("{format} {precision}", format=_format(a["format"]), precision=a["precision"]) for a in artifacts]
+    caption = (
+        f"Agreement is with the float network, on {manifest['held_back']['count']:,} held-back images; "
+        "the smaller line is its 95% confidence interval."
+    )
+    return section("Artifacts", _size_chart(manifest), table(caption, names, rows))
+
+
+def section_contract(manifest: Manifest) -> Html:
+    """What to feed the artifacts, and what they return."""
+    spec = manifest["input"]
+    height, width = spec["size"]
+    crop = f"shorter side, then the centre cut out, {spec['crop_fraction']:.4g} of that side"
+    outputs = join(
+        html(
+            '<h3>Output <code>{name}</code>: {meaning}</h3>\n<ol class="labels">\n{labels}\n</ol>',
+            name=head["name"],
+            meaning=_MEANINGS[head["activation"]],
+            labels=_labels(head["labels"]),
+        )
+        for head in manifest["outputs"]
+    )
+    return section(
+        "Input and outputs",
+        html("<p>Feed plain pixels: the files normalise inside, so an app has nothing to scale or reorder.</p>"),
+        facts(
+            [
+                ("Pixels", html("uint8 <code>(1, {h}, {w}, 3)</code>, RGB, 0 to 255", h=height, w=width)),
+                ("Resize", f"{spec['resize']}, {'both sides' if spec['fit'] == 'stretch' else crop}"),
+                (
+                    "Done inside",
+                    f"(x / 255 - mean) / std in {spec['color']} order, with mean {_numbers(spec['mean'])} "
+                    f"and std {_numbers(spec['std'])}",
+                ),
+            ]
+        ),
+        outputs,
+    )
+
+
+def section_python(manifest: Manifest) -> Html:
+    """Code that runs the bundle."""
+    head = json.dumps(manifest["outputs"][0]["name"], ensure_ascii=False)
+    return section(
+        "Use it in Python",
+        html(
+            "<pre><code>import edgefer\n\n"
+            "model = edgefer.load(&quot;PATH/TO/THIS/BUNDLE&quot;)\n"
+            "result = model(image)              # uint8 (H, W, 3), RGB, any size\n"
+            "result[{head}].top\n"
+            "result[{head}].as_dict()</code></pre>",
+            head=head,
+        ),
+    )
+
+
+def section_calibration(manifest: Manifest) -> Html:
+    """Which images the ranges came from, and which ones judged them."""
+    calibration, held_back = manifest["calibration"], manifest["held_back"]
+    pairs: list[tuple[str, object]] = [
+        ("Image set", calibration["source"]),
+        ("Calibrated on", html("{n:,} images", n=calibration["count"])),
+        ("Judged on", html("{n:,} others, held back from calibration", n=held_back["count"])),
+    ]
+    if calibration.get("skipped"):
+        pairs.append(("Skipped", html("{n:,} files that could not be read", n=calibration["skipped"])))
+    return section("Calibration", facts(pairs))
+
+
+def section_quantization(manifest: Manifest) -> Html:
+    """How the network became integers."""
+    names = {
+        "scheme": "Scheme",
+        "ranges": "Ranges",
+        "silu": "SiLU activations",
+        "squeeze_excite": "Squeeze-and-excite blocks",
+        "parameters": "Parameters",
+        "tflite_backend": "TFLite written by",
+    }
+    summary = manifest["quantization"]
+    pairs = ((names.get(key, key), f"{value:,}" if isinstance(value, int) else value) for key, value in summary.items())
+    return section("Quantization", facts(pairs))
+
+
+def section_provenance(manifest: Manifest) -> Html:
+    """Where everything came from, with hashes."""
+    source = manifest["source"]
+    hashes = [
+        (source["file"], source["sha256"]),
+        *((artifact["file"], artifact["sha256"]) for artifact in manifest["artifacts"]),
+        ("calibration images", manifest["calibration"]["sha256"]),
+        ("held-back images", manifest["held_back"]["sha256"]),
+    ]
+    tools = ", ".join(f"{tool} {version}" for tool, version in manifest["tools"].items())
+    return section(
+        "Provenance",
+        facts(
+            [
+                ("Trained network", f"{source['file']}, read as {source['family']}"),
+                ("Made by", f"edgefer {manifest['edgefer_version']}, {manifest['created']}"),
+                ("With", tools),
+            ]
+        ),
+        html("<h3>SHA-256</h3>"),
+        facts((name, html("<code>{digest}</code>", digest=digest)) for name, digest in hashes),
+    )
+
+
+def _size_chart(manifest: Manifest) -> Html:
+    """A bar for each file, with the budget as a line across it."""
+    budget = manifest["budget_bytes"]
+    longest = max(budget, *(artifact["bytes"] for artifact in manifest["artifacts"]))
+    bars = join(
+        html(
+            '<div class="bar{over}"><span>{file}</span><span>{size}{note}</span></div>\n'
+            '<svg height="14" aria-hidden="true"><rect class="track" y="2" width="100%" height="10"/>'
+            '<rect class="{precision}{over}" y="2" width="{length:.2f}%" height="10"/>'
+            '<line class="budget" x1="{budget:.2f}%" x2="{budget:.2f}%" y1="0" y2="14"/></svg>',
+            file=artifact["file"],
+            size=_mb(artifact["bytes"]),
+            note=f", {artifact['bytes'] / budget:.0%} of the budget" if artifact["precision"] == "int8" else "",
+            over=" over" if artifact["precision"] == "int8" and artifact["bytes"] > budget else "",
+            precision=artifact["precision"],
+            length=100 * artifact["bytes"] / longest,
+            budget=100 * budget / longest,
+        )
+        for artifact in manifest["artifacts"]
+    )
+    return html(
+        "<figure>\n{bars}\n<figcaption>The line marks the budget of {budget} for each int8 file. "
+        "MB are 1,000,000 bytes.</figcaption>\n</figure>",
+        bars=bars,
+        budget=_mb(budget),
+    )
+
+
+def _agreement_sentence(manifest: Manifest) -> Html:
+    held_back = manifest["held_back"]
+    results = []
+    for head in manifest["outputs"]:
+        values = (f"{_format(f)} {_value_of(head, v[head['name']])}" for f, v in held_back["agreement"].items())
+        results.append(f"{_measure(manifest, head).lower()}: {', '.join(values)}")
+    return html(
+        "<p>Against the float network on {count:,} images held back from calibration, {results}.{few}</p>",
+        count=held_back["count"],
+        results="; ".join(results),
+        few=" So few images give a rough idea only." if held_back["count"] < FEW else "",
+    )
+
+
+def _agreement_cell(manifest: Manifest, artifact: Mapping[str, Any], head: Mapping[str, Any]) -> Html:
+    if artifact["precision"] != "int8":
+        return html("reference")
+    value = manifest["held_back"]["agreement"][artifact["format"]][head["name"]]
+    if not _chooses_one(head):
+        return html("{value}", value=_value_of(head, value))
+    low, high = wilson_interval(value, manifest["held_back"]["count"])
+    return html("{value}<small>{low:.1%} to {high:.1%}</small>", value=_value_of(head, value), low=low, high=high)
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval of a share that was observed in `count` independent cases."""
+    z = 1.959964
+    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def _chooses_one(head: Mapping[str, Any]) -> bool:
+    return bool(head["activation"] == "softmax" or head["kind"] in ("expression", "classes"))
+
+
+def _measure(manifest: Manifest, head: Mapping[str, Any]) -> str:
+    """What agreement of a head is, as `edgefer.measure.agreement` defines it."""
+    if _chooses_one(head):
+        name = "Same top class"
+    else:
+        name = "Same decisions" if head["activation"] == "sigmoid" else "Correlation"
+    return f"{name}, {head['name']}" if len(manifest["outputs"]) > 1 else name
+
+
+def _value_of(head: Mapping[str, Any], agreement: float) -> str:
+    is_share = _chooses_one(head) or head["activation"] == "sigmoid"
+    return f"{agreement:.1%}" if is_share else f"{agreement:.4f}"
+
+
+def _labels(labels: Sequence[str]) -> Html:
+    shown = [html("<li>{index} {label}</li>", index=index, label=label) for index, label in enumerate(labels)]
+    if (more := len(labels) - LABELS_SHOWN) > 0:
+        shown[LABELS_SHOWN:] = [html("<li>and {more:,} more in labels.txt</li>", more=more)]
+    return join(shown)
+
+
+def _employment_notice(manifest: Manifest) -> Html:
+    if all(head["kind"] in ("classes", "other") for head in manifest["outputs"]):
+        return html("")
+    return html(
+        "<footer>\n<p>In the European Union it is forbidden to infer emotions of people at work or in education "
+        "(AI Act, Art. 5), and people who are exposed to emotion recognition must be told (Art. 50).</p>\n</footer>"
+    )
+
+
+def _format(format: str) -> str:
+    return _FORMATS.get(format, format)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:.2f} MB"
