@@ -6,6 +6,8 @@ needs ../shared and the onnx2tf environment (`edgefer doctor --install onnx2tf`)
 Nothing heavy is imported here: on Linux a child's peak memory is never reported below its parent's.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -18,6 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -30,10 +33,10 @@ SIDE = 64
 EDGEFER_RUNS = 3
 TIME_BOUND = 10
 MEMORY_BOUND = 5
-LIST_VERSIONS = (
-    "import importlib.metadata as m, json; print(json.dumps({d.name: d.version for d in m.distributions()}))"
-)
+LIST_VERSIONS = "import importlib.metadata as m, json; print(json.dumps({d.name.replace('_', '-'): d.version for d in m.distributions()}))"
 HALF = "[[[[0.5,0.5,0.5]]]]"
+
+Command: TypeAlias = list[str | Path]
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def measure_all(directory: Path) -> tuple[dict[str, Cost], str]:
 
 def measure_edgefer(directory: Path) -> Cost:
     """`edgefer convert` to both formats, without any cache, several times: the worst of each figure."""
-    command = [sys.executable, "-m", "edgefer", "convert", MODEL, "--calibration", CALIBRATION, "-o", "bundle"]
+    command: Command = [sys.executable, "-m", "edgefer", "convert", MODEL, "--calibration", CALIBRATION, "-o", "bundle"]
     runs = [
         measure(command, directory / f"edgefer{run}", {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"})
         for run in range(EDGEFER_RUNS)
@@ -105,13 +108,13 @@ def measure_onnx2tf(tool: Path, images: Path, directory: Path) -> Cost:
         [tool, "-c", f"import numpy as n; n.save('{sample}', n.random.rand(20, 128, 128, 3).astype('f'))"],
         cwd=directory,
     )
-    options = ["-oiqt", "-qt", "per-channel", "-cind", "input", images, HALF, HALF]
+    options: Command = ["-oiqt", "-qt", "per-channel", "-cind", "input", images, HALF, HALF]
     return measure([tool, "-I", "-m", "onnx2tf", "-i", "model.onnx", *options], directory, on_path(tool))
 
 
 def measure_onnxruntime(images: Path, directory: Path) -> Cost:
     """`quantize_static` with percentile ranges, its other options left alone."""
-    command = [sys.executable, "-I", PEERS / "onnxruntime_percentile.py", MODEL, images, "int8.onnx"]
+    command: Command = [sys.executable, "-I", PEERS / "onnxruntime_percentile.py", MODEL, images, "int8.onnx"]
     return measure(command, directory)
 
 
@@ -142,7 +145,7 @@ def ask(python: str | Path, code: str) -> str:
     ).stdout.strip()
 
 
-def measure(command: Sequence[str | Path], directory: Path, environ: dict[str, str] | None = None) -> Cost:
+def measure(command: Command, directory: Path, environ: dict[str, str] | None = None) -> Cost:
     """Run `command` in `directory`, its output in a log there; stop if it fails."""
     directory.mkdir(exist_ok=True)
     print(f"{directory.name} ...", file=sys.stderr, flush=True)

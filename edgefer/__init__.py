@@ -1,10 +1,10 @@
 """Put a trained facial-expression network on phones and ARM boards.
 
-    import edgefer
+import edgefer
 
-    bundle = edgefer.convert("model.onnx", calibration="faces/")
-    model = edgefer.load(bundle.path)
-    print(model(image)["expression"].top)
+bundle = edgefer.convert("model.onnx", calibration="faces/")
+model = edgefer.load(bundle.path)
+print(model(image)["expression"].top)
 """
 
 from __future__ import annotations

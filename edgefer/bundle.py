@@ -27,6 +27,7 @@ from edgefer.spec import Spec
 
 SCHEMA = "edgefer.bundle/1"
 MANIFEST = "manifest.json"
+PLAN = "plan.json"
 SUMS = "SHA256SUMS"
 
 
@@ -97,12 +98,19 @@ class Bundle:
     @cached_property
     def plan(self) -> Plan:
         """What quantization decided."""
-        return Plan.from_json((self.path / "plan.json").read_text("utf-8"))
+        return Plan.from_json((self.path / PLAN).read_text("utf-8"))
 
     @cached_property
     def artifacts(self) -> tuple[Artifact, ...]:
-        """All artifacts, the float reference included."""
-        return tuple(Artifact(**entry) for entry in self.manifest["artifacts"])
+        """All artifacts, the float reference included.
+
+        Raises:
+            InputError: the manifest does not describe them.
+        """
+        try:
+            return tuple(Artifact(**entry) for entry in self.manifest["artifacts"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{self.path / MANIFEST}: its artifacts are not readable: {error}") from error
 
     def artifact(self, format: str, precision: str = "int8") -> Path:
         """Path of the artifact of a format.
@@ -133,7 +141,7 @@ class Bundle:
             listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{self.path / SUMS}: cannot be read: {error}") from error
-        wanted = {MANIFEST, *(artifact.file for artifact in self.artifacts)}
+        wanted = {MANIFEST, PLAN, *(artifact.file for artifact in self.artifacts)}
         if unlisted := sorted(wanted - listed.keys()):
             raise InputError(f"{self.path / SUMS}: does not list {unlisted[0]}")
         for name, digest in listed.items():
@@ -159,6 +167,12 @@ def check_destination(path: Path) -> None:
             )
     elif path.exists() or path.is_symlink():
         raise UsageError(f"{path}: exists and is not a directory", remedy="Choose another directory with -o.")
+    ancestor = next(parent for parent in path.absolute().parents if parent.exists())
+    if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
+        raise UsageError(
+            f"{path}: cannot be made: {ancestor} is not a directory that you can write to",
+            remedy="Choose another directory with -o.",
+        )
 
 
 def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:

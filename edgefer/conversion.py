@@ -26,7 +26,7 @@ from edgefer.measure import agreement
 from edgefer.network import Network
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
-from edgefer.progress import Progress, Silent
+from edgefer.progress import SILENT, Progress
 from edgefer.quantize import statistics
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.report import conversion_report
@@ -54,7 +54,7 @@ def convert(
     budget: int = BUDGET,
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
 ) -> Bundle:
     """Quantize a network to int8 and write its bundle.
 
@@ -75,7 +75,6 @@ def convert(
         UsageError: the options contradict each other, or an extra is missing.
         InputError: a file is unreadable, unsupported or hostile.
     """
-    progress = progress or Silent()
     if not formats or not set(formats) <= set(FORMATS):
         raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
     if output is not None:
@@ -143,7 +142,7 @@ def _emit(
 
 def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
     metadata = {METADATA_KEY: json.dumps(network.spec.to_dict())}
-    return emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True)
+    return bytes(emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True))
 
 
 def _files(

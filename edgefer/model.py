@@ -114,7 +114,8 @@ def _embedded_spec(data: bytes, format: str, path: Path) -> Spec:
 def _onnx_spec(data: bytes) -> str:
     import onnx
 
-    return {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}[METADATA_KEY]
+    properties: dict[str, str] = {entry.key: entry.value for entry in onnx.load_from_string(data).metadata_props}
+    return properties[METADATA_KEY]
 
 
 def _tflite_spec(data: bytes) -> str:

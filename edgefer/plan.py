@@ -87,12 +87,12 @@ class Plan:
 
     def to_json(self) -> str:
         """Serialise; `Plan.from_json` reads it back equal."""
-        tensors = {
-            name: {"dtype": p.dtype, "scale": p.scale, "zero_point": p.zero_point, "axis": p.axis, "narrow": p.narrow}
-            for name, p in sorted(self.tensors.items())
+        parts: dict[str, dict[str, Any]] = {
+            "nodes": dict(sorted(self.nodes.items())),
+            "tensors": {name: _entry(params) for name, params in sorted(self.tensors.items())},
         }
-        document = {"schema": SCHEMA, "nodes": dict(sorted(self.nodes.items())), "tensors": tensors}
-        return json.dumps(document, indent=1) + "\n"
+        body = ",\n".join(f"{json.dumps(part)}: {{\n{_lines(entries)}\n}}" for part, entries in parts.items())
+        return f'{{"schema": {json.dumps(SCHEMA)},\n{body}}}\n'
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -105,10 +105,33 @@ class Plan:
             document = json.loads(text)
             if document["schema"] != SCHEMA:
                 raise InputError(f"plan has schema {document['schema']!r}, expected {SCHEMA!r}")
-            tensors = {
-                name: QuantParams(p["dtype"], tuple(p["scale"]), tuple(p["zero_point"]), p["axis"], p["narrow"])
-                for name, p in document["tensors"].items()
-            }
+            tensors = {name: _params(entry) for name, entry in document["tensors"].items()}
             return cls(tensors, document["nodes"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not a readable plan: {error}") from error
+
+
+def _entry(params: QuantParams) -> dict[str, Any]:
+    """Parameters as JSON: scales with the digits that float32 needs, one zero point where all are the same."""
+    scale = [float(str(np.float32(value))) for value in params.scale]
+    zero_point = params.zero_point[:1] if len(set(params.zero_point)) == 1 else params.zero_point
+    return {
+        "dtype": params.dtype,
+        "scale": scale,
+        "zero_point": zero_point,
+        "axis": params.axis,
+        "narrow": params.narrow,
+    }
+
+
+def _params(entry: Mapping[str, Any]) -> QuantParams:
+    scale = tuple(float(np.float32(value)) for value in entry["scale"])
+    zero_point = tuple(entry["zero_point"])
+    if len(zero_point) == 1:
+        zero_point *= len(scale)
+    return QuantParams(entry["dtype"], scale, zero_point, entry["axis"], entry["narrow"])
+
+
+def _lines(entries: Mapping[str, Any]) -> str:
+    """JSON members, one per line: a plan has hundreds of tensors with hundreds of scales each."""
+    return ",\n".join(f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in entries.items())

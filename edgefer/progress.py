@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeAlias
 
 Advance: TypeAlias = Callable[[], None]
@@ -13,7 +13,7 @@ Advance: TypeAlias = Callable[[], None]
 class Progress(Protocol):
     """Listens to work that goes through named stages."""
 
-    def stage(self, name: str, total: int | None = None) -> AbstractStage:
+    def stage(self, name: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Enter a stage of `total` items, if it has countable ones."""
         ...
 
@@ -24,14 +24,6 @@ class Progress(Protocol):
     def detail(self, message: str) -> None:
         """A fact for those who want to know more."""
         ...
-
-
-class AbstractStage(Protocol):
-    """A context manager that gives the stage's `Advance`."""
-
-    def __enter__(self) -> Advance: ...
-
-    def __exit__(self, *exc_info: object) -> bool | None: ...
 
 
 class Silent:
@@ -47,3 +39,6 @@ class Silent:
 
     def detail(self, message: str) -> None:
         """Do nothing."""
+
+
+SILENT = Silent()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from edgefer.errors import InputError
+from edgefer.stderr import captured_stderr
 
 Pixels = npt.NDArray[np.uint8]
 Heads = Mapping[str, npt.NDArray[np.float32]]
@@ -52,6 +53,24 @@ def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1) -> Any
         raise InputError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
 
 
+def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) -> Any:
+    """A LiteRT interpreter with XNNPACK's kernels, its tensors allocated, and nothing said on standard error.
+
+    Raises:
+        InputError: LiteRT refuses the model.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+    try:
+        with captured_stderr():
+            interpreter = Interpreter(**source, num_threads=threads, **options)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"LiteRT refuses the model: {str(error).splitlines()[0]}") from error
+    return interpreter
+
+
 class OnnxRunner:
     """Runs an ONNX artifact."""
 
@@ -70,15 +89,8 @@ class TfliteRunner:
     """Runs a TFLite artifact with LiteRT and its XNNPACK kernels."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
-        try:
-            self._interpreter = Interpreter(**source, num_threads=threads)
-            self._interpreter.allocate_tensors()
-            signature = self._interpreter.get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"LiteRT refuses the model: {str(error).splitlines()[0]}") from error
+        self._interpreter = tflite_interpreter(model, threads)
+        signature = self._interpreter.get_signature_runner()
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._outputs = {name: details["index"] for name, details in signature.get_output_details().items()}
 

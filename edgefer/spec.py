@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -112,6 +113,7 @@ class Spec:
             "input.size must be [height, width], each 1 to 4096",
         )
         _require(len(self.input.mean) == len(self.input.std) == 3, "input.mean and input.std need three values each")
+        _require(all(map(isfinite, (*self.input.mean, *self.input.std))), "input.mean and input.std must be finite")
         _require(all(value > 0 for value in self.input.std), "input.std must be positive")
         _require(0 < self.input.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
         _require(bool(self.outputs), "at least one [[outputs]] table is needed")
@@ -121,6 +123,7 @@ class Spec:
             _require(bool(output.labels), f"output {output.name!r} needs labels, one per column")
             _require(len(set(output.labels)) == len(output.labels), f"output {output.name!r} repeats a label")
             if output.columns is not None:
+                _require(len(output.columns) == 2, f"output {output.name!r}: columns must be [first, past_last]")
                 start, stop = output.columns
                 _require(
                     start >= 0 and stop - start == len(output.labels),
@@ -135,8 +138,8 @@ class Spec:
             InputError: naming `where` and the key that is missing, unknown or of the wrong type.
         """
         try:
-            tables = document.get("outputs")
-            if not isinstance(document.get("input"), dict) or not isinstance(tables, list):
+            tables = document.get("outputs") if isinstance(document, dict) else None
+            if not isinstance(tables, list) or not isinstance(document.get("input"), dict):
                 raise InputError("needs an [input] table and at least one [[outputs]] table")
             return cls(
                 _record(InputSpec, document["input"], "input"),

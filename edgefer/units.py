@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from edgefer.errors import UsageError
 
@@ -17,7 +18,7 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     unit = _UNITS.get(match[2].upper()) if match else None
-    size = round(float(match[1]) * unit) if match and unit else 0
+    size = round(Decimal(match[1]) * unit) if match and unit else 0
     if size <= 0:
         raise UsageError(
             f"{text!r} is not a size", remedy="Write it like 8MB (8,000,000 bytes), 8MiB (8,388,608) or 8000000."

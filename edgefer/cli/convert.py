@@ -19,7 +19,7 @@ from edgefer.spec import read_toml
 from edgefer.units import format_size, parse_size
 
 
-class SizeType(click.ParamType):
+class SizeType(click.ParamType[int]):
     """Bytes, as in 8MB."""
 
     name = "size"
@@ -34,7 +34,7 @@ class SizeType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class FormatsType(click.ParamType):
+class FormatsType(click.ParamType[tuple[Format, ...]]):
     """Artifact formats, separated by commas."""
 
     name = "formats"

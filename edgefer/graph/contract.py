@@ -11,13 +11,15 @@ from dataclasses import replace
 import numpy as np
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import Array, Graph, Node, TensorInfo
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
+from edgefer.graph.passes.rewrite import substitute
 from edgefer.spec import OutputSpec, Spec
 
 INPUT = "image"
 """Name of the artifacts' input."""
 
 _FLOAT = np.dtype(np.float32)
+_NETWORK = "network"
 
 
 def apply_contract(graph: Graph, spec: Spec) -> Graph:
@@ -55,19 +57,32 @@ def _check_input(graph: Graph, spec: Spec) -> None:
         raise InputError(
             f"the network has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); edgefer needs one image input"
         )
-    found = graph.shape(graph.inputs[0])
-    if found != expected:
+    found = graph.info[graph.inputs[0]]
+    if found.shape != expected:
         raise InputError(
-            f"the network's input {graph.inputs[0]!r} is {list(found)}, but the Spec makes it {list(expected)}",
+            f"the network's input {graph.inputs[0]!r} is {list(found.shape)}, but the Spec makes it {list(expected)}",
             remedy="Correct input.size in the Spec, or export with NCHW layout and three channels.",
         )
+    if found.dtype != _FLOAT:
+        raise InputError(
+            f"the network's input {graph.inputs[0]!r} is {found.dtype}; edgefer needs a normalised float32 image",
+            remedy="Export the network without its preprocessing, in float32.",
+        )
+    if any(output.name == INPUT for output in spec.outputs):
+        raise InputError(f"no output can be named {INPUT!r}: the artifacts' input is", remedy="Rename it in the Spec.")
 
 
 def _with_private_names(graph: Graph, spec: Spec) -> Graph:
     """Free the names that the contract needs, where the network uses them for something else."""
-    wanted = {INPUT, *(output.name for output in spec.outputs)}
-    names = {value: f"network/{value}" for value in graph.info if value in wanted}
-    if not names:
+    heads = [output.name for output in spec.outputs]
+    prefixes = tuple(f"{stem}/" for stem in ("normalise", *heads))
+
+    def is_wanted(name: str) -> bool:
+        return name in (INPUT, *heads) or name.startswith(prefixes)
+
+    names = {value: fresh_name(graph, f"{_NETWORK}/{value}") for value in graph.info if is_wanted(value)}
+    node_names = {name: fresh_node_name(graph, f"{_NETWORK}/{name}") for name in graph.named if is_wanted(name)}
+    if not names and not node_names:
         return graph
 
     def new(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,7 +90,15 @@ def _with_private_names(graph: Graph, spec: Spec) -> Graph:
 
     return Graph(
         graph.name,
-        tuple(replace(node, inputs=new(node.inputs), outputs=new(node.outputs)) for node in graph.nodes),
+        tuple(
+            replace(
+                node,
+                name=node_names.get(node.name, node.name),
+                inputs=new(node.inputs),
+                outputs=new(node.outputs),
+            )
+            for node in graph.nodes
+        ),
         new(graph.inputs),
         new(graph.outputs),
         {names.get(name, name): array for name, array in graph.constants.items()},
@@ -112,7 +135,6 @@ def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
 
 def _reading_rgb(graph: Graph) -> Graph:
     """A graph that reads RGB planes where it read BGR: its first convolutions take their inputs in the other order."""
-    flipped: dict[str, Array] = {}
     for node in graph.consumers[graph.inputs[0]]:
         weights = graph.constants.get(node.input(1))
         if node.op != "Conv" or node.int("group", 1) != 1 or weights is None:
@@ -120,8 +142,10 @@ def _reading_rgb(graph: Graph) -> Graph:
                 f"node {node.name!r} ({node.op}) reads the image: BGR networks must begin with a convolution",
                 remedy='Export the network with RGB input and state color = "RGB".',
             )
-        flipped[node.inputs[1]] = np.ascontiguousarray(weights[:, ::-1])
-    return graph.with_constants(flipped)
+        flipped = fresh_name(graph, f"{node.inputs[1]}/flipped")
+        reading = replace(node, inputs=(node.inputs[0], flipped, *node.inputs[2:]))
+        graph = substitute(graph, {node.name: [reading]}, {flipped: np.ascontiguousarray(weights[:, ::-1])})
+    return graph
 
 
 def _with_heads(graph: Graph, spec: Spec) -> Graph:
@@ -165,7 +189,7 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
 def _network_output(graph: Graph, output: OutputSpec) -> str:
     if not output.tensor and len(graph.outputs) == 1:
         return graph.outputs[0]
-    for name in (output.tensor, f"network/{output.tensor}"):
+    for name in (f"{_NETWORK}/{output.tensor}", output.tensor):
         if name and name in graph.outputs:
             return name
     raise InputError(

@@ -18,7 +18,7 @@ from edgefer.errors import InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
-_HALVES = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+_HALVES = {"float16", "bfloat16"}
 _CONTROL_FLOW = "export the network without control flow: trace it with an example input (torch.onnx.export)"
 
 
@@ -84,6 +84,11 @@ def from_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, ..
                 raise InputError(
                     f"node {node.name!r} ({node.op}): the shape of its output {value!r} is not known before running",
                     remedy="Export the network with static shapes (torch.onnx.export without dynamic_axes).",
+                )
+            if (dtype := graph.info[value].dtype.name) in _HALVES:
+                raise InputError(
+                    f"node {node.name!r} ({node.op}) computes in {dtype}; edgefer starts from float32",
+                    remedy="Export the network in float32 (model.float() before torch.onnx.export).",
                 )
     return graph
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.errors import InputError
-from edgefer.images.decode import SUFFIXES, Undecodable, captured_stderr, check_size, decode, verify
+from edgefer.images.decode import SUFFIXES, Undecodable, check_size, decode, verify
 from edgefer.images.image_set import Image, ImageSet, Skipped
+from edgefer.stderr import captured_stderr
 
 MAX_FILE_BYTES = 256_000_000
 MAX_ARRAY_BYTES = 4_000_000_000

@@ -35,7 +35,10 @@ class Histogram:
         low, high = float(values.min()), float(values.max())
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._widen(_exponent_for(max(-low, high)))
-        bins = np.floor(values.reshape(-1) * np.float32(2.0**-self.exponent)).astype(np.int32)
+        # Float32 is exact unless large bins make small values underflow.
+        dtype = np.float32 if self.exponent <= 0 else np.float64
+        scaled = np.multiply(values.reshape(-1), dtype(2.0**-self.exponent), dtype=dtype)
+        bins = np.floor(scaled, out=scaled).astype(np.int32)
         self.counts += np.bincount(bins + HALF, minlength=2 * HALF)
 
     def merged(self, other: Histogram) -> Histogram:

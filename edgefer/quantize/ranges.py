@@ -25,7 +25,7 @@ def identity(values: Values) -> Values:
 
 def sigmoid(values: Values) -> Values:
     """Logistic function."""
-    return 1 / (1 + np.exp(-values))
+    return 0.5 * (1 + np.tanh(0.5 * values))
 
 
 def silu(values: Values) -> Values:

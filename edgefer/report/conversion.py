@@ -123,7 +123,7 @@ def section_python(manifest: Manifest) -> Html:
         html(
             "<pre><code>import edgefer\n\n"
             "model = edgefer.load(&quot;PATH/TO/THIS/BUNDLE&quot;)\n"
-            "result = model(image)              # uint8 (H, W, 3), RGB, any size\n"
+            "result = model(image)  # uint8 (H, W, 3), RGB, any size\n"
             "result[{head}].top\n"
             "result[{head}].as_dict()</code></pre>",
             head=head,

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from onnx import TensorProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import from_onnx, to_onnx
@@ -46,6 +46,21 @@ def run_onnx(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """What ONNX Runtime computes."""
     session = ort.InferenceSession(to_onnx(graph).SerializeToString())
     return dict(zip(graph.outputs, session.run(None, dict(feeds)), strict=True))
+
+
+def run_model(model: ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """What ONNX Runtime makes of a model, without its optimisations: what the file says, step by step."""
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+
+def values_of(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Every value that a graph computes, its inputs included."""
+    names = [value for node in graph.nodes for value in node.outputs if value]
+    return {**feeds, **run_model(to_onnx(graph, names), feeds)}
 
 
 def run_tflite(model: bytes, feeds: Mapping[str, Array]) -> dict[str, Array]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from edgefer.emit.tflite.flatbuffer import schema, unpack
+from edgefer.runtime import tflite_interpreter
 
 _DELEGATE = "DELEGATE"
 
@@ -33,10 +33,7 @@ def undelegated(model: bytes) -> list[str]:
     Every operator that XNNPACK accepts is made a partition of its own, so what a partition makes tells which
     operator it replaced.
     """
-    interpreter: Any = importlib.import_module("ai_edge_litert.interpreter").Interpreter(
-        model_content=model, num_threads=1, experimental_disable_delegate_node_fusion=True
-    )
-    interpreter.allocate_tensors()
+    interpreter = tflite_interpreter(model, experimental_disable_delegate_node_fusion=True)
     operators = interpreter._get_ops_details()
     taken = {tuple(op["outputs"]) for op in operators if op["op_name"] == _DELEGATE}
     names = {tensor["index"]: tensor["name"] for tensor in interpreter.get_tensor_details()}

@@ -1,0 +1,5 @@
+"""Evaluating a bundle: float reference and artifacts over the same images, judged by paired statistics.
+
+evaluation = edgefer.evaluate("fer_b0_bundle", "faces.npz")
+evaluation.all.main.artifacts["tflite"].drift.accuracy_drop
+"""

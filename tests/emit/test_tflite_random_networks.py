@@ -1,0 +1,59 @@
+"""Random small networks mean the same in LiteRT as in ONNX Runtime, float and int8."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+
+from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.tflite import emit_tflite
+from edgefer.graph.ir import Graph
+from edgefer.graph.passes import normalise
+from edgefer.plan import Plan
+from tests.emit.harness import alone, int8_error, run_model, run_onnx, run_tflite, sample, values_of
+from tests.emit.minmax_plan import minmax_plan
+from tests.emit.random_networks import networks
+
+SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@SLOW
+@given(networks())
+def test_a_float_file_computes_what_onnx_runtime_computes(graph: Graph) -> None:
+    graph = normalise(graph)
+    feeds = sample(graph)
+    expected = run_onnx(graph, feeds)
+    found = run_tflite(emit_tflite(graph, Plan()), feeds)
+    for name in graph.outputs:
+        assert found[name].shape == expected[name].shape
+        tolerance = 1e-4 * max(np.abs(expected[name]).max(initial=0), 1)
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance)
+
+
+@SLOW
+@given(networks())
+def test_every_int8_node_is_within_a_step_of_the_real_function(graph: Graph) -> None:
+    graph = normalise(graph)
+    feeds = sample(graph)
+    plan = minmax_plan(graph, [feeds])
+    values = values_of(graph, feeds)
+    for node in graph.nodes:
+        if plan.is_int8(node.name):
+            single, its_plan = alone(graph, plan, node)
+            model = emit_tflite(single, its_plan)
+            its_feeds = {value: values[value] for value in single.inputs}
+            assert int8_error(single, its_plan, node, its_feeds, model) <= 1, node
+
+
+@SLOW
+@given(networks())
+def test_int8_files_of_both_formats_agree(graph: Graph) -> None:
+    graph = normalise(graph)
+    feeds = sample(graph)
+    plan = minmax_plan(graph, [feeds])
+    expected = run_model(emit_onnx(graph, plan), feeds)
+    found = run_tflite(emit_tflite(graph, plan), feeds)
+    real = run_onnx(graph, feeds)
+    for name in graph.outputs:
+        spread = max(float(np.ptp(real[name])), 1e-3)
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=spread * 0.1)
