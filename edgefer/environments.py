@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -191,29 +192,47 @@ def run_logged(
 def _run_group(
     command: Sequence[str | Path], output: int, cwd: Path, environ: Mapping[str, str], timeout_s: float
 ) -> str:
+    process = None
     try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with _interrupts_deferred():
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        code = process.wait(timeout_s)
     except OSError as error:
         return f"{command[0]} cannot be started: {error.strerror or error}"
-    try:
-        code = process.wait(timeout_s)
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
             return f"stopped, because it took longer than {timeout_s:g} s"
         raise
     if code < 0:
         return f"killed by signal {-code} ({signal.strsignal(-code)})"
     return f"failed with exit code {code}" if code else ""
+
+
+@contextmanager
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold back Ctrl-C until the end of the block, so that no process is started and then forgotten."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if interrupts:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _tail(log: Path) -> str:

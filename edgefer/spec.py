@@ -86,6 +86,7 @@ class OutputSpec:
         activation: what turns the network's own numbers into meanings; the artifacts apply it.
         tensor: the network's output that holds this head; its only one when empty.
         columns: first and past-the-last column of that output, all when None.
+        thresholds: from which value on each label counts as present, 0.5 when None.
     """
 
     name: str
@@ -94,6 +95,7 @@ class OutputSpec:
     activation: HeadActivation = "none"
     tensor: str = ""
     columns: tuple[int, int] | None = None
+    thresholds: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,10 @@ class Spec:
         for output in self.outputs:
             _require(bool(output.labels), f"output {output.name!r} needs labels, one per column")
             _require(len(set(output.labels)) == len(output.labels), f"output {output.name!r} repeats a label")
+            _require(
+                output.thresholds is None or len(output.thresholds) == len(output.labels),
+                f"output {output.name!r}: thresholds must be one per label",
+            )
             if output.columns is not None:
                 _require(len(output.columns) == 2, f"output {output.name!r}: columns must be [first, past_last]")
                 start, stop = output.columns

@@ -13,12 +13,6 @@ from edgefer.doctor import Finding, check_cpu_lists, check_int8_instructions, ch
 from edgefer.environments import ONNX2TF, Environment
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("EDGEFER_HOME", str(tmp_path / "home"))
-    return tmp_path
-
-
 @pytest.fixture
 def run(monkeypatch):
     """Run `edgefer doctor` with these findings instead of this machine's."""

@@ -23,6 +23,7 @@ from edgefer.environments import ONNX2TF, Environment, find_python, run_logged
 from edgefer.errors import EdgeferError, InputError, UsageError
 
 SIDE = 16
+USERS_HOME = os.environ.get("EDGEFER_HOME")
 
 
 def pixel_network() -> bytes:
@@ -89,7 +90,8 @@ def pretend(script: str) -> None:
 
 
 @pytest.mark.skipif(ONNX2TF.state != "ready", reason=f"no onnx2tf environment; make it with `{ONNX2TF.remedy}`")
-def test_the_tool_takes_pixels_and_returns_the_named_heads_of_a_network_we_cannot_emit():
+def test_the_tool_takes_pixels_and_returns_the_named_heads_of_a_network_we_cannot_emit(monkeypatch):
+    monkeypatch.delenv("EDGEFER_HOME") if USERS_HOME is None else monkeypatch.setenv("EDGEFER_HOME", USERS_HOME)
     model = pixel_network()
     content = emit_with_onnx2tf(model, iter(images(64)), timeout_s=300)
 

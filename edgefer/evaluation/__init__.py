@@ -3,3 +3,8 @@
 evaluation = edgefer.evaluate("fer_b0_bundle", "faces.npz")
 evaluation.all.main.artifacts["tflite"].drift.accuracy_drop
 """
+
+from edgefer.evaluation.results import Evaluation
+from edgefer.evaluation.run import evaluate
+
+__all__ = ["Evaluation", "evaluate"]

@@ -33,9 +33,13 @@ def recall_per_class(confusion: Array) -> Floats:
 
 def macro_f1(confusion: Array) -> Floats:
     """Mean F1 of the classes that have images, over the leading axes of (..., classes, classes)."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    images = confusion.sum(axis=-1)
-    return _mean_where(_ratio(2 * hits, images + confusion.sum(axis=-2)), images > 0)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return macro_f1_of_counts(confusion.sum(axis=-1), confusion.sum(axis=-2), right)
+
+
+def macro_f1_of_counts(images: Array, found: Array, right: Array) -> Floats:
+    """The same from each class's images, how often it is found, and how often rightly, (..., classes)."""
+    return mean_where(_ratio(2 * right, images + found), images > 0)
 
 
 def positive_f1(true_positive: Array, false_positive: Array, false_negative: Array) -> Floats:
@@ -97,11 +101,11 @@ def before_activation(values: Floats, activation: HeadActivation) -> Floats:
     """
     v: Floats = values.astype(np.float64)
     if activation == "softmax":
-        logs = _log(v)
-        return logs - logs.mean(axis=1, keepdims=True)
+        v = _log(v)
+        v -= v.mean(axis=1, keepdims=True)
     edge = float(np.finfo(np.float32).epsneg)
     if activation == "sigmoid":
-        return _log(v) - _log(1 - np.minimum(v, 1 - edge))
+        v = _log(v) - _log(1 - np.minimum(v, 1 - edge))
     if activation == "tanh":
         v = np.arctanh(np.clip(v, edge - 1, 1 - edge))
     return v
@@ -165,6 +169,11 @@ def midranks(values: Floats) -> Floats:
     return mean_rank[inverse.reshape(-1)]
 
 
+def mean_where(values: Array, chosen: Bools) -> Floats:
+    """Mean of the chosen values along the last axis, NaN where none is."""
+    return _ratio(np.where(chosen, values, 0).sum(axis=-1), chosen.sum(axis=-1))
+
+
 def _log(values: Floats) -> Floats:
     logs: Floats = np.log(np.maximum(values.astype(np.float64), _SMALLEST))
     return logs
@@ -181,7 +190,3 @@ def _ratio(numerator: Array, denominator: Array) -> Floats:
     quotient = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
     np.divide(numerator, denominator, out=quotient, where=np.asarray(denominator) != 0)
     return quotient
-
-
-def _mean_where(values: Floats, chosen: Bools) -> Floats:
-    return _ratio(np.where(chosen, values, 0).sum(axis=-1), chosen.sum(axis=-1))

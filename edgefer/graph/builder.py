@@ -82,6 +82,7 @@ class GraphBuilder:
         groups: int = 1,
     ) -> str:
         """2-D convolution; `weight` is (out, in / groups, height, width)."""
+        self._require_channels(name, x, weight.shape[1] * groups)
         pads = _same_pads(self.shape(x)[2:], weight.shape[2:], stride) if padding == "same" else padding
         return self.op(
             "Conv",
@@ -99,6 +100,7 @@ class GraphBuilder:
         self, name: str, x: str, gamma: Array, beta: Array, mean: Array, variance: Array, *, epsilon: float
     ) -> str:
         """Normalisation by stored statistics, each of shape (channels,)."""
+        self._require_channels(name, x, len(gamma))
         parts = {"weight": gamma, "bias": beta, "running_mean": mean, "running_var": variance}
         values = [self.constant(f"{name}.{part}", array) for part, array in parts.items()]
         return self.op("BatchNormalization", name, x, *values, epsilon=epsilon)
@@ -139,6 +141,7 @@ class GraphBuilder:
 
     def linear(self, name: str, x: str, weight: Array, bias: Array | None = None) -> str:
         """Fully connected layer on (1, in); `weight` is (out, in)."""
+        self._require_channels(name, x, weight.shape[1])
         values = [self.constant(f"{name}.weight", weight)]
         if bias is not None:
             values.append(self.constant(f"{name}.bias", bias))
@@ -152,6 +155,11 @@ class GraphBuilder:
         if name in self._info:
             raise ValueError(f"the graph already has a value {name!r}")
         self._info[name] = info
+
+    def _require_channels(self, name: str, x: str, channels: int) -> None:
+        """What ONNX's inference does not look at."""
+        if self.shape(x)[1] != channels:
+            raise InputError(f"node {name!r}: its weights take {channels} channels, but {x} is {list(self.shape(x))}")
 
     def _infer(self, op: str, name: str, inputs: tuple[str, ...], attributes: dict[str, Attribute]) -> TensorInfo:
         node = helper.make_node(op, inputs, [name], name, **cast(dict[str, Any], attributes))

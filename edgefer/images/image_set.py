@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class ImageSet:
         labels: int64 index into `label_names` per image, None when the set has no labels.
         label_names: the classes as the source calls them; empty when it has no labels.
         skipped: what the source holds beside the images but cannot be read.
+        arrays: what else an `.npz` file says of each image, by name: numbers (N,) or (N, K).
+        columns: lists of strings in an `.npz` file, by name, which tell what an array's columns are.
     """
 
     source: str
@@ -43,6 +45,8 @@ class ImageSet:
     labels: npt.NDArray[np.int64] | None = None
     label_names: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,6 +76,7 @@ class ImageSet:
             names=tuple(self.names[index] for index in chosen),
             digests=tuple(self.digests[index] for index in chosen),
             labels=None if self.labels is None else self.labels[chosen],
+            arrays={name: array[chosen] for name, array in self.arrays.items()},
         )
 
     def skipped_lines(self, limit: int = 10) -> tuple[str, ...]:

@@ -193,7 +193,28 @@ def _open_arrays(source: Path) -> ImageSet:
         image = images[int(name)]
         return image.copy() if image.ndim == 3 else np.repeat(image[:, :, np.newaxis], 3, axis=2)
 
-    return ImageSet(_title(source), tuple(map(str, range(len(images)))), digests, read, classes, names)
+    numbers = tuple(map(str, range(len(images))))
+    arrays, columns = _further_arrays(source, len(images))
+    return ImageSet(_title(source), numbers, digests, read, classes, names, arrays=arrays, columns=columns)
+
+
+def _further_arrays(source: Path, count: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, tuple[str, ...]]]:
+    """What else the file says of each image, in numbers, and its lists of strings; all else is ignored."""
+
+    def is_wanted(shape: tuple[int, ...], dtype: np.dtype[Any]) -> bool:
+        per_image = dtype.kind in "biuf" and len(shape) in (1, 2) and shape[0] == count
+        return per_image or (dtype.kind == "U" and len(shape) == 1)
+
+    with zipfile.ZipFile(source) as archive:
+        members = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    found = {
+        printable(name): array
+        for name in members
+        if name not in ("images", "labels", "label_names") and (array := _array(source, name, is_wanted)) is not None
+    }
+    arrays = {name: array for name, array in found.items() if array.dtype.kind != "U"}
+    columns = {name: tuple(map(printable, map(str, array))) for name, array in found.items() if name not in arrays}
+    return arrays, columns
 
 
 def _array_labels(
@@ -220,8 +241,10 @@ def _array_labels(
     return labels.astype(np.int64), names
 
 
-def _array(source: Path, name: str) -> npt.NDArray[Any] | None:
-    """One array of the file, None when it has none of that name; never unpickles."""
+def _array(
+    source: Path, name: str, is_wanted: Callable[[tuple[int, ...], np.dtype[Any]], bool] = lambda shape, dtype: True
+) -> npt.NDArray[Any] | None:
+    """One array of the file, None when it has none of that name, or none that is wanted; never unpickles."""
     try:
         with zipfile.ZipFile(source) as archive:
             if f"{name}.npy" not in archive.namelist():
@@ -231,21 +254,25 @@ def _array(source: Path, name: str) -> npt.NDArray[Any] | None:
                 limit = f"the limit is {MAX_ARRAY_BYTES:,}"
                 raise InputError(f"{source}: `{name}` has {size:,} bytes; {limit}", remedy="Use a folder or zip.")
             with archive.open(f"{name}.npy") as member:
-                _check_header(member, size)
+                if not _check_header(member, size, is_wanted):
+                    return None
             with archive.open(f"{name}.npy") as member:
                 return np.lib.format.read_array(member, allow_pickle=False)
     except _ZIP_ERRORS as error:
         raise InputError(f"{source}: `{name}` is not readable: {error}", remedy=FORMATS) from error
 
 
-def _check_header(member: Any, size: int) -> None:
-    """Refuse an array that declares more than the file holds, before memory is set aside for it."""
+def _check_header(member: Any, size: int, is_wanted: Callable[[tuple[int, ...], np.dtype[Any]], bool]) -> bool:
+    """Whether it is wanted; one that declares more than the file holds is refused before memory is set aside."""
     version = np.lib.format.read_magic(member)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read_header(member)
+    if not is_wanted(shape, dtype):
+        return False
     declared = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if declared > size:
         raise ValueError(f"declares {declared:,} bytes and holds {size:,}")
+    return True
 
 
 def printable(name: str) -> str:

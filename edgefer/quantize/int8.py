@@ -67,12 +67,14 @@ class _Groups:
 
     parents: dict[str, str] = field(default_factory=dict)
 
+    def add(self, values: list[str]) -> None:
+        for value in values:
+            self.parents.setdefault(value, value)
+
     def find(self, value: str) -> str:
-        root = self.parents.setdefault(value, value)
-        while root != self.parents[root]:
-            root = self.parents[root]
-        self.parents[value] = root
-        return root
+        while value != self.parents.get(value, value):
+            value = self.parents[value]
+        return value
 
     def join(self, values: list[str], root: str) -> None:
         for value in values:
@@ -111,6 +113,7 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
                 layout.fixed[roots[0]] = prescribed.pop()
         elif node.op in FIXED_OUTPUT:
             layout.fixed[layout.groups.find(node.output)] = FIXED_OUTPUT[node.op]
+        layout.groups.add(activations)
         layout.nodes.append(node)
     return layout
 

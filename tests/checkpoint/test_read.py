@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
-from tests.checkpoint.torch_files import Call, New, Stored, floats, module, save, save_legacy
 
 from edgefer.checkpoint import read_checkpoint
 from edgefer.errors import InputError
+from tests.checkpoint.torch_files import Call, New, Stored, floats, module, save, save_legacy
 
 
 def arrays(path: Path) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.checkpoint.torch_files import Call, Name, New, pickled
 
 from edgefer.checkpoint import unpickle as machine
 from edgefer.checkpoint.unpickle import Global, Record, unpickle
 from edgefer.errors import InputError
+from tests.checkpoint.torch_files import Call, Name, New, pickled
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(

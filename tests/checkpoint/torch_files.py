@@ -78,7 +78,9 @@ class _Writer:
         count = value.array.size if value.count is None else value.count
         identifier = ("storage", Name(f"torch.{type_name}Storage"), key, "cpu", count)
         shape = value.array.shape if value.shape is None else value.shape
-        strides = tuple(s // value.array.itemsize for s in value.array.strides) if value.strides is None else value.strides
+        strides = (
+            tuple(s // value.array.itemsize for s in value.array.strides) if value.strides is None else value.strides
+        )
         return (
             self.encode(Name("torch._utils._rebuild_tensor_v2"))
             + b"("

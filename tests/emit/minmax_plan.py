@@ -50,7 +50,8 @@ def minmax_plan(graph: Graph, samples: Sequence[Mapping[str, Array]], *, io_int8
 
 def _is_quantizable(graph: Graph, node: Node) -> bool:
     if node.op in LINEAR:
-        return graph.is_constant(node.inputs[1]) and not graph.is_constant(node.inputs[0])
+        fits = not node.input(2) or graph.constants[node.inputs[2]].size == graph.shape(node.output)[1]
+        return fits and graph.is_constant(node.inputs[1]) and not graph.is_constant(node.inputs[0])
     return node.op in MOVING | OTHER | set(FIXED)
 
 
@@ -107,7 +108,7 @@ def _constants(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> 
         found = {node.inputs[1]: QuantParams("int8", tuple(scales), (0,) * len(scales), axis, narrow=True)}
         if node.input(2):
             size = constants[node.inputs[2]].size
-            repeated = scales * (size // len(scales))
+            repeated = scales * (size // len(scales))  # groups of a transposed convolution share them
             products = tuple(float(np.float32(tensors[node.inputs[0]].scale[0] * scale)) for scale in repeated)
             found[node.inputs[2]] = QuantParams("int32", products, (0,) * size, constants[node.inputs[2]].ndim - 1)
         return found

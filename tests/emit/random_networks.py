@@ -77,11 +77,11 @@ class Net:
 
 
 @st.composite
-def networks(draw: Draw, max_operators: int = 6) -> Graph:
+def networks(draw: Draw, max_operators: int = 8) -> Graph:
     """Graphs of up to about `max_operators` steps on one float image, with one or two outputs."""
     net = Net(draw)
     makers = [*IMAGE_STEPS, *ANY_STEPS]
-    for _ in range(draw(st.integers(1, max_operators))):
+    for _ in range(draw(st.integers(2, max_operators))):
         if len(net.shape) == 4 and min(net.shape[2:]) >= 2:
             draw(st.sampled_from(makers))(net)
         else:

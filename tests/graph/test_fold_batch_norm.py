@@ -1,78 +1,83 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from onnx import helper
 
 from edgefer.graph.passes import normalise
 from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
-from tests.emit.harness import graph_of
-from tests.graph.comparing import assert_same_outputs, operators
+from tests.graph.networks import IMAGE, assert_same_outputs, network, norm_constants, numbers, operators
 
-RNG = np.random.default_rng(3)
-X = {"x": (1, 3, 5, 5)}
-NORM = "gamma beta mean variance"
-
-
-def node(op, inputs, outputs, **attributes):
-    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
-
-
-def numbers(*shape):
-    return RNG.uniform(-1, 1, shape).astype(np.float32)
-
-
-def constants(channels=4, **more):
-    statistics = {key: numbers(channels) for key in ("gamma", "beta", "mean")}
-    variance = RNG.uniform(0.1, 2, channels).astype(np.float32)
-    return {**statistics, "variance": variance, "w": numbers(4, 3, 3, 3), **more}
+NORM = "BatchNormalization<epsilon=0.001>"
+STORED = "gamma, beta, mean, variance"
 
 
 @pytest.mark.parametrize(
-    ("linear", "inputs", "more"),
+    ("linear", "x", "channels", "constants"),
     [
-        (node("Conv", "x w", "a"), X, {}),
-        (node("Conv", "x w bias", "a", strides=[2, 2]), X, {"bias": numbers(4)}),
-        (node("Conv", "x w", "a", group=3), X, {"w": numbers(6, 1, 3, 3)}),
-        (node("ConvTranspose", "x w", "a"), X, {"w": numbers(3, 4, 2, 2)}),
-        (node("Gemm", "x w", "a"), {"x": (1, 3)}, {"w": numbers(3, 4)}),
-        (node("Gemm", "x w bias", "a", transB=1), {"x": (1, 3)}, {"w": numbers(4, 3), "bias": numbers(1, 4)}),
+        ("Conv(x, w)", IMAGE, 4, {"w": numbers(4, 3, 3, 3)}),
+        ("Conv<strides=[2, 2]>(x, w, b)", IMAGE, 4, {"w": numbers(4, 3, 3, 3), "b": numbers(4)}),
+        ("Conv<group=3>(x, w)", IMAGE, 6, {"w": numbers(6, 1, 3, 3)}),
+        ("ConvTranspose(x, w)", IMAGE, 4, {"w": numbers(3, 4, 2, 2)}),
+        ("Gemm(x, w)", (1, 3), 4, {"w": numbers(3, 4)}),
+        ("Gemm<transB=1>(x, w, b)", (1, 3), 4, {"w": numbers(4, 3), "b": numbers(1, 4)}),
     ],
-    ids=["Conv", "Conv with bias", "grouped Conv", "ConvTranspose", "Gemm", "Gemm with a bias of two axes"],
 )
-def test_a_norm_merges_into_the_linear_operator_before_it(linear, inputs, more):
-    channels = more["w"].shape[0] if linear.op_type == "Conv" and "w" in more else 4
-    norm = node("BatchNormalization", f"a {NORM}", "b", epsilon=1e-3)
-    graph = graph_of([linear, norm, node("Relu", "b", "y")], inputs, ["y"], constants(channels, **more))
+def test_a_norm_merges_into_the_linear_operator_before_it(linear, x, channels, constants):
+    text = f"a = {linear}\nnormed = {NORM}(a, {STORED})\ny = Relu(normed)"
+    graph = network(text, "y", {**constants, **norm_constants(channels)}, x)
     after = fold_batch_norm(graph)
-    assert operators(after) == [linear.op_type, "Relu"]
+    assert len(after.nodes) == 2
+    assert "BatchNormalization" not in operators(after)
     assert_same_outputs(graph, after)
 
 
 @pytest.mark.parametrize(
-    ("nodes", "outputs", "more"),
+    ("text", "outputs", "x", "constants"),
     [
-        (["Conv x w a", f"BatchNormalization a {NORM} y", "Relu a z"], "y z", {}),
-        (["Conv x w a", f"BatchNormalization a {NORM} y"], "a y", {}),
-        (["Relu x a", f"BatchNormalization a {NORM} y"], "y", {}),
-        ([f"BatchNormalization x {NORM} y"], "y", {}),
-        (["Conv x v a", "Relu x v", f"BatchNormalization a {NORM} y"], "y", {}),
-        (["ConvTranspose x w a", f"BatchNormalization a {NORM} y"], "y", {"w": numbers(3, 1, 2, 2)}),
+        (f"a = Conv(x, w)\ny = {NORM}(a, {STORED})\nz = Relu(a)", "y z", IMAGE, {"w": numbers(4, 3, 3, 3)}),
+        (f"a = Conv(x, w)\ny = {NORM}(a, {STORED})", "a y", IMAGE, {"w": numbers(4, 3, 3, 3)}),
+        (f"a = Relu(x)\ny = {NORM}(a, {STORED})", "y", (1, 4, 5, 5), {}),
+        (f"y = {NORM}(x, {STORED})", "y", (1, 4, 5, 5), {}),
+        (f"v = Mul(x, w)\na = Conv(x, v)\ny = {NORM}(a, {STORED})", "y", (1, 4, 1, 1), {"w": numbers(4, 1, 1, 1)}),
+        (f"a = ConvTranspose<group=4>(x, w)\ny = {NORM}(a, {STORED})", "y", (1, 4, 5, 5), {"w": numbers(4, 1, 2, 2)}),
+        (f"a = Gemm<alpha=0.5>(x, w)\ny = {NORM}(a, {STORED})", "y", (1, 3), {"w": numbers(3, 4)}),
     ],
-    ids=["two readers", "graph output", "no linear", "at the input", "computed weights", "grouped ConvTranspose"],
+    ids=["two readers", "graph output", "no linear", "at the input", "computed weights", "grouped", "scaled Gemm"],
 )
-def test_a_norm_that_cannot_merge_becomes_mul_and_add(nodes, outputs, more):
-    shape = (3, 3, 5, 5) if "computed" in str(nodes) or "x v" in str(nodes) else X["x"]
-    grouped = {"group": 3} if "ConvTranspose" in nodes[0] else {}
-    protos = [
-        node(op, " ".join(inputs), output, **(grouped if op == "ConvTranspose" else {}))
-        for op, *inputs, output in (text.split() for text in nodes)
-    ]
-    protos.sort(key=lambda proto: proto.output[0] != "v")
-    channels = 3 if "Conv x w" not in nodes[0] else 4
-    del shape
-    graph = graph_of(protos, X if "x v" not in str(nodes) else {"x": (1, 3, 1, 1)}, outputs.split(), constants(channels, **more))
+def test_a_norm_that_cannot_merge_becomes_mul_and_add(text, outputs, x, constants):
+    graph = network(text, outputs, {**constants, **norm_constants(4)}, x)
     after = fold_batch_norm(graph)
-    assert "BatchNormalization" not in operators(after)
+    assert operators(after)[-1] != "BatchNormalization"
     assert {"Mul", "Add"} <= set(operators(after))
     assert_same_outputs(graph, after)
+
+
+def test_weights_that_two_convolutions_share_are_folded_for_each_alone():
+    text = f"a = Conv(x, w)\nb = {NORM}(a, {STORED})\nc = Conv(b, w)\ny = Conv(c, w)"
+    graph = network(text, "y", {"w": numbers(3, 3, 2, 2), **norm_constants(3)})
+    after = fold_batch_norm(graph)
+    assert operators(after) == ["Conv", "Conv", "Conv"]
+    assert_same_outputs(graph, after)
+
+
+def test_norm_after_norm_merges_into_the_same_convolution():
+    text = f"a = Conv(x, w)\nb = {NORM}(a, {STORED})\ny = {NORM}(b, {STORED})"
+    graph = network(text, "y", {"w": numbers(4, 3, 3, 3), **norm_constants(4)})
+    after = fold_batch_norm(graph)
+    assert operators(after) == ["Conv"]
+    assert_same_outputs(graph, after)
+
+
+def test_a_relu_behind_a_norm_that_shifts_by_nothing_survives_normalisation():
+    constants = {**norm_constants(3), "beta": np.zeros(3, np.float32), "mean": np.zeros(3, np.float32)}
+    graph = network(f"a = Neg(x)\nb = {NORM}(a, {STORED})\ny = Relu(b)", "y", constants)
+    assert_same_outputs(graph, normalise(graph))
+
+
+def test_a_norm_by_statistics_of_the_batch_itself_is_left_alone():
+    text = f"y, m, v = BatchNormalization<training_mode=1>(x, {STORED})"
+    graph = network(text, "y", norm_constants(3))
+    assert fold_batch_norm(graph) is graph
+
+
+def test_a_network_without_norms_is_returned_as_it_is():
+    graph = network("y = Conv(x, w)", "y", {"w": numbers(4, 3, 3, 3)})
+    assert fold_batch_norm(graph) is graph

@@ -6,6 +6,8 @@ RESHAPE or TRANSPOSE, which the next one to ask shares.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from edgefer.emit.tflite.layout import (
@@ -33,10 +35,9 @@ class Values:
 
     def layout(self, value: str) -> Layout | None:
         """The layout that `value` was first stored in; None for a constant, which suits any."""
-        for quantized in (True, False):
-            for layout in self._stored.get((value, quantized), {}):
-                return None if self.graph.is_constant(value) else layout
-        return None
+        if self.graph.is_constant(value):
+            return None
+        return next(layout for quantized in (True, False) for layout in self._stored.get((value, quantized), ()))
 
     def new(self, value: str, quantized: bool, layout: Layout) -> int:
         """A tensor for a value that an operator makes or the caller feeds."""
@@ -91,7 +92,7 @@ class Values:
         array = array.reshape((1,) * added + array.shape)
         params = self.plan.tensors.get(value)
         if params is not None and params.axis is not None:
-            params = QuantParams(params.dtype, params.scale, params.zero_point, params.axis + added, params.narrow)
+            params = replace(params, axis=params.axis + added)
         if quantized:
             return self.constant(value, array, params or self.params(value), layout)
         if params is None:

@@ -20,7 +20,7 @@ _ROUNDING: dict[str, Callable[[Array], Array]] = {
 }
 
 
-@emits("Resize", "Upsample", keeps_params=True)
+@emits("Resize", keeps_params=True)
 def resize(at: Site) -> None:
     """Nearest and linear interpolation over height and width, where TFLite reads exactly what ONNX reads."""
     at.require_rank(4)

@@ -57,7 +57,8 @@ def split(at: Site) -> None:
     for index, value in enumerate(at.node.outputs):
         length = at.graph.shape(value)[axis]
         begin = tuple(start if other == axis else 0 for other in range(len(layout)))
-        _slice(at, layout, begin, at.graph.shape(value), at.output(layout, index))
+        if value in at.graph.consumers or value in at.graph.outputs:
+            _slice(at, layout, begin, at.graph.shape(value), at.output(layout, index))
         start += length
 
 

@@ -1,0 +1,210 @@
+"""The network layer by layer: what quantization costs at each tensor, and where the runtimes part.
+
+The int8 models are emitted a second time with every planned tensor as an output, so that the very integers are
+seen.  To tell what an operator adds itself from what it was given, each is also run on equal integers in both
+runtimes: in a graph where all of them stand side by side, each fed from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgefer.bundle import Bundle
+from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.tflite import emit_tflite
+from edgefer.errors import InputError
+from edgefer.evaluation.metrics import decibels
+from edgefer.evaluation.rebuild import rebuild
+from edgefer.evaluation.results import LayerDrift, LayerView
+from edgefer.graph.ir import Graph, Node
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.images import ImageSet
+from edgefer.plan import Plan
+from edgefer.preprocess import iter_pixels
+from edgefer.progress import Progress
+from edgefer.runtime import onnx_session
+
+Integers = npt.NDArray[np.int8]
+_FED = "/fed"
+
+
+def view_layers(bundle: Bundle, images: ImageSet, progress: Progress) -> LayerView | None:
+    """Compare all planned tensors of a bundle's artifacts on some images, one image at a time.
+
+    Returns:
+        None where there are no images, or float reference and plan do not explain any artifact.
+    """
+    if not len(images):
+        return None
+    with progress.stage("layers", len(images)) as advance:
+        try:
+            rebuilt = rebuild(bundle)
+        except InputError as error:
+            progress.note(f"no view of the layers: {error.message}")
+            return None
+        formats = [format for format, is_exact in rebuilt.exact.items() if is_exact]
+        if not formats:
+            progress.note("no view of the layers: the artifacts were not emitted from this plan")
+            return None
+        comparison = _Comparison(rebuilt.graph, rebuilt.plan, formats)
+        for pixels in iter_pixels(images, bundle.spec.input):
+            comparison.add(pixels[np.newaxis])
+            advance()
+    return LayerView(len(images), comparison.layers(), rebuilt.exact)
+
+
+def planned_activations(graph: Graph, plan: Plan) -> tuple[str, ...]:
+    """The tensors that both artifacts store as integers, in network order."""
+    made = [value for node in graph.nodes for value in node.outputs]
+    return tuple(value for value in made if value in plan.tensors and value not in graph.outputs)
+
+
+@dataclass
+class _Tally:
+    """Sums over images for one tensor."""
+
+    signal: float = 0.0
+    noise: dict[str, float] = field(default_factory=dict)
+    elements: int = 0
+    differing: int = 0
+    max_lsb: int = 0
+    own_elements: int = 0
+    own_differing: int = 0
+    own_max_lsb: int = 0
+
+
+class _Comparison:
+    def __init__(self, graph: Graph, plan: Plan, formats: list[str]) -> None:
+        self._graph = graph
+        self._plan = plan
+        self._tensors = planned_activations(graph, plan)
+        self._tallies = {tensor: _Tally() for tensor in self._tensors}
+        self._float = onnx_session(to_onnx(graph, self._tensors))
+        models = {"onnx": _OnnxIntegers, "tflite": _TfliteIntegers}
+        self._models = {format: models[format](graph, plan, self._tensors) for format in formats}
+        fed, fed_plan, made = _side_by_side(graph, plan)
+        self._fed_tensors = tuple(value.removesuffix(_FED) for value in fed.inputs)
+        is_pair = len(formats) == 2
+        self._fed = {format: models[format](fed, fed_plan, made) for format in formats} if is_pair else {}
+
+    def add(self, image: npt.NDArray[np.uint8]) -> None:
+        """Take one image, uint8 (1, H, W, 3), into account."""
+        exact = self._float.run(list(self._tensors), {self._graph.inputs[0]: image})
+        stored = {format: model.run({self._graph.inputs[0]: image}) for format, model in self._models.items()}
+        for tensor, values in zip(self._tensors, exact, strict=True):
+            tally = self._tallies[tensor]
+            tally.signal += float(np.sum(np.square(values, dtype=np.float64)))
+            for format, integers in stored.items():
+                error = self._plan.tensors[tensor].dequantize(integers[tensor]) - values
+                tally.noise[format] = tally.noise.get(format, 0.0) + float(np.sum(np.square(error, dtype=np.float64)))
+        if not self._fed:
+            return
+        for tensor in self._tensors:
+            tally = self._tallies[tensor]
+            share, largest = _difference(*(integers[tensor] for integers in stored.values()))
+            tally.elements += stored["onnx"][tensor].size
+            tally.differing += share
+            tally.max_lsb = max(tally.max_lsb, largest)
+        feeds = {f"{tensor}{_FED}": stored["onnx"][tensor] for tensor in self._fed_tensors}
+        alone = [model.run(feeds) for model in self._fed.values()]
+        for tensor, integers in alone[0].items():
+            tally = self._tallies[tensor]
+            share, largest = _difference(integers, alone[1][tensor])
+            tally.own_elements += integers.size
+            tally.own_differing += share
+            tally.own_max_lsb = max(tally.own_max_lsb, largest)
+
+    def layers(self) -> tuple[LayerDrift, ...]:
+        """What was found, in network order."""
+        return tuple(self._layer(tensor, tally) for tensor, tally in self._tallies.items())
+
+    def _layer(self, tensor: str, tally: _Tally) -> LayerDrift:
+        node = self._graph.producers[tensor]
+        sqnr = {format: decibels(tally.signal, noise) for format, noise in tally.noise.items()}
+        return LayerDrift(
+            tensor,
+            node.name,
+            node.op,
+            {format: value if np.isfinite(value) else None for format, value in sqnr.items()},
+            tally.differing / tally.elements if tally.elements else None,
+            tally.max_lsb if tally.elements else None,
+            tally.own_differing / tally.own_elements if tally.own_elements else None,
+            tally.own_max_lsb if tally.own_elements else None,
+        )
+
+
+def _difference(first: Integers, second: Integers) -> tuple[int, int]:
+    """How many elements differ, and by how much at most."""
+    difference = np.abs(first.astype(np.int16) - second)
+    return int(np.count_nonzero(difference)), int(difference.max(initial=0))
+
+
+def _side_by_side(graph: Graph, plan: Plan) -> tuple[Graph, Plan, tuple[str, ...]]:
+    """All int8 nodes, each reading its activations from graph inputs; with the plan for that and what they make."""
+    nodes: list[Node] = []
+    fed: dict[str, str] = {}
+    for node in graph.nodes:
+        if not plan.is_int8(node.name) or any(value in graph.outputs for value in node.outputs):
+            continue
+        for value in node.inputs:
+            if value in plan.tensors and not graph.is_constant(value):
+                fed[value] = f"{value}{_FED}"
+        nodes.append(replace(node, inputs=tuple(fed.get(value, value) for value in node.inputs)))
+    made = tuple(value for node in nodes for value in node.outputs if value in plan.tensors)
+    info = {name: graph.info[value] for value, name in fed.items()}
+    beside = replace(graph.with_nodes(nodes, info), inputs=tuple(fed.values()), outputs=())
+    return (
+        beside,
+        Plan({**plan.tensors, **{name: plan.tensors[value] for value, name in fed.items()}}, plan.nodes),
+        made,
+    )
+
+
+class _OnnxIntegers:
+    """The ONNX artifact of a graph, returning what it stores."""
+
+    def __init__(self, graph: Graph, plan: Plan, tensors: tuple[str, ...]) -> None:
+        model = emit_onnx(graph, plan)
+        for tensor in tensors:
+            shape = graph.shape(tensor)
+            model.graph.output.append(
+                onnx.helper.make_tensor_value_info(f"{tensor}/stored", onnx.TensorProto.UINT8, shape)
+            )
+        self._plan = plan
+        self._tensors = tensors
+        self._session = onnx_session(model)
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, Integers]:
+        """Integers of the tensors; int8 feeds are stored integers too."""
+        real = {
+            name: self._plan.tensors[name].dequantize(values) if values.dtype == np.int8 else values
+            for name, values in feeds.items()
+        }
+        found = self._session.run([f"{tensor}/stored" for tensor in self._tensors], real)
+        return {
+            tensor: (values.astype(np.int16) - 128).astype(np.int8)
+            for tensor, values in zip(self._tensors, found, strict=True)
+        }
+
+
+class _TfliteIntegers:
+    """The TFLite artifact of a graph, returning what it stores."""
+
+    def __init__(self, graph: Graph, plan: Plan, tensors: tuple[str, ...]) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._tensors = tensors
+        model = emit_tflite(replace(graph, outputs=(*graph.outputs, *tensors)), plan)
+        self._interpreter = Interpreter(model_content=model, num_threads=1)
+        self._runner = self._interpreter.get_signature_runner()
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, Integers]:
+        """Integers of the tensors."""
+        found = self._runner(**feeds)
+        return {tensor: found[tensor] for tensor in self._tensors}

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from edgefer.checkpoint import read_checkpoint
+from edgefer.converters import families, load_network
+from edgefer.errors import InputError, UsageError
+from edgefer.resources import bundled_directory, bundled_networks
+from tests.checkpoint.torch_files import Stored, floats, save
+from tests.converters.checkpoints import SHARED, SPEC, run
+
+
+def test_the_bundled_network_loads_by_name() -> None:
+    network = load_network("fer_b0")
+    assert (network.name, network.family) == ("fer_b0", "efficientnet")
+    assert run(network.graph, floats(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/models")
+def test_the_bundled_weights_are_the_trained_ones_in_half_precision() -> None:
+    bundled = read_checkpoint(bundled_networks()["fer_b0"]).tensors
+    trained = read_checkpoint(SHARED / "models" / "fer_b0.pt").tensors
+    assert set(trained) - set(bundled) == {name for name in trained if name.endswith("num_batches_tracked")}
+    for name, tensor in bundled.items():
+        assert tensor.dtype == ("float16" if len(tensor.shape) > 1 else "float32")
+        assert (tensor.array() == trained[name].array().astype(tensor.dtype)).all(), name
+
+
+def test_bundled_families_are_listed() -> None:
+    assert families() == ("efficientnet", "onnx_file")
+
+
+def test_an_unknown_model_lists_the_bundled_ones(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file, nor is it a bundled network") as caught:
+        load_network("fer_b9")
+    assert "fer_b0" in caught.value.remedy
+    with pytest.raises(InputError, match="is a directory"):
+        load_network(tmp_path)
+
+
+def test_an_unknown_family_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such family") as caught:
+        load_network("fer_b0", family="resnet")
+    assert "efficientnet, onnx_file" in caught.value.remedy
+    with pytest.raises(UsageError, match="no such file"):
+        load_network("fer_b0", family=tmp_path / "mine.py")
+
+
+def test_a_text_file_named_pt_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    path.write_text("these are no weights, just words")
+    with pytest.raises(InputError, match=r"weights\.pt: not a checkpoint.*looks like text"):
+        load_network(path)
+
+
+def test_the_converter_of_the_readme_works_as_it_stands(tmp_path: Path) -> None:
+    text = (bundled_directory("converters") / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    family = tmp_path / "my_family.py"
+    family.write_text(code)
+    weights = {"conv.weight": floats(4, 3, 3, 3), "conv.bias": floats(4), "head.weight": floats(7, 4)}
+    weights["head.bias"] = floats(7)
+    path = save(tmp_path / "x.pt", {name: Stored(array) for name, array in weights.items()})
+    network = load_network(path, family=family, spec=SPEC)
+    assert network.family == "my_family"
+    assert run(network.graph, floats(1, 3, 64, 64)).shape == (1, 7)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        ("def load(source): ...", UsageError, "does not define recognises"),
+        ("import nowhere_to_be_found", UsageError, "cannot be loaded: ModuleNotFoundError"),
+        ("def (", UsageError, "cannot be loaded: SyntaxError"),
+        (
+            "def recognises(source): ...\ndef load(source): return {}['key']",
+            InputError,
+            r"mine\.py: failed on .*KeyError",
+        ),
+    ],
+)
+def test_a_converter_that_fails_is_named(tmp_path: Path, code: str, error: type[Exception], message: str) -> None:
+    family = tmp_path / "mine.py"
+    family.write_text(code)
+    with pytest.raises(error, match=message):
+        load_network("fer_b0", family=str(family))

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from edgefer.graph.passes import normalise
+from edgefer.graph.passes.canonicalise import (
+    decompose_hard_sigmoid,
+    fuse_activations,
+    merge_matmul_bias,
+    name_hard_swish,
+    pool_globally,
+)
+from tests.graph.networks import assert_same_outputs, network, numbers, operators
+
+SIXTH = "alpha=0.16666667, beta=0.5"
+
+
+@pytest.mark.parametrize("axes", [[2, 3], [3, 2], [-2, -1], [2, -1]])
+def test_a_mean_over_height_and_width_is_a_global_pool(axes):
+    graph = network("y = ReduceMean(x, axes)", "y", {"axes": np.array(axes)})
+    after = pool_globally(graph)
+    assert operators(after) == ["GlobalAveragePool"]
+    assert_same_outputs(graph, after)
+
+
+def test_a_mean_that_drops_its_axes_is_a_global_pool_and_a_flatten():
+    graph = network("y = ReduceMean<keepdims=0>(x, axes)", "y", {"axes": np.array([-1, -2])})
+    after = pool_globally(graph)
+    assert operators(after) == ["GlobalAveragePool", "Flatten"]
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize(
+    ("text", "x"),
+    [
+        ("y = ReduceMean(x, height)", (1, 3, 5, 5)),
+        ("y = ReduceMean(x, all)", (1, 3, 5, 5)),
+        ("y = ReduceMean(x)", (1, 3, 5, 5)),
+        ("y = ReduceMean(x, both)", (1, 3, 4, 5, 6)),
+        ("y = ReduceMax(x, both)", (1, 3, 5, 5)),
+    ],
+)
+def test_other_reductions_are_left_alone(text, x):
+    graph = network(text, "y", {"height": np.array([2]), "all": np.array([1, 2, 3]), "both": np.array([2, 3])}, x)
+    assert pool_globally(graph) is graph
+
+
+@pytest.mark.parametrize("product", ["Mul(x, gate)", "Mul(gate, x)"])
+def test_x_times_its_hard_sigmoid_is_a_hard_swish(product):
+    graph = network(f"gate = HardSigmoid<{SIXTH}>(x)\ny = {product}", "y")
+    after = name_hard_swish(graph)
+    assert operators(after) == ["HardSigmoid", "HardSwish"]
+    assert_same_outputs(graph, normalise(graph))
+    assert operators(normalise(graph)) == ["HardSwish"]
+
+
+@pytest.mark.parametrize("gate", ["HardSigmoid(x)", f"HardSigmoid<{SIXTH}>(other)", "Sigmoid(x)"])
+def test_other_gates_are_no_hard_swish(gate):
+    graph = network(f"other = Neg(x)\ngate = {gate}\na = Mul(x, gate)\ny = Add(a, other)", "y")
+    assert name_hard_swish(graph) is graph
+
+
+@pytest.mark.parametrize("hard_sigmoid", ["HardSigmoid(x)", f"HardSigmoid<{SIXTH}>(x)", "HardSigmoid<beta=0.1>(x)"])
+def test_a_hard_sigmoid_is_spelled_out(hard_sigmoid):
+    graph = network(f"y = {hard_sigmoid}", "y")
+    after = decompose_hard_sigmoid(graph)
+    assert operators(after) == ["Mul", "Add", "Clip"]
+    assert_same_outputs(graph, after)
+
+
+def test_names_that_the_network_has_taken_are_not_given_again():
+    text = "y_scaled = Neg(x)\na = HardSigmoid(y_scaled)\ny = HardSigmoid(a)"
+    graph = network(text, "y")
+    taken = graph.with_constants({"a/scaled": numbers(1), "y/shifted": numbers(1)})
+    after = decompose_hard_sigmoid(decompose_hard_sigmoid(taken))
+    assert len({node.name for node in after.nodes}) == len(after.nodes)
+    assert len({value for node in after.nodes for value in node.outputs}) == len(after.nodes)
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize("bias", [numbers(4), numbers(1, 4)], ids=["(4,)", "(1, 4)"])
+@pytest.mark.parametrize("total", ["Add(a, b)", "Add(b, a)"])
+def test_a_matmul_and_its_bias_are_one_gemm(bias, total):
+    graph = network(f"a = MatMul(x, w)\ny = {total}", "y", {"w": numbers(3, 4), "b": bias}, x=(1, 3))
+    after = merge_matmul_bias(graph)
+    assert operators(after) == ["Gemm"]
+    assert_same_outputs(graph, after)
+
+
+def test_layers_that_follow_each_other_directly_become_gemms_together():
+    text = "a = MatMul(x, w)\nb1 = Add(a, b)\nc = MatMul(b1, w)\ny = Add(c, b)"
+    graph = network(text, "y", {"w": numbers(3, 3), "b": numbers(3)}, x=(1, 3))
+    after = merge_matmul_bias(graph)
+    assert operators(after) == ["Gemm", "Gemm"]
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize(
+    ("text", "bias"),
+    [
+        ("a = MatMul(x, w)\ny = Add(a, b)\nz = Neg(a)", numbers(4)),
+        ("a = MatMul(x, w)\ny = Add(a, b)\nz = Neg(y)", numbers(1, 1, 4)),
+        ("a = MatMul(x, w)\ny = Add(a, b)\nz = Neg(y)", numbers(2, 4)),
+        ("a = MatMul(x, w)\ny = Add(a, b)\nz = Neg(y)", numbers(1)),
+        ("a = MatMul(x, w)\ny = Add(a, a)\nz = Neg(y)", numbers(4)),
+        ("a = MatMul(x, w)\nc = Neg(a)\ny = Add(c, a)\nz = Neg(y)", numbers(4)),
+    ],
+    ids=["two readers", "a bias of more axes", "a bias of more rows", "a single number", "to itself", "computed"],
+)
+def test_what_is_no_bias_of_the_matmul_stays_an_add(text, bias):
+    graph = network(text, "y z", {"w": numbers(3, 4), "b": bias}, x=(1, 3))
+    after = merge_matmul_bias(graph)
+    assert sorted(set(operators(after)) - {"Neg"}) == ["Add", "Gemm"]
+    assert_same_outputs(graph, after)
+
+
+def test_a_matmul_of_two_activations_or_of_stacks_is_left_alone():
+    text = "a = Transpose<perm=[0, 1, 3, 2]>(x)\nb = MatMul(x, a)\ny = MatMul(b, w)"
+    graph = network(text, "y", {"w": numbers(5, 2)})
+    assert merge_matmul_bias(graph) is graph
+
+
+BOUNDS = {"low": np.float32(0), "six": np.float32(6), "five": np.float32(5), "below": np.float32(-1)}
+WEIGHTS = {"w": numbers(4, 3, 3, 3), **BOUNDS}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a = Conv(x, w)\ny = Relu(a)", ["Conv+Relu"]),
+        ("a = Conv(x, w)\ny = Clip(a, low, six)", ["Conv+Relu6"]),
+        ("a = Conv(x, w)\nb = Relu(a)\ny = Neg(b)", ["Conv+Relu", "Neg"]),
+        ("a = Add(x, x)\ny = Relu(a)", ["Add+Relu"]),
+        ("a = Conv(x, w)\nb = Relu(a)\ny = Relu(b)", ["Conv+Relu", "Relu"]),
+        ("a = Conv(x, w)\nb = Relu(a)\ny = Clip(b, low, six)", ["Conv+Relu", "Clip"]),
+    ],
+)
+def test_a_relu_joins_the_linear_operator_before_it(text, expected):
+    graph = network(text, "y", WEIGHTS)
+    after = fuse_activations(graph)
+    assert operators(after) == expected
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize(
+    ("text", "outputs"),
+    [
+        ("a = Conv(x, w)\ny = Relu(a)\nz = Neg(a)", "y z"),
+        ("a = Conv(x, w)\ny = Relu(a)", "a y"),
+        ("a = Conv(x, w)\ny = Clip(a, low, five)", "y"),
+        ("a = Conv(x, w)\ny = Clip(a, below, six)", "y"),
+        ("a = Conv(x, w)\ny = Clip(a, low)", "y"),
+        ("a = Conv(x, w)\ny = Clip(a, , six)", "y"),
+        ("a = MaxPool<kernel_shape=[2, 2]>(x)\ny = Relu(a)", "y"),
+        ("y = Relu(x)", "y"),
+    ],
+    ids=["two readers", "graph output", "another bound", "below zero", "no upper", "no lower", "no linear", "input"],
+)
+def test_a_relu_that_cannot_join_stays(text, outputs):
+    graph = network(text, outputs, WEIGHTS)
+    assert fuse_activations(graph) is graph
