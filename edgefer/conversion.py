@@ -15,6 +15,7 @@ from edgefer.converters import load_network
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.onnx2tf import emit_with_onnx2tf
 from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
+from edgefer.environments import ONNX2TF
 from edgefer.errors import UnsupportedOperatorError, UsageError
 from edgefer.graph.contract import apply_contract, contract_nodes
 from edgefer.graph.cost import macs, parameters
@@ -80,6 +81,8 @@ def convert(
     if output is not None:
         check_destination(Path(output))
 
+    if "tflite" in formats and tflite_backend == "onnx2tf":
+        ONNX2TF.require()
     with progress.stage("read"):
         network = load_network(model, family=family, arch=arch, spec=dict(spec or {}))
     path = Path(output) if output is not None else Path(f"{network.name}_bundle")

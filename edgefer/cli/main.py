@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
-from edgefer.cli.convert import convert
-from edgefer.cli.doctor import doctor
-from edgefer.errors import EdgeferError
+from edgefer.errors import EdgeferError, InputError
 
 INTERRUPTED = 5
 
+COMMANDS = ("convert", "evaluate", "inspect", "doctor")
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+
+class LazyGroup(click.Group):
+    """Imports a command when it is used: `doctor` must work where the runtimes are missing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, None when there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(import_module(f"edgefer.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="edgefer")
 def cli() -> None:
     r"""Put a trained facial-expression network on phones and ARM boards.
@@ -25,24 +42,27 @@ def cli() -> None:
     """
 
 
-cli.add_command(convert)
-cli.add_command(doctor)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that the outcome has."""
     try:
         code = cli.main(list(arguments) if arguments is not None else None, prog_name="edgefer", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.secho("interrupted: nothing was written", fg="red", err=True)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.secho("interrupted", fg="red", err=True)
         code = INTERRUPTED
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except EdgeferError as error:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
-        code = error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone: nothing more can be said to it
         code = 0
+    except (EdgeferError, OSError, MemoryError) as error:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {_told(error)}", err=True)
+        code = error.exit_code if isinstance(error, EdgeferError) else InputError.exit_code
     sys.exit(code or 0)
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, for people: the system's own errors name the file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return "not enough memory" if isinstance(error, MemoryError) else str(error)

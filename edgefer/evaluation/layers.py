@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,8 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.runtime import onnx_session
 
-Integers = npt.NDArray[np.int8]
+Integers: TypeAlias = npt.NDArray[np.int8]
+Reals: TypeAlias = npt.NDArray[np.float32]
 _FED = "/fed"
 
 
@@ -66,17 +67,29 @@ def planned_activations(graph: Graph, plan: Plan) -> tuple[str, ...]:
 
 
 @dataclass
+class _Difference:
+    """Integers of one runtime against the other's."""
+
+    elements: int = 0
+    differing: int = 0
+    max_lsb: int = 0
+
+    def add(self, first: Integers, second: Integers) -> None:
+        self.elements += first.size
+        if not np.array_equal(first, second):
+            difference = np.abs(first.astype(np.int16) - second)
+            self.differing += int(np.count_nonzero(difference))
+            self.max_lsb = max(self.max_lsb, int(difference.max()))
+
+
+@dataclass
 class _Tally:
     """Sums over images for one tensor."""
 
     signal: float = 0.0
     noise: dict[str, float] = field(default_factory=dict)
-    elements: int = 0
-    differing: int = 0
-    max_lsb: int = 0
-    own_elements: int = 0
-    own_differing: int = 0
-    own_max_lsb: int = 0
+    together: _Difference = field(default_factory=_Difference)
+    alone: _Difference = field(default_factory=_Difference)
 
 
 class _Comparison:
@@ -86,39 +99,38 @@ class _Comparison:
         self._tensors = planned_activations(graph, plan)
         self._tallies = {tensor: _Tally() for tensor in self._tensors}
         self._float = onnx_session(to_onnx(graph, self._tensors))
-        models = {"onnx": _OnnxIntegers, "tflite": _TfliteIntegers}
-        self._models = {format: models[format](graph, plan, self._tensors) for format in formats}
+        self._models = {format: _open(format, graph, plan, self._tensors) for format in formats}
         fed, fed_plan, made = _side_by_side(graph, plan)
         self._fed_tensors = tuple(value.removesuffix(_FED) for value in fed.inputs)
         is_pair = len(formats) == 2
-        self._fed = {format: models[format](fed, fed_plan, made) for format in formats} if is_pair else {}
+        self._fed = {format: _open(format, fed, fed_plan, made) for format in formats} if is_pair else {}
 
     def add(self, image: npt.NDArray[np.uint8]) -> None:
         """Take one image, uint8 (1, H, W, 3), into account."""
-        exact = self._float.run(list(self._tensors), {self._graph.inputs[0]: image})
-        stored = {format: model.run({self._graph.inputs[0]: image}) for format, model in self._models.items()}
+        feeds = {self._graph.inputs[0]: image}
+        exact = self._float.run(list(self._tensors), feeds)
+        stored = {format: model.run(feeds) for format, model in self._models.items()}
         for tensor, values in zip(self._tensors, exact, strict=True):
-            tally = self._tallies[tensor]
-            tally.signal += float(np.sum(np.square(values, dtype=np.float64)))
-            for format, integers in stored.items():
-                error = self._plan.tensors[tensor].dequantize(integers[tensor]) - values
-                tally.noise[format] = tally.noise.get(format, 0.0) + float(np.sum(np.square(error, dtype=np.float64)))
-        if not self._fed:
-            return
-        for tensor in self._tensors:
-            tally = self._tallies[tensor]
-            share, largest = _difference(*(integers[tensor] for integers in stored.values()))
-            tally.elements += stored["onnx"][tensor].size
-            tally.differing += share
-            tally.max_lsb = max(tally.max_lsb, largest)
-        feeds = {f"{tensor}{_FED}": stored["onnx"][tensor] for tensor in self._fed_tensors}
-        alone = [model.run(feeds) for model in self._fed.values()]
-        for tensor, integers in alone[0].items():
-            tally = self._tallies[tensor]
-            share, largest = _difference(integers, alone[1][tensor])
-            tally.own_elements += integers.size
-            tally.own_differing += share
-            tally.own_max_lsb = max(tally.own_max_lsb, largest)
+            self._add_noise(tensor, values, {format: integers[tensor] for format, integers in stored.items()})
+        if self._fed:
+            first, second = stored.values()
+            for tensor in self._tensors:
+                self._tallies[tensor].together.add(first[tensor], second[tensor])
+            given = {f"{tensor}{_FED}": first[tensor] for tensor in self._fed_tensors}
+            first, second = (model.run(given) for model in self._fed.values())
+            for tensor in first:
+                self._tallies[tensor].alone.add(first[tensor], second[tensor])
+
+    def _add_noise(self, tensor: str, values: Reals, stored: Mapping[str, Integers]) -> None:
+        tally, params = self._tallies[tensor], self._plan.tensors[tensor]
+        tally.signal += _power(values)
+        known: list[tuple[Integers, float]] = []
+        for format, integers in stored.items():
+            noise = next((power for other, power in known if np.array_equal(other, integers)), None)
+            if noise is None:
+                noise = _power(params.dequantize(integers) - values)
+                known.append((integers, noise))
+            tally.noise[format] = tally.noise.get(format, 0.0) + noise
 
     def layers(self) -> tuple[LayerDrift, ...]:
         """What was found, in network order."""
@@ -127,22 +139,16 @@ class _Comparison:
     def _layer(self, tensor: str, tally: _Tally) -> LayerDrift:
         node = self._graph.producers[tensor]
         sqnr = {format: decibels(tally.signal, noise) for format, noise in tally.noise.items()}
-        return LayerDrift(
-            tensor,
-            node.name,
-            node.op,
-            {format: value if np.isfinite(value) else None for format, value in sqnr.items()},
-            tally.differing / tally.elements if tally.elements else None,
-            tally.max_lsb if tally.elements else None,
-            tally.own_differing / tally.own_elements if tally.own_elements else None,
-            tally.own_max_lsb if tally.own_elements else None,
+        together, alone = (
+            (found.differing / found.elements, found.max_lsb) if found.elements else (None, None)
+            for found in (tally.together, tally.alone)
         )
+        known = {format: value if np.isfinite(value) else None for format, value in sqnr.items()}
+        return LayerDrift(tensor, node.name, node.op, known, *together, *alone)
 
 
-def _difference(first: Integers, second: Integers) -> tuple[int, int]:
-    """How many elements differ, and by how much at most."""
-    difference = np.abs(first.astype(np.int16) - second)
-    return int(np.count_nonzero(difference)), int(difference.max(initial=0))
+def _power(values: Reals) -> float:
+    return float(np.vdot(values, values))
 
 
 def _side_by_side(graph: Graph, plan: Plan) -> tuple[Graph, Plan, tuple[str, ...]]:
@@ -164,6 +170,10 @@ def _side_by_side(graph: Graph, plan: Plan) -> tuple[Graph, Plan, tuple[str, ...
         Plan({**plan.tensors, **{name: plan.tensors[value] for value, name in fed.items()}}, plan.nodes),
         made,
     )
+
+
+def _open(format: str, graph: Graph, plan: Plan, tensors: tuple[str, ...]) -> _OnnxIntegers | _TfliteIntegers:
+    return (_OnnxIntegers if format == "onnx" else _TfliteIntegers)(graph, plan, tensors)
 
 
 class _OnnxIntegers:

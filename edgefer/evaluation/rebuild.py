@@ -54,7 +54,7 @@ def rebuild(bundle: Bundle) -> Rebuilt:
 def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
     if format == "onnx":
         metadata = {METADATA_KEY: json.dumps(bundle.spec.to_dict())}
-        return emit_onnx(graph, bundle.plan, metadata).SerializeToString(deterministic=True)
+        return bytes(emit_onnx(graph, bundle.plan, metadata).SerializeToString(deterministic=True))
     try:
         return describe(emit_tflite(graph, bundle.plan), bundle.spec, bundle.name)
     except UnsupportedOperatorError:

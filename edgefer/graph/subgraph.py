@@ -1,0 +1,45 @@
+"""Parts of a graph: what computes some values from others, and where a graph can be cut in two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edgefer.graph.ir import Graph, Node
+
+
+def extract(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> Graph:
+    """The part of `graph` that computes `outputs` from `inputs` and constants."""
+    needed = set(outputs) - set(inputs)
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if needed.intersection(node.outputs):
+            kept.append(node)
+            needed.update(value for value in node.inputs if value not in inputs)
+    constants = {name: array for name, array in graph.constants.items() if name in needed}
+    return replace(graph, nodes=tuple(reversed(kept)), inputs=tuple(inputs), outputs=tuple(outputs), constants=constants)
+
+
+def observing(graph: Graph, values: Sequence[str]) -> Graph:
+    """`graph` returning each of `values` as its readers see it, as outputs `observed/VALUE`.
+
+    In an int8 model that is the value after it was quantized, and kernels stay what they were.
+    """
+    nodes = [Node(f"observed/{value}", "Identity", (value,), (f"observed/{value}",)) for value in values]
+    info = {f"observed/{value}": graph.info[value] for value in values}
+    outputs = tuple(info)
+    return replace(graph.with_nodes((*graph.nodes, *nodes), info), outputs=outputs)
+
+
+def cut_points(graph: Graph) -> tuple[str, ...]:
+    """The values through which everything flows, in order: all that follows depends on that value alone."""
+    last_use = {value: index for index, node in enumerate(graph.nodes) for value in node.inputs}
+    last_use.update({value: len(graph.nodes) for value in graph.outputs})
+    live = set(graph.inputs)
+    cuts = []
+    for index, node in enumerate(graph.nodes):
+        live.update(node.outputs)
+        live = {value for value in live if last_use.get(value, -1) > index}
+        if len(live) == 1 and not live <= set(graph.outputs):
+            cuts.extend(live)
+    return tuple(dict.fromkeys(cuts))
