@@ -12,7 +12,10 @@ from edgefer.errors import EdgeferError, InputError
 
 INTERRUPTED = 5
 
-COMMANDS = ("convert", "evaluate", "inspect", "doctor")
+COMMANDS = {
+    "convert": "Make int8 TFLite and ONNX artifacts of a trained network.",
+    "doctor": "Tell what is installed, and how to mend what is not.",
+}
 
 
 class LazyGroup(click.Group):
@@ -30,6 +33,11 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="edgefer")
@@ -37,8 +45,8 @@ def cli() -> None:
     r"""Put a trained facial-expression network on phones and ARM boards.
 
     \b
-    edgefer convert model.onnx --calibration faces/   int8 TFLite and ONNX under a size budget
-    edgefer doctor                                    what is installed, and how to mend what is not
+    edgefer convert                                   the bundled network, to try it out
+    edgefer convert model.onnx --calibration faces/   a network of your own
     """
 
 

@@ -206,7 +206,10 @@ def test_equal_plans_give_equal_bytes_and_metadata_is_kept():
     plan = planned(graph)
     first, second = (
         emit_onnx(g, p, {"key": "value"}).SerializeToString(deterministic=True)
-        for g, p in ((graph, plan), (network("a = Conv(x, w, b)\ny = Sigmoid(a)", "y", CONSTANTS), Plan.from_json(plan.to_json())))
+        for g, p in (
+            (graph, plan),
+            (network("a = Conv(x, w, b)\ny = Sigmoid(a)", "y", CONSTANTS), Plan.from_json(plan.to_json())),
+        )
     )
     assert first == second
     assert b"key" in first
