@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgefer.bundle import Artifact, Bundle
     from edgefer.conversion import convert
     from edgefer.errors import BoundError, EdgeferError, InputError, UnsupportedOperatorError, UsageError
+    from edgefer.evaluation import Evaluation, evaluate
     from edgefer.model import HeadResult, Model, load
     from edgefer.plan import Plan, QuantParams
     from edgefer.spec import InputSpec, OutputSpec, Spec
@@ -25,6 +26,7 @@ __all__ = [
     "BoundError",
     "Bundle",
     "EdgeferError",
+    "Evaluation",
     "HeadResult",
     "InputError",
     "InputSpec",
@@ -36,6 +38,7 @@ __all__ = [
     "UnsupportedOperatorError",
     "UsageError",
     "convert",
+    "evaluate",
     "load",
 ]
 
@@ -43,6 +46,7 @@ _MODULES = {
     "edgefer.bundle": ("Artifact", "Bundle"),
     "edgefer.conversion": ("convert",),
     "edgefer.errors": ("BoundError", "EdgeferError", "InputError", "UnsupportedOperatorError", "UsageError"),
+    "edgefer.evaluation": ("Evaluation", "evaluate"),
     "edgefer.model": ("HeadResult", "Model", "load"),
     "edgefer.plan": ("Plan", "QuantParams"),
     "edgefer.spec": ("InputSpec", "OutputSpec", "Spec"),

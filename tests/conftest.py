@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("edgefer", deadline=None)  # machines that test are slow at times
+settings.load_profile("edgefer")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

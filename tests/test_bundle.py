@@ -37,7 +37,9 @@ def manifest(models=MODELS, budget=10):
 
 
 def write(path, models=MODELS):
-    return write_bundle(path, manifest(models), {**models, "plan.json": PLAN.to_json().encode(), "labels.txt": b"sad\n"})
+    return write_bundle(
+        path, manifest(models), {**models, "plan.json": PLAN.to_json().encode(), "labels.txt": b"sad\n"}
+    )
 
 
 def contents(path):
@@ -157,7 +159,7 @@ def test_an_empty_folder_and_a_new_one_deep_below_are_fine(tmp_path):
 
 def test_a_place_below_a_file_is_refused_before_any_work(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UsageError, match="cannot be made: .*file is not a directory"):
+    with pytest.raises(UsageError, match=r"cannot be made: .*file is not a directory"):
         check_destination(tmp_path / "file" / "out")
 
 

@@ -32,7 +32,10 @@ def test_a_plan_survives_json(plan):
 
 def test_equal_plans_give_equal_text_in_whatever_order_they_were_made():
     a, b = QuantParams("int8", (0.1,), (3,)), QuantParams("int8", (0.2,), (4,))
-    first, second = Plan({"a": a, "b": b}, {"n": "int8", "m": "float"}), Plan({"b": b, "a": a}, {"m": "float", "n": "int8"})
+    first, second = (
+        Plan({"a": a, "b": b}, {"n": "int8", "m": "float"}),
+        Plan({"b": b, "a": a}, {"m": "float", "n": "int8"}),
+    )
     assert first.to_json() == second.to_json()
     assert json.loads(first.to_json())["schema"] == "edgefer.plan/1"
 

@@ -14,6 +14,8 @@ INTERRUPTED = 5
 
 COMMANDS = {
     "convert": "Make int8 TFLite and ONNX artifacts of a trained network.",
+    "evaluate": "Measure how far a bundle's artifacts are from the float network.",
+    "inspect": "Show what a bundle's artifacts are made of.",
     "doctor": "Tell what is installed, and how to mend what is not.",
 }
 
@@ -39,15 +41,18 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Examples:
+  edgefer convert                                   the bundled network, to try it out
+  edgefer convert model.onnx --calibration faces/   a network of your own
+""",
+)
 @click.version_option(package_name="edgefer")
 def cli() -> None:
-    r"""Put a trained facial-expression network on phones and ARM boards.
-
-    \b
-    edgefer convert                                   the bundled network, to try it out
-    edgefer convert model.onnx --calibration faces/   a network of your own
-    """
+    """Put a trained facial-expression network on phones and ARM boards."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -35,16 +35,25 @@ def write_json(file: str | None, document: Any) -> None:
     Raises:
         InputError: the file cannot be written.
     """
+    if file is not None:
+        write_text(file, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(file: str | None, text: str) -> None:
+    """Write `text` to a file, all of it or nothing; `-` is standard output, None nowhere.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     if file is None:
         return
-    text = json.dumps(document, indent=2, ensure_ascii=False)
     if file == "-":
-        click.echo(text)
+        click.echo(text, nl=False)
         return
     path = Path(file)
     scratch = path.with_name(f".{path.name}.part")
     try:
-        scratch.write_text(text + "\n", "utf-8")
+        scratch.write_text(text, "utf-8")
         scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)

@@ -27,6 +27,9 @@ from edgefer.evaluation.statistics import Statistic, bootstrap, discordant, mcne
 from edgefer.evaluation.targets import HeadTargets
 from edgefer.spec import OutputSpec
 
+ROUNDING = 1e-6
+"""Two float32 implementations of an activation may differ by so much on equal integers."""
+
 _MANY_CLASSES = 64
 """With more, macro-F1 gets no interval: resampling its parts would take memory without bound."""
 
@@ -133,7 +136,7 @@ def cross_runtime(head: OutputSpec, first: Floats, second: Floats) -> CrossRunti
     difference = np.abs(first.astype(np.float64) - second)
     answers = chooses_class(head) or decides(head)
     agreement = _estimate(_same(head, first, second)) if answers else None
-    return CrossRuntime(agreement, float(difference.max()), float((difference == 0).all(axis=1).mean()))
+    return CrossRuntime(agreement, float(difference.max()), float((difference <= ROUNDING).all(axis=1).mean()))
 
 
 def _same(head: OutputSpec, first: Floats, second: Floats) -> Floats:

@@ -28,7 +28,7 @@ from edgefer.images import ImageSet
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
-from edgefer.runtime import onnx_session
+from edgefer.runtime import onnx_session, tflite_interpreter
 
 Integers: TypeAlias = npt.NDArray[np.int8]
 Reals: TypeAlias = npt.NDArray[np.float32]
@@ -207,12 +207,9 @@ class _TfliteIntegers:
     """The TFLite artifact of a graph, returning what it stores."""
 
     def __init__(self, graph: Graph, plan: Plan, tensors: tuple[str, ...]) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
         self._tensors = tensors
         model = emit_tflite(replace(graph, outputs=(*graph.outputs, *tensors)), plan)
-        self._interpreter = Interpreter(model_content=model, num_threads=1)
-        self._runner = self._interpreter.get_signature_runner()
+        self._runner = tflite_interpreter(model).get_signature_runner()
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, Integers]:
         """Integers of the tensors."""

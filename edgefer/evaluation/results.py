@@ -12,11 +12,8 @@ A number that the data cannot give (no labels, no variance, one image) is None, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -309,7 +306,7 @@ class CrossRuntime:
     Attributes:
         agreement: share of images (action units: of decisions) that come out the same; None for continuous heads.
         max_abs_difference: largest difference of any output value.
-        identical: share of images whose output values are all equal to the bit.
+        identical: share of images on which no output value differs by more than 1e-6, as float activations may.
     """
 
     agreement: Estimate | None
@@ -614,14 +611,6 @@ class Evaluation:
             "layers": self.layers and self.layers.to_dict(),
             "versions": dict(self.versions),
         }
-
-
-@cache
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of `Evaluation.to_dict`."""
-    text = files("edgefer").joinpath("schemas", "evaluation.schema.json").read_text("utf-8")
-    schema: dict[str, Any] = json.loads(text)
-    return schema
 
 
 def _mean(columns: Mapping[str, float | None]) -> float | None:

@@ -62,7 +62,7 @@ def evaluate(
     for line in (*images.skipped_lines(), *_unmatched(truth), *truth.notes):
         progress.note(line)
     models = {REFERENCE if a.precision == "float32" else a.format: a for a in bundle.artifacts}
-    models = {name: models[name] for name in (REFERENCE, *sorted(models.keys() - {REFERENCE}))}
+    models = {REFERENCE: models.pop(REFERENCE), **models}
     store = Store.of(_key(models, bundle, images))
     paths = {name: bundle.path / artifact.file for name, artifact in models.items()}
     outputs = run_models(paths, images, bundle.spec, store, workers or _processors(), progress)

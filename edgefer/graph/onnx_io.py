@@ -54,6 +54,7 @@ def from_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, ..
         InputError: the model is invalid, has control flow, is quantized already or computes in half precision,
             holds weights that are not finite, or its shapes cannot be made static.
     """
+    _require_text(model.graph)
     for item in model.graph.node:
         _require_float_operator(item)
     model = _at_opset(_with_static_inputs(model, input_shape))
@@ -198,6 +199,16 @@ def _infer(model: onnx.ModelProto) -> dict[str, TensorInfo]:
         if tensor_type.HasField("shape") and tensor_type.elem_type and min(dims, default=0) >= 0:
             info[value.name] = TensorInfo(tuple(dims), helper.tensor_dtype_to_np_dtype(tensor_type.elem_type))
     return info
+
+
+def _require_text(graph: onnx.GraphProto) -> None:
+    """Protobuf hands names that are not UTF-8 on as bytes."""
+    texts: list[object] = [part.name for part in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        texts += [node.op_type, node.domain, node.name, *node.input, *node.output]
+        texts += [attribute.name for attribute in node.attribute]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError("it is damaged: a name in it is not UTF-8", remedy="Export or download it again.")
 
 
 def _require_float_operator(proto: onnx.NodeProto) -> None:

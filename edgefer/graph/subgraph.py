@@ -17,7 +17,9 @@ def extract(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> Grap
             kept.append(node)
             needed.update(value for value in node.inputs if value not in inputs)
     constants = {name: array for name, array in graph.constants.items() if name in needed}
-    return replace(graph, nodes=tuple(reversed(kept)), inputs=tuple(inputs), outputs=tuple(outputs), constants=constants)
+    return replace(
+        graph, nodes=tuple(reversed(kept)), inputs=tuple(inputs), outputs=tuple(outputs), constants=constants
+    )
 
 
 def observing(graph: Graph, values: Sequence[str]) -> Graph:

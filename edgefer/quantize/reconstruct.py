@@ -1,28 +1,29 @@
-"""Weights and biases that make each layer's int8 output match its float output on the calibration images.
+"""Weights and biases that make each layer's int8 output match its float output on calibration images.
 
-For a linear layer y = W x + b, whose int8 version reads the quantized network's own x', this minimises
-E |y - (W' x' + b')|^2 over integer W' (with the Plan's scales) and over b':
+For a linear layer y = W x + b, whose int8 version reads the quantized network's own x', this seeks integer W'
+(at the Plan's scales) and b' that minimise E |y - (W' x' + b')|^2:
 
-- b' takes up the mean of the error (empirical bias correction: Nagel et al., 2019, arXiv:1906.04721);
-- W' is rounded one input at a time, in order of falling input power, each rounding error being made up for
-  by the inputs that are not rounded yet (OPTQ: Frantar et al., 2022, arXiv:2210.17323), with the covariance
-  of x' as the measure of what matters.
+- W' is rounded one input at a time, the rounding error of each being made up for by the inputs that are not
+  rounded yet, with the covariance of x' as the measure of what matters (OPTQ: Frantar et al., 2022,
+  arXiv:2210.17323);
+- b' takes up the mean of the error that is left (bias correction: Nagel et al., 2019, arXiv:1906.04721).
 
 Layers are treated in network order, so that each makes up for the errors of all before it.  The network runs
-piecewise between its cut points, and only sampled positions of feature maps are kept.
+piece by piece between its cut points, and only sampled positions of feature maps are looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgefer.emit.onnx import emit_onnx
-from edgefer.graph.ir import Array, Graph, Node, TensorInfo
+from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.plan import Plan
@@ -30,42 +31,224 @@ from edgefer.quantize.operators import weight_axis
 from edgefer.runtime import onnx_session
 
 POSITIONS = 32
-"""Positions sampled from each feature map of each image."""
+"""Positions looked at in each feature map of each image."""
 
 _DAMPING = 0.01  # of the mean input power, added to the covariance's diagonal
-_BLOCK = 64  # inputs rounded before the others are told
+_CHUNK = 32  # images whose patches are multiplied at once
+_BLOCK = 64  # inputs rounded before those outside the block are told
 
 Floats = npt.NDArray[np.float64]
-Samples = npt.NDArray[np.float32]
 
 
-def reconstruct(
-    graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None
-) -> Graph:
-    """`graph` with weights on the Plan's integer grid, and biases, that reproduce its outputs best.
+def reconstruct(graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None) -> Graph:
+    """`graph` with weights on the Plan's integer grid, and biases, that reproduce its own outputs best.
 
     Args:
-        graph: the float network.
-        plan: decides scales; they stay as they are.
-        feeds: calibration inputs of the graph.
-        advance: called after each piece of the network, `pieces(graph)` times.
+        graph: the float network, one input.
+        plan: its scales stay as they are, and fit the weights returned.
+        feeds: calibration inputs.
+        advance: called after each of `pieces(graph)` pieces.
     """
     current = graph
-    exact: Sequence[Array] = feeds
-    quantized: Sequence[Array] = feeds
-    edges = (graph.inputs[0], *cut_points(graph), *graph.outputs[:1])
-    for start, end in zip(edges, edges[1:], strict=False):
+    exact = quantized = list(feeds)
+    ends = _piece_ends(graph)
+    for start, end in zip((graph.inputs[0], *ends), ends, strict=False):
         piece = extract(graph, [start], [end])
-        layers = [layer for node in piece.nodes if (layer := _layer(graph, plan, node)) is not None]
-        targets = _run(to_onnx(piece, [layer.node.inputs[0] for layer in layers]), exact)
+        layers = [layer for node in piece.nodes if (layer := _Layer.of(graph, plan, node)) is not None]
+        exact = _observe_float(piece, layers, end, exact)
         for layer in layers:
-            current = _refit(layer, current, plan, start, quantized, targets[layer.node.inputs[0]])
-        exact = targets[end]
-        quantized = _observe(current, plan, start, end, quantized)
+            layer.see(_run(_int8_session(current, plan, start, layer.source), quantized))
+            current = current.with_constants(layer.refitted(plan))
+        quantized = list(_run(_int8_session(current, plan, start, end), quantized)) if end not in graph.outputs else []
         advance()
     return current
 
 
 def pieces(graph: Graph) -> int:
     """How many pieces `reconstruct` goes through."""
-    return len(cut_points(graph)) + 1
+    return len(_piece_ends(graph))
+
+
+def _piece_ends(graph: Graph) -> tuple[str, ...]:
+    """Cut points with a linear layer before each; the last piece ends with the network."""
+    linear = {node.output for node in graph.nodes if node.op in ("Conv", "Gemm")}
+    ends: list[str] = []
+    seen = False
+    cuts = set(cut_points(graph))
+    for node in graph.nodes:
+        seen = seen or node.output in linear
+        if seen and node.output in cuts:
+            ends.append(node.output)
+            seen = False
+    return (*ends, graph.outputs[0])
+
+
+@dataclass
+class _Layer:
+    """A linear layer, as `groups` independent products, and what was seen of its input and output.
+
+    Attributes:
+        node: the Conv or Gemm.
+        weights: float64 (groups, outputs, inputs).
+        shape: of the constant that holds the weights.
+        bias: float64 (groups, outputs).
+        grid: height and width of the output; (1, 1) for Gemm.
+    """
+
+    node: Node
+    weights: Floats
+    shape: tuple[int, ...]
+    bias: Floats
+    grid: tuple[int, int]
+    output_sum: Floats = field(init=False)
+    output_count: int = 0
+    input_sum: Floats = field(init=False)
+    input_products: Floats = field(init=False)
+    input_count: int = 0
+
+    def __post_init__(self) -> None:
+        groups, outputs, inputs = self.weights.shape
+        self.output_sum = np.zeros((groups, outputs))
+        self.input_sum = np.zeros((groups, inputs))
+        self.input_products = np.zeros((groups, inputs, inputs))
+
+    @classmethod
+    def of(cls, graph: Graph, plan: Plan, node: Node) -> _Layer | None:
+        """The layer of an int8 node, None where `node` is no linear layer with a bias."""
+        if not plan.is_int8(node.name) or node.op not in ("Conv", "Gemm") or not node.input(2):
+            return None
+        constant = graph.constants[node.inputs[1]]
+        groups = node.int("group", 1) if node.op == "Conv" else 1
+        rows = np.moveaxis(constant, weight_axis(graph, node) or 0, 0)
+        weights = rows.reshape(groups, len(rows) // groups, -1).astype(np.float64)
+        bias = np.broadcast_to(graph.constants[node.inputs[2]].reshape(-1), (len(rows),))
+        output = graph.shape(node.output)
+        grid = (output[2], output[3]) if node.op == "Conv" else (1, 1)
+        return cls(node, weights, constant.shape, bias.reshape(groups, -1).astype(np.float64), grid)
+
+    @property
+    def source(self) -> str:
+        """The value it reads."""
+        return self.node.inputs[0]
+
+    def expect(self, values: Array, index: int) -> None:
+        """Take the float network's input for image `index`."""
+        patches = self._patches(values, index)
+        self.output_sum += np.einsum("goi,gi->go", self.weights, patches.sum(axis=1, dtype=np.float64))
+        self.output_count += patches.shape[1]
+
+    def see(self, images: Any) -> None:
+        """Take the int8 network's inputs."""
+        numbered = enumerate(images)
+        while seen := [self._patches(values, index) for index, values in islice(numbered, _CHUNK)]:
+            patches = np.concatenate(seen, axis=1)
+            self.input_sum += patches.sum(axis=1, dtype=np.float64)
+            self.input_products += patches.swapaxes(1, 2) @ patches
+            self.input_count += patches.shape[1]
+
+    def refitted(self, plan: Plan) -> dict[str, Array]:
+        """New weights, on the Plan's grid, and bias."""
+        scale = np.asarray(plan.tensors[self.node.inputs[1]].scale).reshape(self.bias.shape)
+        mean = self.input_sum / self.input_count
+        covariance = self.input_products / self.input_count - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+        weights = round_to_grid(self.weights, covariance, scale) * scale[:, :, np.newaxis]
+        target = self.output_sum / self.output_count
+        bias = self.bias + target - np.einsum("goi,gi->go", weights, mean)
+        rows = weights.reshape(-1, *np.delete(self.shape, self._axis))
+        return {
+            self.node.inputs[1]: np.ascontiguousarray(np.moveaxis(rows, 0, self._axis), np.float32),
+            self.node.inputs[2]: bias.astype(np.float32).reshape(-1),
+        }
+
+    @property
+    def _axis(self) -> int:
+        return 1 if self.node.op == "Gemm" and not self.node.int("transB") else 0
+
+    def _patches(self, values: Array, index: int) -> npt.NDArray[np.float32]:
+        """What the layer multiplies its weights with, at some positions: float32 (groups, positions, inputs)."""
+        if self.node.op == "Gemm":
+            return values.reshape(1, 1, -1)
+        height, width = self.grid
+        count = min(POSITIONS, height * width)
+        positions = (np.arange(count) * height * width // count + 7 * index) % (height * width)
+        kernel = self.node.ints("kernel_shape") or self.shape[2:]
+        top, left, bottom, right = self.node.ints("pads", (0, 0, 0, 0))
+        padded = np.pad(values[0], ((0, 0), (top, bottom), (left, right)))
+        rows, columns = (
+            (at * stride)[:, np.newaxis] + np.arange(size) * dilation
+            for at, stride, size, dilation in zip(
+                np.divmod(positions, width),
+                self.node.ints("strides", (1, 1)),
+                kernel,
+                self.node.ints("dilations", (1, 1)),
+                strict=True,
+            )
+        )
+        windows = padded[:, rows[:, :, np.newaxis], columns[:, np.newaxis, :]]
+        grouped = windows.reshape(self.weights.shape[0], -1, count, *kernel).swapaxes(1, 2)
+        return np.ascontiguousarray(grouped.reshape(self.weights.shape[0], count, -1))
+
+
+def round_to_grid(weights: Floats, covariance: Floats, scale: Floats) -> Floats:
+    """Integers in [-127, 127] that, times `scale`, change W x least for inputs of this covariance.
+
+    With covariance = (I + U) D (I + U)^T, U strictly upper triangular, input k is rounded to
+    round(w_k + sum_{j<k} (w_j - q_j) U_jk): the LDLQ form (Chee et al., 2023, arXiv:2307.13304) of OPTQ.
+
+    Args:
+        weights: (groups, outputs, inputs).
+        covariance: of the inputs, (groups, inputs, inputs).
+        scale: (groups, outputs).
+    """
+    power = np.einsum("gii->gi", covariance)
+    order = np.argsort(-power, axis=1, kind="stable")
+    ordered = np.take_along_axis(weights, order[:, np.newaxis], axis=2)
+    feedback = _unit_upper_factor(
+        np.take_along_axis(np.take_along_axis(covariance, order[:, :, np.newaxis], 1), order[:, np.newaxis], 2)
+    )
+    integers, errors = np.empty_like(ordered), np.zeros_like(ordered)
+    inputs = ordered.shape[2]
+    for first in range(0, inputs, _BLOCK):
+        last = min(first + _BLOCK, inputs)
+        wanted = ordered[:, :, first:last] + errors[:, :, :first] @ feedback[:, :first, first:last]
+        for index in range(first, last):
+            near = errors[:, :, first:index] @ feedback[:, first:index, index, np.newaxis]
+            integers[:, :, index] = np.clip(np.rint((wanted[:, :, index - first] + near[:, :, 0]) / scale), -127, 127)
+            errors[:, :, index] = ordered[:, :, index] - integers[:, :, index] * scale
+    restored = np.empty_like(integers)
+    np.put_along_axis(restored, np.broadcast_to(order[:, np.newaxis], integers.shape), integers, axis=2)
+    return restored
+
+
+def _unit_upper_factor(covariance: Floats) -> Floats:
+    """I + U of the damped covariance's factorisation (I + U) D (I + U)^T."""
+    power = np.einsum("gii->gi", covariance)
+    damping = _DAMPING * power.mean(axis=1) + 1e-12
+    damped = covariance + np.eye(power.shape[1]) * damping[:, np.newaxis, np.newaxis]
+    upper = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]
+    return upper / np.einsum("gii->gi", upper)[:, np.newaxis]
+
+
+def _observe_float(piece: Graph, layers: Sequence[_Layer], end: str, feeds: Sequence[Array]) -> list[Array]:
+    """Show `layers` the float network's values; return those at the piece's end."""
+    sources = list(dict.fromkeys(layer.source for layer in layers if layer.source not in piece.inputs))
+    session = onnx_session(to_onnx(piece, sources))
+    ends = []
+    for index, feed in enumerate(feeds):
+        values = dict(zip([end, *sources], session.run([end, *sources], {piece.inputs[0]: feed}), strict=True))
+        values[piece.inputs[0]] = feed
+        for layer in layers:
+            layer.expect(values[layer.source], index)
+        ends.append(values[end])
+    return ends
+
+
+def _int8_session(graph: Graph, plan: Plan, start: str, end: str) -> Any:
+    """A session that computes `end` from `start` as the int8 network does."""
+    return onnx_session(emit_onnx(observing(extract(graph, [start], [end]), [end]), plan))
+
+
+def _run(session: Any, feeds: Sequence[Array]) -> Any:
+    """The session's only output for each feed."""
+    name = session.get_inputs()[0].name
+    return (session.run(None, {name: feed})[0] for feed in feeds)

@@ -33,13 +33,17 @@ def collect(
     """Histograms of `tensors` over all `feeds` of the graph's only input.
 
     Raises:
-        InputError: a tensor is not finite for some image, or there are no feeds.
+        InputError: a tensor is not finite for some image, the network cannot run, or there are no feeds.
     """
     histograms = {name: Histogram() for name in tensors}
     session = onnx_session(to_onnx(graph, tensors))
     count = 0
     for feed in feeds:
-        for name, values in zip(tensors, session.run(list(tensors), {graph.inputs[0]: feed}), strict=True):
+        try:
+            observed = session.run(list(tensors), {graph.inputs[0]: feed})
+        except Exception as error:  # pybind11 exceptions of several kinds
+            raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
+        for name, values in zip(tensors, observed, strict=True):
             if not np.isfinite(values).all():
                 raise InputError(
                     f"tensor {name!r} is not finite for calibration image {count}",

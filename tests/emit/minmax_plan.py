@@ -90,7 +90,7 @@ def _ranges(
 
 
 def _asymmetric(low: float, high: float) -> QuantParams:
-    scale = float(np.float32(max(high - low, 1e-4) / 255))
+    scale = float(np.float32(max(high - low, 0.1) / 255))
     return QuantParams("int8", (scale,), (int(np.clip(round(-128 - low / scale), -128, 127)),))
 
 

@@ -16,6 +16,8 @@ from tests.emit.random_networks import networks
 
 SLOW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
+SIGMOID_STEP = 1 / 256
+
 
 @SLOW
 @given(networks())
@@ -55,5 +57,5 @@ def test_int8_files_of_both_formats_agree(graph: Graph) -> None:
     found = run_tflite(emit_tflite(graph, plan), feeds)
     real = run_onnx(graph, feeds)
     for name in graph.outputs:
-        spread = max(float(np.ptp(real[name])), 1e-3)
-        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=spread * 0.1)
+        tolerance = max(float(np.ptp(real[name])) * 0.1, 3 * SIGMOID_STEP)  # differences of a step add up
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance)

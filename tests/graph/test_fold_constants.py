@@ -15,9 +15,7 @@ def test_what_depends_on_constants_only_is_computed_once():
     assert_same_outputs(graph, after)
 
 
-@pytest.mark.parametrize(
-    "query", ["Shape(x)", "Shape<start=1>(x)", "Shape<start=-3, end=-1>(x)", "Shape<end=2>(x)"]
-)
+@pytest.mark.parametrize("query", ["Shape(x)", "Shape<start=1>(x)", "Shape<start=-3, end=-1>(x)", "Shape<end=2>(x)"])
 def test_shape_queries_are_answered(query):
     graph = network(f"s = {query}\nf = Cast<to=1>(s)\nm = ReduceMean(f)\ny = Add(x, m)", "y", x=(1, 3, 4, 5))
     after = fold_constants(graph)

@@ -35,7 +35,9 @@ def norm_of_all_kinds(net):
 def padded_convolution(net):
     amounts = [net.choose(0, 1, 2) for _ in range(4)]
     net.add("Pad", net.last, net.indices(0, 0, *amounts[:2], 0, 0, *amounts[2:]), mode=net.choose("constant", "edge"))
-    net.add("Conv", net.last, net.weights(3, net.shape[1], 2, 2), auto_pad=net.choose("SAME_UPPER", "SAME_LOWER", "VALID"))
+    net.add(
+        "Conv", net.last, net.weights(3, net.shape[1], 2, 2), auto_pad=net.choose("SAME_UPPER", "SAME_LOWER", "VALID")
+    )
 
 
 def global_mean(net):
@@ -60,7 +62,9 @@ def dense(net):
     if len(net.shape) > 2:
         net.add("Flatten", net.last)
     net.add("MatMul", net.last, net.weights(net.shape[1], 3))
-    net.add("Add", *net.draw(st.permutations([net.last, net.choose(net.numbers(3), net.numbers(1, 3), net.numbers(1))])))
+    net.add(
+        "Add", *net.draw(st.permutations([net.last, net.choose(net.numbers(3), net.numbers(1, 3), net.numbers(1))]))
+    )
 
 
 IMAGE_STEPS = (steps.convolution, norm_of_all_kinds, norm_of_all_kinds, padded_convolution, global_mean)

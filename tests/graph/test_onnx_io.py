@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from onnx.parser import parse_node
@@ -243,6 +243,7 @@ def test_a_truncated_file_is_an_input_error(tmp_path_factory, length):
         read_onnx(path)
 
 
+@settings(max_examples=300)
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
 def test_an_altered_file_is_read_or_refused_but_never_crashes(tmp_path_factory, position, change):
     path = tmp_path_factory.mktemp("altered") / "net.onnx"
@@ -268,3 +269,10 @@ def test_metadata_and_equal_bytes():
     first, second = (to_onnx(graph, metadata=order) for order in ({"a": "1", "b": "2"}, {"b": "2", "a": "1"}))
     assert {entry.key: entry.value for entry in first.metadata_props} == {"a": "1", "b": "2"}
     assert first.SerializeToString() == second.SerializeToString()
+
+
+def test_a_name_that_is_no_text_is_an_input_error(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(WHOLE.replace(b"Conv", b"C\xffnv"))
+    with pytest.raises(InputError, match="a name in it is not UTF-8"):
+        read_onnx(path)

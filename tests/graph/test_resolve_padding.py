@@ -81,7 +81,9 @@ def test_other_padding_stays(text, constants):
 
 
 def test_padding_that_others_read_too_stays_for_them():
-    graph = network("a = Pad(x, pads)\ny = Conv(a, w)\nz = Neg(a)", "y z", {"w": numbers(4, 3, 3, 3), **pads(1, 1, 1, 1)})
+    graph = network(
+        "a = Pad(x, pads)\ny = Conv(a, w)\nz = Neg(a)", "y z", {"w": numbers(4, 3, 3, 3), **pads(1, 1, 1, 1)}
+    )
     after = normalise(graph)
     assert operators(after) == ["Pad", "Conv", "Neg"]
     assert after.named["Conv_1"].inputs[0] == "x"

@@ -36,6 +36,12 @@ def test_a_tensor_that_is_not_finite_is_named_with_its_image(number):
         collect(GRAPH, ("a",), [IMAGES[0], broken])
 
 
+def test_a_network_that_cannot_run_is_an_input_error():
+    misfit = network("a = Conv(x, w)", "a", {"w": numbers(2, 7, 3, 3)})
+    with pytest.raises(InputError, match="ONNX Runtime cannot run the network"):
+        collect(misfit, ("a",), IMAGES)
+
+
 def test_stored_statistics_come_back_equal(edgefer_home):
     found = collect(GRAPH, ("a", "b"), IMAGES)
     store("key", found)

@@ -1,0 +1,94 @@
+"""`edgefer evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgefer.cli.output import ConsoleProgress, output_options, table, write_json, write_text
+from edgefer.evaluation import Evaluation
+from edgefer.evaluation import evaluate as run_evaluate
+from edgefer.evaluation.summary import rows, runtimes, title, to_csv, to_markdown, verdict
+
+EXIT_CODES = {True: 0, False: 1, None: 5}
+"""By whether all bounds held."""
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  edgefer evaluate fer_b0_bundle --data faces/
+  edgefer evaluate fer_b0_bundle --data faces.npz --json result.json --markdown summary.md
+  edgefer evaluate affect_bundle --data faces/ --targets valence_arousal.csv
+
+\b
+Exit codes: 0 all bounds held; 1 one did not; 3 bundle altered or data unreadable;
+5 interrupted, or too few labelled images: one of them weighs more than the bound
+(fewer than 200, for half a point).
+"""
+)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR|ZIP|NPZ", help="Images to use.")
+@click.option(
+    "--targets",
+    type=click.Path(path_type=Path),
+    metavar="CSV",
+    help="Targets per image: file,valence,arousal,... (columns named like the network's labels).",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="POINTS",
+    help="Accuracy that an artifact may lose, in percentage points; the bundle's own bound, or 0.5, by default.",
+)
+@click.option("--samples", type=click.IntRange(min=1), help="Use so many images, spread evenly over the set.")
+@click.option("--workers", type=click.IntRange(min=1), help="Threads; one per processor by default.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Write what each model says about each image.")
+@click.option("--markdown", "markdown_file", metavar="FILE", help="Write a summary for a pull request.")
+@output_options
+def evaluate(
+    bundle: Path,
+    data: Path,
+    targets: Path | None,
+    max_drop: float | None,
+    samples: int | None,
+    workers: int | None,
+    csv_file: str | None,
+    markdown_file: str | None,
+    json_file: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Measure how far the artifacts of BUNDLE are from the float network, on images."""
+    try:
+        evaluation = run_evaluate(
+            bundle,
+            data,
+            targets=targets,
+            max_drop=max_drop,
+            samples=samples,
+            workers=workers,
+            progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+        )
+    except KeyboardInterrupt:
+        click.echo("the images done so far are kept: the same command goes on from there", err=True)
+        raise
+    if not quiet and "-" not in (json_file, csv_file, markdown_file):
+        click.echo(summary(evaluation))
+    write_json(json_file, evaluation.to_dict())
+    write_text(csv_file, to_csv(evaluation))
+    write_text(markdown_file, to_markdown(evaluation))
+    return EXIT_CODES[evaluation.verdict.held]
+
+
+def summary(evaluation: Evaluation) -> str:
+    """Tables of all heads on all parts of the data, the runtimes, the verdict."""
+    lines = []
+    for part in evaluation.parts:
+        for head in part.heads:
+            lines += ["", click.style(title(part, head), bold=True), table(*rows(head))]
+    held = evaluation.verdict.held
+    colour, word = {True: ("green", "held"), False: ("red", "broken"), None: ("yellow", "not judged")}[held]
+    heading = click.style(f"bounds {word}", fg=colour, bold=True)
+    return "\n".join((*lines, "", *runtimes(evaluation), "", heading, *(f"  {line}" for line in verdict(evaluation))))

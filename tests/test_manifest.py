@@ -1,0 +1,89 @@
+import json
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+
+import edgefer
+from edgefer.bundle import Bundle
+from edgefer.graph.onnx_io import to_onnx
+from tests.graph.networks import network, norm_constants, numbers
+
+SCHEMA = json.loads(files("edgefer").joinpath("schemas/bundle-1.schema.json").read_text("utf-8"))
+
+TEXT = """a = Conv<strides=[2, 2]>(x, w)
+    b = BatchNormalization(a, gamma, beta, mean, variance)
+    s = Sigmoid(b)
+    c = Mul(b, s)
+    d = GlobalAveragePool(c)
+    e = Flatten(d)
+    logits = Gemm(e, v)"""
+
+SPEC = {
+    "input": {"size": [16, 12], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+    "outputs": [
+        {"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["sad", "happy"], "columns": [0, 2]},
+        {"name": "arousal", "kind": "other", "activation": "tanh", "labels": ["arousal"], "columns": [2, 3]},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def bring(tmp_path_factory):
+    """A network and faces, as a user brings them."""
+    folder = tmp_path_factory.mktemp("brought")
+    constants = {"w": numbers(4, 3, 3, 3), **norm_constants(4), "v": numbers(4, 3)}
+    onnx.save(to_onnx(network(TEXT, "logits", constants, x=(1, 3, 16, 12))), folder / "tiny.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (12, 20, 20, 3), dtype=np.uint8)
+    np.savez(folder / "faces.npz", images=images)
+    return folder
+
+
+def convert(bring, output, **options):
+    return edgefer.convert(bring / "tiny.onnx", output, spec=SPEC, calibration=bring / "faces.npz", **options)
+
+
+@pytest.mark.parametrize("formats", [("tflite", "onnx"), ("onnx",)])
+def test_a_manifest_is_as_its_published_schema_says(bring, tmp_path, formats):
+    manifest = json.loads((convert(bring, tmp_path / "out", formats=formats).path / "manifest.json").read_text())
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.check_schema(SCHEMA)
+    assert [error.message for error in validator.iter_errors(manifest)] == []
+    assert set(manifest) == set(SCHEMA["properties"])
+    assert set(manifest["quantization"]) == set(SCHEMA["properties"]["quantization"]["properties"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "edgefer.bundle/2"},
+        {"outputs": []},
+        {"budget_bytes": "8MB"},
+        {"created": "yesterday"},
+        {"source": {"file": "a", "sha256": "abc", "family": "b"}},
+        {"artifacts": [{"file": "../a.onnx"}]},
+    ],
+)
+def test_another_manifest_is_not(bring, tmp_path, change):
+    manifest = {**convert(bring, tmp_path / "out", formats=("onnx",)).manifest, **change}
+    assert list(jsonschema.Draft202012Validator(SCHEMA).iter_errors(manifest))
+
+
+def test_the_same_inputs_give_the_same_bytes(bring, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    first, second = convert(bring, tmp_path / "a"), convert(bring, tmp_path / "b")
+    assert first.manifest["created"] == "2001-09-09T01:46:40Z"
+    names = sorted(path.name for path in first.path.iterdir())
+    assert names == sorted(path.name for path in second.path.iterdir())
+    assert [name for name in names if (first.path / name).read_bytes() != (second.path / name).read_bytes()] == []
+
+
+def test_a_converted_bundle_is_whole_and_its_artifacts_agree(bring, tmp_path):
+    bundle = Bundle.open(convert(bring, tmp_path / "out").path)
+    image = np.random.default_rng(7).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    tflite, onnx_model = (edgefer.load(bundle.path, format)(image) for format in ("tflite", "onnx"))
+    assert list(tflite) == list(onnx_model) == ["mood", "arousal"]
+    for head in tflite:
+        np.testing.assert_allclose(tflite[head].values, onnx_model[head].values, atol=0.02)
