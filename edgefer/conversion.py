@@ -30,6 +30,7 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
 from edgefer.quantize import statistics
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.reconstruct import pieces, reconstruct
 from edgefer.report import conversion_report
 from edgefer.runtime import open_runner
 from edgefer.spec import METADATA_KEY
@@ -41,6 +42,8 @@ FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
+CORRECTED_ON = 128
+"""At most so many of them are run again, layer by layer, to correct biases."""
 
 
 def convert(
@@ -94,10 +97,11 @@ def convert(
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     images = calibration_images(calibration, network, samples, progress)
     plan = _plan(graph, network, images, progress)
+    corrected = _correct_biases(graph, plan, network, images, progress)
     models: dict[str, bytes] = {}
     for format in formats:
         with progress.stage(f"emit {format}"):
-            models[format] = _emit(format, network, graph, plan, images, tflite_backend)
+            models[format] = _emit(format, network, corrected, plan, images, tflite_backend)
     reference = _onnx(network, graph, Plan())
     with progress.stage("compare", len(images.held_back)) as advance:
         runners = {format: open_runner(data, format) for format, data in models.items()}
@@ -128,6 +132,13 @@ def _plan(graph: Graph, network: Network, images: CalibrationImages, progress: P
             statistics.store(key, histograms)
     with progress.stage("quantize"):
         return plan_int8(graph, histograms, keep_float)
+
+
+def _correct_biases(graph: Graph, plan: Plan, network: Network, images: CalibrationImages, progress: Progress) -> Graph:
+    chosen = images.calibration.select(range(0, len(images.calibration), -(-len(images.calibration) // CORRECTED_ON)))
+    feeds = [pixels[np.newaxis] for pixels in iter_pixels(chosen, network.spec.input)]
+    with progress.stage("correct biases", pieces(graph)) as advance:
+        return reconstruct(graph, plan, feeds, rounding=False, advance=advance)
 
 
 def _emit(

@@ -63,6 +63,7 @@ def build_manifest(
         "quantization": {
             "scheme": "full int8: int8 weights per channel, int8 activations, int32 bias",
             "ranges": "minimum mean squared error, judged after SiLU",
+            "biases": "corrected for the mean error of each layer",
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),
             "parameters": parameters(graph),

@@ -104,8 +104,7 @@ class ConsoleProgress:
                 click.echo("", err=True)
             raise
         if not self._quiet:
-            count = f"  {done} images" if done else ""
-            self._line(f"{name:<24} {perf_counter() - start:6.1f} s{count}")
+            self._line(f"{name:<24} {perf_counter() - start:6.1f} s")
 
     def note(self, message: str) -> None:
         """Print a remark on a line of its own."""

@@ -62,10 +62,10 @@ def bootstrap(
         seed: equal seeds give equal intervals.
         level: confidence.
     """
-    features = features.reshape(len(features), -1).astype(np.float64)
     count = len(features)
     if count < 2:
         return None
+    features = features.reshape(count, -1).astype(np.float64)
     kinds, images = np.unique(features, axis=0, return_counts=True)
     total = images @ kinds
     jackknife = statistic((total - kinds) / (count - 1))

@@ -40,13 +40,21 @@ _BLOCK = 64  # inputs rounded before those outside the block are told
 Floats = npt.NDArray[np.float64]
 
 
-def reconstruct(graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None) -> Graph:
-    """`graph` with weights on the Plan's integer grid, and biases, that reproduce its own outputs best.
+def reconstruct(
+    graph: Graph,
+    plan: Plan,
+    feeds: Sequence[Array],
+    *,
+    rounding: bool,
+    advance: Callable[[], None] = lambda: None,
+) -> Graph:
+    """`graph` with biases, and weights on the Plan's integer grid, that reproduce its own outputs best.
 
     Args:
         graph: the float network, one input.
         plan: its scales stay as they are, and fit the weights returned.
         feeds: calibration inputs.
+        rounding: whether weights are rounded anew, which takes longer; else each goes to the nearest integer.
         advance: called after each of `pieces(graph)` pieces.
     """
     current = graph
@@ -57,8 +65,8 @@ def reconstruct(graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Calla
         layers = [layer for node in piece.nodes if (layer := _Layer.of(graph, plan, node)) is not None]
         exact = _observe_float(piece, layers, end, exact)
         for layer in layers:
-            layer.see(_run(_int8_session(current, plan, start, layer.source), quantized))
-            current = current.with_constants(layer.refitted(plan))
+            layer.see(_run(_int8_session(current, plan, start, layer.source), quantized), products=rounding)
+            current = current.with_constants(layer.refitted(plan, rounding))
         quantized = list(_run(_int8_session(current, plan, start, end), quantized)) if end not in graph.outputs else []
         advance()
     return current
@@ -137,21 +145,26 @@ class _Layer:
         self.output_sum += np.einsum("goi,gi->go", self.weights, patches.sum(axis=1, dtype=np.float64))
         self.output_count += patches.shape[1]
 
-    def see(self, images: Any) -> None:
-        """Take the int8 network's inputs."""
+    def see(self, images: Any, *, products: bool) -> None:
+        """Take the int8 network's inputs, and their products where weights are to be rounded by them."""
         numbered = enumerate(images)
         while seen := [self._patches(values, index) for index, values in islice(numbered, _CHUNK)]:
             patches = np.concatenate(seen, axis=1)
             self.input_sum += patches.sum(axis=1, dtype=np.float64)
-            self.input_products += patches.swapaxes(1, 2) @ patches
+            if products:
+                self.input_products += patches.swapaxes(1, 2) @ patches
             self.input_count += patches.shape[1]
 
-    def refitted(self, plan: Plan) -> dict[str, Array]:
+    def refitted(self, plan: Plan, rounding: bool) -> dict[str, Array]:
         """New weights, on the Plan's grid, and bias."""
         scale = np.asarray(plan.tensors[self.node.inputs[1]].scale).reshape(self.bias.shape)
         mean = self.input_sum / self.input_count
-        covariance = self.input_products / self.input_count - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
-        weights = round_to_grid(self.weights, covariance, scale) * scale[:, :, np.newaxis]
+        if rounding:
+            covariance = self.input_products / self.input_count - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+            integers = round_to_grid(self.weights, covariance, scale)
+        else:
+            integers = np.clip(np.rint(self.weights / scale[:, :, np.newaxis]), -127, 127)
+        weights = integers * scale[:, :, np.newaxis]
         target = self.output_sum / self.output_count
         bias = self.bias + target - np.einsum("goi,gi->go", weights, mean)
         rows = weights.reshape(-1, *np.delete(self.shape, self._axis))
@@ -226,7 +239,8 @@ def _unit_upper_factor(covariance: Floats) -> Floats:
     damping = _DAMPING * power.mean(axis=1) + 1e-12
     damped = covariance + np.eye(power.shape[1]) * damping[:, np.newaxis, np.newaxis]
     upper = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]
-    return upper / np.einsum("gii->gi", upper)[:, np.newaxis]
+    unit: Floats = upper / np.einsum("gii->gi", upper)[:, np.newaxis]
+    return unit
 
 
 def _observe_float(piece: Graph, layers: Sequence[_Layer], end: str, feeds: Sequence[Array]) -> list[Array]:
