@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 
 from edgefer.errors import InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo
+from edgefer.graph.passes.resolve_padding import same_pads
 
 Padding: TypeAlias = int | Literal["same"] | tuple[int, int, int, int]
 """All sides alike; as TensorFlow's SAME pads for the size at hand; or top, left, bottom, right."""
@@ -83,7 +84,12 @@ class GraphBuilder:
     ) -> str:
         """2-D convolution; `weight` is (out, in / groups, height, width)."""
         self._require_channels(name, x, weight.shape[1] * groups)
-        pads = _same_pads(self.shape(x)[2:], weight.shape[2:], stride) if padding == "same" else padding
+        if padding == "same":
+            axes = zip(self.shape(x)[2:], weight.shape[2:], strict=True)
+            (top, bottom), (left, right) = (same_pads(size, kernel, stride) for size, kernel in axes)
+            pads = (top, left, bottom, right)
+        else:
+            pads = (padding,) * 4 if isinstance(padding, int) else padding
         return self.op(
             "Conv",
             name,
@@ -92,7 +98,7 @@ class GraphBuilder:
             *([self.constant(f"{name}.bias", bias)] if bias is not None else []),
             kernel_shape=weight.shape[2:],
             strides=(stride, stride),
-            pads=(pads,) * 4 if isinstance(pads, int) else pads,
+            pads=pads,
             group=groups,
         )
 
@@ -182,10 +188,3 @@ class GraphBuilder:
         if not found.HasField("shape") or not all(dim.HasField("dim_value") for dim in found.shape.dim):
             raise ValueError("its output has no static shape")
         return TensorInfo(dims, helper.tensor_dtype_to_np_dtype(found.elem_type))
-
-
-def _same_pads(size: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> tuple[int, int, int, int]:
-    """Pads that make ceil(size / stride) outputs; an odd one goes below and right."""
-    totals = [max((-(-side // stride) - 1) * stride + k - side, 0) for side, k in zip(size, kernel, strict=True)]
-    top, left = (total // 2 for total in totals)
-    return top, left, totals[0] - top, totals[1] - left
