@@ -9,6 +9,7 @@ print(model(image)["expression"].top)
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,10 @@ _MODULES = {
     "edgefer.plan": ("Plan", "QuantParams"),
     "edgefer.spec": ("InputSpec", "OutputSpec", "Spec"),
 }
+
+
+# ONNX Runtime reports each session, with names and hashes of the model, unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -160,6 +160,12 @@ def check_destination(path: Path) -> None:
     Raises:
         UsageError: `path` exists and holds something else, or cannot be written.
     """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise UsageError(
+            f"{path}: its name is not UTF-8, which LiteRT needs", remedy="Choose another directory with -o."
+        ) from None
     if path.is_dir():
         if any(path.iterdir()) and not _is_bundle(path):
             raise UsageError(

@@ -57,7 +57,8 @@ def calibration_images(
     folder = bundled_directory("calibration") / str(choice)
     if not Path(choice).exists() and Path(choice).name == str(choice) and folder.is_dir():
         return CalibrationImages(str(choice), _part(folder, "calibration"), _part(folder, "held_back"))
-    images = open_images(Path(choice))
+    with progress.stage("open images"):
+        images = open_images(Path(choice))
     for line in images.skipped_lines():
         progress.note(line)
     calibration, held_back = split(images, samples)

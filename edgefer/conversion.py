@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-import numpy as np
-
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.calibration import CalibrationImages, calibration_images
 from edgefer.converters import load_network
@@ -17,7 +15,7 @@ from edgefer.emit.onnx2tf import emit_with_onnx2tf
 from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
 from edgefer.environments import ONNX2TF
 from edgefer.errors import UnsupportedOperatorError, UsageError
-from edgefer.graph.contract import apply_contract, contract_nodes
+from edgefer.graph.contract import apply_contract
 from edgefer.graph.cost import macs, parameters
 from edgefer.graph.ir import Graph
 from edgefer.graph.passes import normalise
@@ -28,9 +26,7 @@ from edgefer.network import Network
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
-from edgefer.quantize import statistics
-from edgefer.quantize.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.reconstruct import pieces, reconstruct
+from edgefer.quantize.method import quantize
 from edgefer.report import conversion_report
 from edgefer.runtime import open_runner
 from edgefer.spec import METADATA_KEY
@@ -42,8 +38,6 @@ FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
-CORRECTED_ON = 128
-"""At most so many of them are run again, layer by layer, to correct biases."""
 
 
 def convert(
@@ -79,6 +73,8 @@ def convert(
         UsageError: the options contradict each other, or an extra is missing.
         InputError: a file is unreadable, unsupported or hostile.
     """
+    if "" in (model, output, calibration):
+        raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
     if not formats or not set(formats) <= set(FORMATS):
         raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
     if output is not None:
@@ -96,20 +92,24 @@ def convert(
     if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     images = calibration_images(calibration, network, samples, progress)
-    plan = _plan(graph, network, images, progress)
-    corrected = _correct_biases(graph, plan, network, images, progress)
+    quantized = quantize(graph, images.calibration, network.spec.input, progress)
     models: dict[str, bytes] = {}
+    reference = _onnx(network, graph, Plan())
     for format in formats:
         with progress.stage(f"emit {format}"):
-            models[format] = _emit(format, network, corrected, plan, images, tflite_backend)
-    reference = _onnx(network, graph, Plan())
+            if (format, tflite_backend) == ("tflite", "onnx2tf"):
+                models[format] = _emit_with_onnx2tf(network, reference, images)
+            else:
+                models[format] = _emit(format, network, quantized.graph, quantized.plan)
     with progress.stage("compare", len(images.held_back)) as advance:
         runners = {format: open_runner(data, format) for format, data in models.items()}
         pixels = iter_pixels(images.held_back, network.spec.input)
         agreements = agreement(open_runner(reference, "onnx"), runners, pixels, network.spec, advance)
     with progress.stage("write"):
-        manifest = build_manifest(network, graph, plan, images, budget, models, reference, agreements, tflite_backend)
-        return write_bundle(path, manifest, _files(network, plan, manifest, models, reference))
+        manifest = build_manifest(
+            network, graph, quantized, images, budget, models, reference, agreements, tflite_backend
+        )
+        return write_bundle(path, manifest, _files(network, quantized.plan, manifest, models, reference))
 
 
 def _description(network: Network, graph: Graph) -> str:
@@ -118,40 +118,15 @@ def _description(network: Network, graph: Graph) -> str:
     return f"{network.family}: {len(graph.nodes)} nodes ({patterns}), {size}"
 
 
-def _plan(graph: Graph, network: Network, images: CalibrationImages, progress: Progress) -> Plan:
-    keep_float = contract_nodes(graph)
-    tensors = tensors_to_observe(graph, keep_float)
-    key = statistics.cache_key(graph, tensors, images.calibration.sha256)
-    with progress.stage("calibrate", len(images.calibration)) as advance:
-        histograms = statistics.load(key, tensors)
-        if histograms is not None:
-            progress.detail(f"statistics of these images are cached as {key[:12]}")
-        else:
-            pixels = (image[np.newaxis] for image in iter_pixels(images.calibration, network.spec.input))
-            histograms = statistics.collect(graph, tensors, pixels, advance)
-            statistics.store(key, histograms)
-    with progress.stage("quantize"):
-        return plan_int8(graph, histograms, keep_float)
-
-
-def _correct_biases(graph: Graph, plan: Plan, network: Network, images: CalibrationImages, progress: Progress) -> Graph:
-    chosen = images.calibration.select(range(0, len(images.calibration), -(-len(images.calibration) // CORRECTED_ON)))
-    feeds = [pixels[np.newaxis] for pixels in iter_pixels(chosen, network.spec.input)]
-    with progress.stage("correct biases", pieces(graph)) as advance:
-        return reconstruct(graph, plan, feeds, rounding=False, advance=advance)
-
-
-def _emit(
-    format: Format, network: Network, graph: Graph, plan: Plan, images: CalibrationImages, tflite_backend: Backend
-) -> bytes:
+def _emit(format: Format, network: Network, graph: Graph, plan: Plan) -> bytes:
     if format == "onnx":
         return _onnx(network, graph, plan)
-    if tflite_backend == "onnx2tf":
-        pixels = iter_pixels(images.calibration, network.spec.input)
-        model = emit_with_onnx2tf(_onnx(network, graph, Plan()), pixels)
-    else:
-        model = emit_tflite(graph, plan)
-    return describe(model, network.spec, network.name)
+    return describe(emit_tflite(graph, plan), network.spec, network.name)
+
+
+def _emit_with_onnx2tf(network: Network, reference: bytes, images: CalibrationImages) -> bytes:
+    pixels = iter_pixels(images.calibration, network.spec.input)
+    return describe(emit_with_onnx2tf(reference, pixels), network.spec, network.name)
 
 
 def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:

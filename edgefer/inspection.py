@@ -112,7 +112,7 @@ def inspect(
         progress: who is told.
 
     Raises:
-        InputError: the bundle was altered, or its plan is not of its network; the images cannot be read.
+        InputError: the bundle was altered, or its plan does not explain it; the images cannot be read.
     """
     progress = progress or Silent()
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
@@ -120,7 +120,8 @@ def inspect(
     layers = None
     if data is not None:
         images = data if isinstance(data, ImageSet) else open_images(Path(data))
-        layers = view_layers(bundle, images.select(range(min(LAYER_IMAGES, len(images)))), progress)
+        with progress.stage("compare"):
+            layers = view_layers(bundle, images.select(range(min(LAYER_IMAGES, len(images)))))
     has_tflite = any(artifact.format == "tflite" for artifact in bundle.artifacts)
     return Inspection(
         bundle.name,

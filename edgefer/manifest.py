@@ -19,6 +19,8 @@ from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.images import ImageSet
 from edgefer.network import Network
 from edgefer.plan import Plan
+from edgefer.quantize.method import Quantized
+from edgefer.text import printable
 
 _TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
 
@@ -26,7 +28,7 @@ _TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
 def build_manifest(
     network: Network,
     graph: Graph,
-    plan: Plan,
+    quantized: Quantized,
     images: CalibrationImages,
     budget: int,
     models: Mapping[str, bytes],
@@ -39,7 +41,7 @@ def build_manifest(
     Args:
         network: what was converted.
         graph: its normalised graph, pixels in and meanings out.
-        plan: what quantization decided.
+        quantized: the result of quantization.
         images: what was calibrated and judged on.
         budget: bytes that an int8 artifact may have.
         models: int8 artifacts by format.
@@ -47,14 +49,18 @@ def build_manifest(
         agreements: by format and head, from `measure.agreement`.
         tflite_backend: who wrote the TFLite file.
     """
-    artifacts = [_artifact(network, graph, plan, format, data) for format, data in models.items()]
+    artifacts = [_artifact(network, quantized.graph, quantized.plan, format, data) for format, data in models.items()]
     artifacts.append(_artifact(network, graph, Plan(), "onnx", reference))
     return {
         "schema": SCHEMA,
         "name": network.name,
         "edgefer_version": version("edgefer"),
         "created": _now(),
-        "source": {"file": network.source.path.name, "sha256": network.source.sha256, "family": network.family},
+        "source": {
+            "file": printable(network.source.path.name),
+            "sha256": network.source.sha256,
+            "family": network.family,
+        },
         **network.spec.to_dict(),
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "budget_bytes": budget,
@@ -63,6 +69,7 @@ def build_manifest(
         "quantization": {
             "scheme": "full int8: int8 weights per channel, int8 activations, int32 bias",
             "ranges": "minimum mean squared error, judged after SiLU",
+            "equalised": list(quantized.equalised),
             "biases": "corrected for the mean error of each layer",
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),

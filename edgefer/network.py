@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
 from edgefer.spec import EXAMPLE, Spec, read_toml
+from edgefer.text import file_stem
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,8 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The file's stem."""
-        return self.path.stem
+        """The file's stem, for the names of other files."""
+        return file_stem(self.path.stem)
 
     @cached_property
     def sha256(self) -> str:

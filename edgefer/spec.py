@@ -123,6 +123,10 @@ class Spec:
         _require(all(names) and len(set(names)) == len(names), "every output needs a name of its own")
         for output in self.outputs:
             _require(bool(output.labels), f"output {output.name!r} needs labels, one per column")
+            _require(
+                all(map(str.isprintable, (output.name, *output.labels))),
+                f"output {output.name!r}: its name and labels must be printable, and on one line",
+            )
             _require(len(set(output.labels)) == len(output.labels), f"output {output.name!r} repeats a label")
             _require(
                 output.thresholds is None or len(output.thresholds) == len(output.labels),

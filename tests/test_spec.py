@@ -12,10 +12,11 @@ OUTPUT = {"name": "mood", "kind": "expression", "labels": ["sad", "happy"]}
 
 numbers = st.floats(1e-3, 10)
 triples = st.tuples(numbers, numbers, numbers)
-labels = st.lists(st.text(min_size=1), min_size=1, max_size=5, unique=True).map(tuple)
+names = st.text(min_size=1).filter(str.isprintable)
+labels = st.lists(names, min_size=1, max_size=5, unique=True).map(tuple)
 heads = st.builds(
     OutputSpec,
-    st.text(min_size=1),
+    names,
     st.sampled_from(["expression", "valence_arousal", "action_units", "classes", "other"]),
     labels,
     st.sampled_from(["none", "softmax", "sigmoid", "tanh"]),
@@ -101,3 +102,10 @@ def test_a_file_that_is_no_toml_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(InputError, match=f"{path.name}: not a readable TOML file"):
         Spec.from_toml(Path(path))
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred"])
+def test_names_and_labels_must_be_printable(text):
+    for output in ({**OUTPUT, "name": text}, {**OUTPUT, "labels": ["sad", text]}):
+        with pytest.raises(InputError, match="must be printable"):
+            Spec.from_dict({"input": INPUT, "outputs": [output]})

@@ -9,13 +9,14 @@ import click
 import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
-from edgefer.cli.output import ConsoleProgress, output_options, table, write_json
+from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
 from edgefer.conversion import BUDGET, FORMATS, SAMPLES, Backend, Format
 from edgefer.conversion import convert as run_convert
 from edgefer.errors import UsageError
 from edgefer.measure import frame_times
 from edgefer.runtime import open_runner
 from edgefer.spec import read_toml
+from edgefer.text import printable
 from edgefer.units import format_size, parse_size
 
 
@@ -127,10 +128,10 @@ def convert(
     )
     times = _frame_times(bundle)
     if not quiet and json_file != "-":
-        click.echo(summary(bundle, times))
+        echo(summary(bundle, times))
     write_json(json_file, {**bundle.manifest, "ms_per_frame_on_this_host": times})
     for artifact in bundle.over_budget:
-        click.echo(over_budget(bundle, artifact), err=True)
+        echo(over_budget(bundle, artifact), err=True)
     return 1 if bundle.over_budget else 0
 
 
@@ -163,7 +164,7 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
             f"Agreement with fp32 is on {held_back['count']} images of {held_back['source']} that were not among the "
             f"{calibration['count']} calibrated on;",
             "time is the median on this host, one thread.",
-            f"Wrote {bundle.path}",
+            f"Wrote {printable(str(bundle.path))}",
         )
     )
 

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
+from edgefer.bundle import Bundle
 from edgefer.cli.output import ConsoleProgress, output_options, table, write_json, write_text
 from edgefer.evaluation import Evaluation
 from edgefer.evaluation import evaluate as run_evaluate
 from edgefer.evaluation.summary import rows, runtimes, title, to_csv, to_markdown, verdict
+from edgefer.images import open_images
+from edgefer.report import evaluation_report
 
 EXIT_CODES = {True: 0, False: 1, None: 5}
 """By whether all bounds held."""
@@ -19,7 +22,7 @@ EXIT_CODES = {True: 0, False: 1, None: 5}
     epilog="""\b
 Examples:
   edgefer evaluate fer_b0_bundle --data faces/
-  edgefer evaluate fer_b0_bundle --data faces.npz --json result.json --markdown summary.md
+  edgefer evaluate fer_b0_bundle --data faces.npz --report report.html --markdown summary.md
   edgefer evaluate affect_bundle --data faces/ --targets valence_arousal.csv
 
 \b
@@ -46,6 +49,10 @@ Exit codes: 0 all bounds held; 1 one did not; 3 bundle altered or data unreadabl
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; one per processor by default.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write what each model says about each image.")
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write a summary for a pull request.")
+@click.option(
+    "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
+)
+@click.option("--with-images", is_flag=True, help="Show the images that changed most in the report: these are faces.")
 @output_options
 def evaluate(
     bundle: Path,
@@ -56,11 +63,15 @@ def evaluate(
     workers: int | None,
     csv_file: str | None,
     markdown_file: str | None,
+    report_file: str | None,
+    with_images: bool,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
 ) -> int:
     """Measure how far the artifacts of BUNDLE are from the float network, on images."""
+    if with_images and report_file is None:
+        raise click.UsageError("--with-images goes with --report FILE.html")
     try:
         evaluation = run_evaluate(
             bundle,
@@ -79,6 +90,9 @@ def evaluate(
     write_json(json_file, evaluation.to_dict())
     write_text(csv_file, to_csv(evaluation))
     write_text(markdown_file, to_markdown(evaluation))
+    if report_file is not None:
+        images = open_images(data) if with_images else None
+        write_text(report_file, evaluation_report(Bundle.open(bundle).manifest, evaluation, images))
     return EXIT_CODES[evaluation.verdict.held]
 
 

@@ -8,7 +8,9 @@ from importlib import import_module
 
 import click
 
+from edgefer.cli.output import echo
 from edgefer.errors import EdgeferError, InputError
+from edgefer.text import printable
 
 INTERRUPTED = 5
 
@@ -65,17 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone: nothing more can be said to it
-        code = 0
     except (EdgeferError, OSError, MemoryError) as error:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {_told(error)}", err=True)
+        echo(f"{click.style('error:', fg='red', bold=True)} {_told(error)}", err=True)
         code = error.exit_code if isinstance(error, EdgeferError) else InputError.exit_code
     sys.exit(code or 0)
 
 
 def _told(error: Exception) -> str:
     """What went wrong, for people: the system's own errors name the file."""
+    if isinstance(error, EdgeferError):
+        remedy = "\n".join(map(printable, error.remedy.split("\n")))
+        return f"{printable(error.message)}\n  {remedy}" if remedy else printable(error.message)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return "not enough memory" if isinstance(error, MemoryError) else str(error)
+        return printable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return "not enough memory" if isinstance(error, MemoryError) else printable(str(error))

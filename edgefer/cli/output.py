@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import click
 
 from edgefer.errors import InputError
 from edgefer.progress import Advance
+from edgefer.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -23,10 +25,26 @@ def output_options(command: Command) -> Command:
     for option in (
         click.option("-v", "--verbose", is_flag=True, help="Say more about what is done."),
         click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
-        click.option("--json", "json_file", metavar="FILE", help="Write the result as JSON; - for standard output."),
+        click.option(
+            "--json",
+            "json_file",
+            metavar="FILE",
+            callback=_check_file,
+            help="Write the result as JSON; - for standard output.",
+        ),
     ):
         command = option(command)
     return command
+
+
+def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
+    """Print; where the reader has gone (`| head -1`), print nothing more, and let the work go on."""
+    try:
+        click.echo(text, nl=nl, err=err)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, (sys.stderr if err else sys.stdout).fileno())
+        os.close(nowhere)
 
 
 def write_json(file: str | None, document: Any) -> None:
@@ -42,22 +60,42 @@ def write_json(file: str | None, document: Any) -> None:
 def write_text(file: str | None, text: str) -> None:
     """Write `text` to a file, all of it or nothing; `-` is standard output, None nowhere.
 
+    Links and devices (/dev/stderr) are written to, not replaced.
+
     Raises:
         InputError: the file cannot be written.
     """
     if file is None:
         return
     if file == "-":
-        click.echo(text, nl=False)
+        echo(text, nl=False)
         return
     path = Path(file)
+    try:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            path.write_text(text, "utf-8")
+        else:
+            _replace(path, text)
+    except BrokenPipeError:
+        return
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+
+def _check_file(context: click.Context, option: click.Parameter, file: str | None) -> str | None:
+    """Refuse, before any work is done, a file that cannot be made."""
+    if file is not None and file != "-" and (Path(file).is_dir() or not Path(file).parent.is_dir()):
+        raise click.BadParameter(f"{file!r} cannot be made: it is a directory, or lies in none")
+    return file
+
+
+def _replace(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}.part")
     try:
         scratch.write_text(text, "utf-8")
         scratch.replace(path)
-    except OSError as error:
+    finally:
         scratch.unlink(missing_ok=True)
-        raise InputError(f"{file}: cannot be written: {error.strerror or error}") from error
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -93,15 +131,15 @@ class ConsoleProgress:
             done += 1
             if self._live and total:
                 filled = 24 * done // total
-                click.echo(f"\r  {name:<24} {'#' * filled:<24} {done}/{total}", nl=False, err=True)
+                echo(f"\r  {name:<24} {'#' * filled:<24} {done}/{total}", nl=False, err=True)
 
         if self._live:
-            click.echo(f"  {name:<24}", nl=False, err=True)
+            echo(f"  {name:<24}", nl=False, err=True)
         try:
             yield advance
         except BaseException:
             if self._live:
-                click.echo("", err=True)
+                echo(err=True)
             raise
         if not self._quiet:
             self._line(f"{name:<24} {perf_counter() - start:6.1f} s")
@@ -109,12 +147,12 @@ class ConsoleProgress:
     def note(self, message: str) -> None:
         """Print a remark on a line of its own."""
         if not self._quiet:
-            self._line(f"{click.style('note:', fg='yellow')} {message}")
+            self._line(f"{click.style('note:', fg='yellow')} {printable(message)}")
 
     def detail(self, message: str) -> None:
         """Print a fact on a line of its own, where the user asked for more."""
         if self._verbose:
-            self._line(message)
+            self._line(printable(message))
 
     def _line(self, text: str) -> None:
-        click.echo(f"{self._erase}  {text}", err=True)
+        echo(f"{self._erase}  {text}", err=True)

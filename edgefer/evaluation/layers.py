@@ -20,14 +20,13 @@ from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import InputError
 from edgefer.evaluation.metrics import decibels
-from edgefer.evaluation.rebuild import rebuild
+from edgefer.evaluation.rebuild import Rebuilt, rebuild
 from edgefer.evaluation.results import LayerDrift, LayerView
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.images import ImageSet
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
-from edgefer.progress import Progress
 from edgefer.runtime import onnx_session, tflite_interpreter
 
 Integers: TypeAlias = npt.NDArray[np.int8]
@@ -35,28 +34,21 @@ Reals: TypeAlias = npt.NDArray[np.float32]
 _FED = "/fed"
 
 
-def view_layers(bundle: Bundle, images: ImageSet, progress: Progress) -> LayerView | None:
+def view_layers(bundle: Bundle, images: ImageSet) -> LayerView:
     """Compare all planned tensors of a bundle's artifacts on some images, one image at a time.
 
-    Returns:
-        None where there are no images, or float reference and plan do not explain any artifact.
+    Raises:
+        InputError: there are no images, or float reference and plan do not explain any artifact.
     """
     if not len(images):
-        return None
-    with progress.stage("layers", len(images)) as advance:
-        try:
-            rebuilt = rebuild(bundle)
-        except InputError as error:
-            progress.note(f"no view of the layers: {error.message}")
-            return None
-        formats = [format for format, is_exact in rebuilt.exact.items() if is_exact]
-        if not formats:
-            progress.note("no view of the layers: the artifacts were not emitted from this plan")
-            return None
-        comparison = _Comparison(rebuilt.graph, rebuilt.plan, formats)
-        for pixels in iter_pixels(images, bundle.spec.input):
-            comparison.add(pixels[np.newaxis])
-            advance()
+        raise InputError("there are no images to view the layers on")
+    rebuilt = rebuild(bundle)
+    formats = [format for format, is_exact in rebuilt.exact.items() if is_exact]
+    if not formats:
+        raise InputError(f"{bundle.path}: its artifacts were not emitted from its plan by this edgefer")
+    comparison = _Comparison(rebuilt, formats)
+    for pixels in iter_pixels(images, bundle.spec.input):
+        comparison.add(pixels[np.newaxis])
     return LayerView(len(images), comparison.layers(), rebuilt.exact)
 
 
@@ -93,12 +85,14 @@ class _Tally:
 
 
 class _Comparison:
-    def __init__(self, graph: Graph, plan: Plan, formats: list[str]) -> None:
+    def __init__(self, rebuilt: Rebuilt, formats: list[str]) -> None:
+        graph, plan = rebuilt.graph, rebuilt.plan
         self._graph = graph
         self._plan = plan
         self._tensors = planned_activations(graph, plan)
         self._tallies = {tensor: _Tally() for tensor in self._tensors}
-        self._float = onnx_session(to_onnx(graph, self._tensors))
+        self._exact_tensors = [tensor for tensor in self._tensors if tensor in rebuilt.reference.producers]
+        self._float = onnx_session(to_onnx(rebuilt.reference, self._exact_tensors))
         self._models = {format: _open(format, graph, plan, self._tensors) for format in formats}
         fed, fed_plan, made = _side_by_side(graph, plan)
         self._fed_tensors = tuple(value.removesuffix(_FED) for value in fed.inputs)
@@ -108,9 +102,9 @@ class _Comparison:
     def add(self, image: npt.NDArray[np.uint8]) -> None:
         """Take one image, uint8 (1, H, W, 3), into account."""
         feeds = {self._graph.inputs[0]: image}
-        exact = self._float.run(list(self._tensors), feeds)
+        exact = self._float.run(self._exact_tensors, feeds)
         stored = {format: model.run(feeds) for format, model in self._models.items()}
-        for tensor, values in zip(self._tensors, exact, strict=True):
+        for tensor, values in zip(self._exact_tensors, exact, strict=True):
             self._add_noise(tensor, values, {format: integers[tensor] for format, integers in stored.items()})
         if self._fed:
             first, second = stored.values()
@@ -181,13 +175,12 @@ class _OnnxIntegers:
 
     def __init__(self, graph: Graph, plan: Plan, tensors: tuple[str, ...]) -> None:
         model = emit_onnx(graph, plan)
-        for tensor in tensors:
-            shape = graph.shape(tensor)
-            model.graph.output.append(
-                onnx.helper.make_tensor_value_info(f"{tensor}/stored", onnx.TensorProto.UINT8, shape)
-            )
+        stored = {node.name: node.output[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+        self._stored = {tensor: stored[f"{tensor}/Quantize"] for tensor in tensors}
+        for tensor, name in self._stored.items():
+            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, graph.shape(tensor))
+            model.graph.output.append(value)
         self._plan = plan
-        self._tensors = tensors
         self._session = onnx_session(model)
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, Integers]:
@@ -196,10 +189,10 @@ class _OnnxIntegers:
             name: self._plan.tensors[name].dequantize(values) if values.dtype == np.int8 else values
             for name, values in feeds.items()
         }
-        found = self._session.run([f"{tensor}/stored" for tensor in self._tensors], real)
+        found = self._session.run(list(self._stored.values()), real)
         return {
             tensor: (values.astype(np.int16) - 128).astype(np.int8)
-            for tensor, values in zip(self._tensors, found, strict=True)
+            for tensor, values in zip(self._stored, found, strict=True)
         }
 
 

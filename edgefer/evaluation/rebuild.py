@@ -1,19 +1,28 @@
-"""From a bundle back to the graph and Plan that its artifacts were emitted from."""
+"""From a bundle back to the networks it was emitted from: the float one, and the one whose integers it stores.
+
+The two differ where quantization corrected biases or chose roundings.  The ONNX artifact holds every integer, so
+the quantized network is read back from it; that this is the network of all artifacts is checked by emitting them
+again.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from edgefer.bundle import Bundle
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.errors import InputError, UnsupportedOperatorError
-from edgefer.graph.ir import Graph, Node
+from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import from_onnx
+from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.plan import Plan
 from edgefer.spec import METADATA_KEY
 
@@ -23,32 +32,42 @@ class Rebuilt:
     """What a bundle was emitted from.
 
     Attributes:
-        graph: the float network, pixels in and meanings out, with the names that the plan uses.
+        reference: the float network, pixels in and meanings out.
+        graph: the network that was quantized, with the names that the plan uses.
         plan: how it was quantized.
-        exact: per format, whether emitting them gives the bundle's file to the byte.
+        exact: per format, whether emitting `graph` gives the bundle's file to the byte.
     """
 
+    reference: Graph
     graph: Graph
     plan: Plan
     exact: Mapping[str, bool]
 
 
 def rebuild(bundle: Bundle) -> Rebuilt:
-    """Read the float reference and the plan of a bundle, and check that they explain its artifacts.
+    """Read a bundle's networks and plan, and check that they explain its artifacts.
+
+    Without an int8 ONNX artifact the float network stands for the quantized one, which explains nothing exactly.
 
     Raises:
-        InputError: they cannot be read, or the plan is of another network.
+        InputError: a file cannot be read, or the plan is of another network.
     """
-    reference = bundle.artifact("onnx", "float32")
-    graph = _with_fused_activations(from_onnx(onnx.load(reference), bundle.name))
-    strangers = (
-        bundle.plan.nodes.keys() - {node.name for node in graph.nodes} | bundle.plan.tensors.keys() - graph.info.keys()
-    )
-    if strangers:
-        raise InputError(f"{bundle.path / 'plan.json'}: names {min(strangers)!r}, which {reference.name} does not hold")
-    formats = [artifact.format for artifact in bundle.artifacts if artifact.precision == "int8"]
-    exact = {format: _emit(bundle, graph, format) == bundle.artifact(format).read_bytes() for format in sorted(formats)}
-    return Rebuilt(graph, bundle.plan, exact)
+    formats = sorted(artifact.format for artifact in bundle.artifacts if artifact.precision == "int8")
+    reference = graph = _read(bundle.artifact("onnx", "float32"), bundle.plan)
+    if "onnx" in formats:
+        graph = _read(bundle.artifact("onnx"), bundle.plan)
+    known = {node.name for node in graph.nodes} | graph.info.keys()
+    if strangers := (bundle.plan.nodes.keys() | bundle.plan.tensors.keys()) - known:
+        raise InputError(f"{bundle.path / 'plan.json'}: names {min(strangers)!r}, which the artifacts do not hold")
+    exact = {format: _emit(bundle, graph, format) == bundle.artifact(format).read_bytes() for format in formats}
+    return Rebuilt(reference, graph, bundle.plan, exact)
+
+
+def _read(path: Path, plan: Plan) -> Graph:
+    try:
+        return _with_fused_activations(from_onnx(_dequantized(onnx.load(path), plan)))
+    except Exception as error:  # protobuf, onnx and the OS each raise their own
+        raise InputError(f"{path}: cannot be rebuilt: {str(error).splitlines()[0]}") from error
 
 
 def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
@@ -61,19 +80,49 @@ def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
         return b""
 
 
+def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
+    """Undo what `emit_onnx` does: drop Quantize and Dequantize, and give constants their real values."""
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    names: dict[str, str] = {}
+    real: dict[str, Array] = {}
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            names[node.input[0]] = node.name.removesuffix("/Quantize")
+        elif node.op_type == "DequantizeLinear":
+            value = names[node.output[0]] = node.name.removesuffix("/Dequantize")
+            if value not in plan.tensors:
+                raise InputError(f"it stores {value!r}, which plan.json does not name")
+            if node.input[0] in stored:
+                real[value] = plan.tensors[value].dequantize(_signed(numpy_helper.to_array(stored[node.input[0]])))
+        else:
+            nodes.append(node)
+    for node in nodes:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
+    read = {value for node in nodes for value in node.input}
+    kept = [tensor for name, tensor in stored.items() if name in read and name not in real]
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    del changed.graph.node[:], changed.graph.initializer[:]
+    changed.graph.node.extend(nodes)
+    changed.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, name) for name, array in real.items())])
+    return changed
+
+
+def _signed(stored: Array) -> Array:
+    """The Plan's int8 for the artifact's uint8."""
+    return (stored.astype(np.int16) - 128).astype(np.int8) if stored.dtype == np.uint8 else stored
+
+
 def _with_fused_activations(graph: Graph) -> Graph:
     """Undo what `to_onnx` does to a node with an activation: it wrote two."""
     nodes: list[Node] = []
     for node in graph.nodes:
         activation = {"Relu": "Relu", "Clip": "Relu6"}.get(node.op)
-        before = graph.producers.get(node.input(0))
-        if (
-            before is not None
-            and activation is not None
-            and node.name == f"{before.name}/{activation}"
-            and node.inputs[0] == f"{node.output}/before_{activation}"
-        ):
-            nodes[nodes.index(before)] = replace(before, outputs=node.outputs, activation=activation)  # type: ignore[arg-type]
+        before = nodes[-1] if nodes else None
+        if before is not None and activation is not None and node.name == f"{before.name}/{activation}":
+            nodes[-1] = replace(before, outputs=node.outputs, activation=activation)  # type: ignore[arg-type]
         else:
             nodes.append(node)
-    return graph.with_nodes(nodes)
+    return remove_dead(graph.with_nodes(nodes))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
 from edgefer.bundle import SUMS, Artifact, Bundle
+from edgefer.errors import InputError
 from edgefer.evaluation.judge import REFERENCE, judge, judge_bounds
 from edgefer.evaluation.layers import view_layers
-from edgefer.evaluation.results import BundleIdentity, DataIdentity, Evaluation
+from edgefer.evaluation.results import BundleIdentity, DataIdentity, Evaluation, LayerView
 from edgefer.evaluation.shards import Store, run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.images import ImageSet, open_images
@@ -65,8 +67,11 @@ def evaluate(
     models = {REFERENCE: models.pop(REFERENCE), **models}
     store = Store.of(_key(models, bundle, images))
     paths = {name: bundle.path / artifact.file for name, artifact in models.items()}
-    outputs = run_models(paths, images, bundle.spec, store, workers or _processors(), progress)
-    layers = view_layers(bundle, images.select(range(min(layer_images, len(images)))), progress)
+    with ThreadPoolExecutor(1) as beside:
+        few = images.select(range(min(layer_images, len(images))))
+        view = beside.submit(view_layers, bundle, few) if few else None
+        outputs = run_models(paths, images, bundle.spec, store, workers or _processors(), progress)
+        layers = _result(view, progress)
     with progress.stage("judge"):
         parts = judge(outputs, truth, bundle.spec)
         bound = bundle.manifest.get("max_drop", MAX_DROP) if max_drop is None else max_drop
@@ -90,6 +95,14 @@ def evaluate(
         )
     store.clear()
     return evaluation
+
+
+def _result(view: Future[LayerView] | None, progress: Progress) -> LayerView | None:
+    try:
+        return None if view is None else view.result()
+    except InputError as error:
+        progress.note(f"no view of the layers: {error.message}")
+        return None
 
 
 def _sample(images: ImageSet, count: int | None) -> ImageSet:

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 
 from edgefer.errors import InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
+from edgefer.text import file_stem
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 _HALVES = {"float16", "bfloat16"}
@@ -42,7 +43,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Graph:
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path}: not an ONNX network: it holds no nodes or no outputs")
     try:
-        return from_onnx(model, path.stem, input_shape)
+        return from_onnx(model, file_stem(path.stem), input_shape)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", remedy=error.remedy) from error
 

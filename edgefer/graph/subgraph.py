@@ -38,7 +38,7 @@ def cut_points(graph: Graph) -> tuple[str, ...]:
     last_use = {value: index for index, node in enumerate(graph.nodes) for value in node.inputs}
     last_use.update({value: len(graph.nodes) for value in graph.outputs})
     live = set(graph.inputs)
-    cuts = []
+    cuts: list[str] = []
     for index, node in enumerate(graph.nodes):
         live.update(node.outputs)
         live = {value for value in live if last_use.get(value, -1) > index}

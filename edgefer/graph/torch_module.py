@@ -27,6 +27,8 @@ try:
 except ImportError as error:
     raise UsageError("this needs PyTorch, which is not installed", remedy="pip install 'edgefer[torch]'") from error
 
+__all__ = ["Tensor", "TorchGraph", "functional", "torch"]
+
 Tensor: TypeAlias = Any
 """A torch.Tensor; torch is not there when types are checked."""
 
@@ -113,13 +115,14 @@ def _batch_norm(node: Node, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor
 
 
 def _max_pool(node: Node, x: Tensor) -> Tensor:
-    return functional.max_pool2d(
+    pooled = functional.max_pool2d(
         _padded(node, x, 2, float("-inf")),
         node.ints("kernel_shape"),
         node.ints("strides", (1, 1)),
         dilation=node.ints("dilations", (1, 1)),
         ceil_mode=bool(node.int("ceil_mode")),
     )
+    return _begun_inside(node, x, pooled)
 
 
 def _average_pool(node: Node, x: Tensor) -> Tensor:
@@ -127,7 +130,17 @@ def _average_pool(node: Node, x: Tensor) -> Tensor:
         windows = node.ints("kernel_shape"), node.ints("strides", (1, 1))
         return functional.avg_pool2d(_padded(node, y, 2), *windows, ceil_mode=bool(node.int("ceil_mode")))
 
-    return pool(x) if node.int("count_include_pad") else pool(x) / pool(torch.ones_like(x))
+    average = pool(x) if node.int("count_include_pad") else pool(x) / pool(torch.ones_like(x))
+    return _begun_inside(node, x, average)
+
+
+def _begun_inside(node: Node, x: Tensor, pooled: Tensor) -> Tensor:
+    """Without the windows that rounding up adds, but that begin in the padding behind the image."""
+    if not node.int("ceil_mode"):
+        return pooled
+    sides = zip(x.shape[2:], node.ints("pads", (0,) * 4), node.ints("strides", (1, 1)), strict=False)
+    height, width = (-(-(side + before) // stride) for side, before, stride in sides)
+    return pooled[:, :, :height, :width]
 
 
 def _padded(node: Node, x: Tensor, rank: int, value: float = 0.0) -> Tensor:

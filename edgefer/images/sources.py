@@ -18,6 +18,7 @@ from edgefer.errors import InputError
 from edgefer.images.decode import SUFFIXES, Undecodable, check_size, decode, verify
 from edgefer.images.image_set import Image, ImageSet, Skipped
 from edgefer.stderr import captured_stderr
+from edgefer.text import printable
 
 MAX_FILE_BYTES = 256_000_000
 MAX_ARRAY_BYTES = 4_000_000_000
@@ -273,11 +274,6 @@ def _check_header(member: Any, size: int, is_wanted: Callable[[tuple[int, ...], 
     if declared > size:
         raise ValueError(f"declares {declared:,} bytes and holds {size:,}")
     return True
-
-
-def printable(name: str) -> str:
-    """`name` with control characters and undecodable bytes escaped, safe to show on a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
 def _title(source: Path) -> str:

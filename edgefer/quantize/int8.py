@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import reduce
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,15 +37,22 @@ def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -
     return tuple(value for value in wanted if layout.groups.find(value) not in layout.fixed)
 
 
-def plan_int8(graph: Graph, histograms: Mapping[str, Histogram], keep_float: frozenset[str] = frozenset()) -> Plan:
+def plan_int8(
+    graph: Graph,
+    histograms: Mapping[str, Histogram],
+    keep_float: frozenset[str] = frozenset(),
+    prescribed: Mapping[str, QuantParams] = MappingProxyType({}),
+) -> Plan:
     """The Plan in which every node with an integer kernel computes in int8.
 
     Args:
         graph: normalised.
         histograms: of `tensors_to_observe(graph, keep_float)`.
         keep_float: names of nodes that compute in float all the same.
+        prescribed: parameters of activations that are decided already.
     """
     layout = _lay_out(graph, keep_float)
+    layout.fixed.update({layout.groups.find(value): params for value, params in prescribed.items()})
     silu_inputs = frozenset(pattern.x for pattern in find_silus(graph))
     tensors: dict[str, QuantParams] = {}
     for root, members in layout.groups.members().items():

@@ -47,24 +47,28 @@ def affine(low: float, high: float) -> QuantParams:
 
 
 def mse_optimal(histogram: Histogram, view: View = identity) -> QuantParams:
-    """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram.
+    """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram."""
+    centres, weights = histogram.points()
+    return mse_optimal_of(centres, weights, view, (histogram.minimum, histogram.maximum))
+
+
+def mse_optimal_of(points: Values, weights: Values, view: View, limits: tuple[float, float]) -> QuantParams:
+    """The same over `points` that count as much as `weights`, with a range inside `limits`.
 
     Both ends of the range are searched in turn, first over a coarse geometric grid, then finely.
     """
-    centres, weights = histogram.points()
-    target = view(centres)
+    target = view(points)
 
     def error(low: float, high: float) -> float:
         params = affine(low, high)
         scale, zero_point = params.scale[0], params.zero_point[0]
-        stored = np.clip(np.rint(centres / scale), -128 - zero_point, 127 - zero_point)
-        return float(weights @ np.square(view(stored * scale) - target))
+        stored = np.clip(np.rint(points / scale), -128 - zero_point, 127 - zero_point)
+        return float((weights * np.square(view(stored * scale) - target)).sum())
 
-    low, high = min(histogram.minimum, 0.0), max(histogram.maximum, 0.0)
+    lowest, highest = min(limits[0], 0.0), max(limits[1], 0.0)
+    low, high = lowest, highest
     for grid in (_COARSE, _COARSE, _FINE, _FINE):
-        lows, highs = low * grid, high * grid
-        if grid is _COARSE:
-            lows, highs = min(histogram.minimum, 0.0) * grid, max(histogram.maximum, 0.0) * grid
+        lows, highs = (lowest * grid, highest * grid) if grid is _COARSE else (low * grid, high * grid)
         high = min(highs, key=lambda end: error(low, end)) if high > 0 else high
         low = min(lows, key=lambda end: error(end, high)) if low < 0 else low
     return affine(low, high)

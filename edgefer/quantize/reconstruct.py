@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,9 @@ from edgefer.runtime import onnx_session
 POSITIONS = 32
 """Positions looked at in each feature map of each image."""
 
+_KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
 _DAMPING = 0.01  # of the mean input power, added to the covariance's diagonal
-_CHUNK = 32  # images whose patches are multiplied at once
+_CHUNK = 8  # images whose patches are multiplied at once
 _BLOCK = 64  # inputs rounded before those outside the block are told
 
 Floats = npt.NDArray[np.float64]
@@ -60,14 +62,15 @@ def reconstruct(
     current = graph
     exact = quantized = list(feeds)
     ends = _piece_ends(graph)
-    for start, end in zip((graph.inputs[0], *ends), ends, strict=False):
-        piece = extract(graph, [start], [end])
+    for start, (end, *others) in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
+        piece = extract(graph, [start], [end, *others])
         layers = [layer for node in piece.nodes if (layer := _Layer.of(graph, plan, node)) is not None]
         exact = _observe_float(piece, layers, end, exact)
         for layer in layers:
             layer.see(_run(_int8_session(current, plan, start, layer.source), quantized), products=rounding)
             current = current.with_constants(layer.refitted(plan, rounding))
-        quantized = list(_run(_int8_session(current, plan, start, end), quantized)) if end not in graph.outputs else []
+        if end not in graph.outputs:
+            quantized = list(_run(_int8_session(current, plan, start, end), quantized))
         advance()
     return current
 
@@ -77,18 +80,18 @@ def pieces(graph: Graph) -> int:
     return len(_piece_ends(graph))
 
 
-def _piece_ends(graph: Graph) -> tuple[str, ...]:
-    """Cut points with a linear layer before each; the last piece ends with the network."""
+def _piece_ends(graph: Graph) -> tuple[tuple[str, ...], ...]:
+    """Small cut points with a linear layer before each; the last piece ends with the network's outputs."""
     linear = {node.output for node in graph.nodes if node.op in ("Conv", "Gemm")}
-    ends: list[str] = []
+    ends: list[tuple[str, ...]] = []
     seen = False
-    cuts = set(cut_points(graph))
+    cuts = {value for value in cut_points(graph) if prod(graph.shape(value)) <= _KEPT}
     for node in graph.nodes:
         seen = seen or node.output in linear
         if seen and node.output in cuts:
-            ends.append(node.output)
+            ends.append((node.output,))
             seen = False
-    return (*ends, graph.outputs[0])
+    return (*ends, graph.outputs)
 
 
 @dataclass
@@ -124,6 +127,8 @@ class _Layer:
     def of(cls, graph: Graph, plan: Plan, node: Node) -> _Layer | None:
         """The layer of an int8 node, None where `node` is no linear layer with a bias."""
         if not plan.is_int8(node.name) or node.op not in ("Conv", "Gemm") or not node.input(2):
+            return None
+        if node.op == "Conv" and len(graph.shape(node.output)) != 4:
             return None
         constant = graph.constants[node.inputs[1]]
         groups = node.int("group", 1) if node.op == "Conv" else 1
@@ -180,7 +185,7 @@ class _Layer:
     def _patches(self, values: Array, index: int) -> npt.NDArray[np.float32]:
         """What the layer multiplies its weights with, at some positions: float32 (groups, positions, inputs)."""
         if self.node.op == "Gemm":
-            return values.reshape(1, 1, -1)
+            return values[np.newaxis]
         height, width = self.grid
         count = min(POSITIONS, height * width)
         positions = (np.arange(count) * height * width // count + 7 * index) % (height * width)

@@ -38,7 +38,7 @@ def conversion_report(manifest: Manifest) -> str:
         section_quantization(manifest),
         section_provenance(manifest),
     )
-    body = html("<main>\n{parts}\n</main>\n{notice}", parts=join(parts), notice=_employment_notice(manifest))
+    body = html("<main>\n{parts}\n</main>\n{notice}", parts=join(parts), notice=employment_notice(manifest))
     return page(f"{manifest['name']}: conversion report", body)
 
 
@@ -78,9 +78,9 @@ def section_artifacts(manifest: Manifest) -> Html:
     names = [html("{format} {precision}", format=_format(a["format"]), precision=a["precision"]) for a in artifacts]
     caption = (
         f"Agreement is with the float network, on {manifest['held_back']['count']:,} held-back images; "
-        "the smaller line is its 95% confidence interval."
+        "the smaller line is its 95 % confidence interval."
     )
-    return section("Artifacts", _size_chart(manifest), table(caption, names, rows))
+    return section("Artifacts", size_chart(manifest), table(caption, names, rows))
 
 
 def section_contract(manifest: Manifest) -> Html:
@@ -149,14 +149,15 @@ def section_quantization(manifest: Manifest) -> Html:
     names = {
         "scheme": "Scheme",
         "ranges": "Ranges",
+        "biases": "Biases",
         "silu": "SiLU activations",
         "squeeze_excite": "Squeeze-and-excite blocks",
         "parameters": "Parameters",
         "tflite_backend": "TFLite written by",
+        "undelegated": "Left to slow kernels",
     }
     summary = manifest["quantization"]
-    pairs = ((names.get(key, key), f"{value:,}" if isinstance(value, int) else value) for key, value in summary.items())
-    return section("Quantization", facts(pairs))
+    return section("Quantization", facts((names.get(key, key), _written(value)) for key, value in summary.items()))
 
 
 def section_provenance(manifest: Manifest) -> Html:
@@ -183,7 +184,7 @@ def section_provenance(manifest: Manifest) -> Html:
     )
 
 
-def _size_chart(manifest: Manifest) -> Html:
+def size_chart(manifest: Manifest) -> Html:
     """A bar for each file, with the budget as a line across it."""
     budget = manifest["budget_bytes"]
     longest = max(budget, *(artifact["bytes"] for artifact in manifest["artifacts"]))
@@ -195,7 +196,7 @@ def _size_chart(manifest: Manifest) -> Html:
             '<line class="budget" x1="{budget:.2f}%" x2="{budget:.2f}%" y1="0" y2="14"/></svg>',
             file=artifact["file"],
             size=_mb(artifact["bytes"]),
-            note=f", {artifact['bytes'] / budget:.0%} of the budget" if artifact["precision"] == "int8" else "",
+            note=f", {100 * artifact['bytes'] / budget:.0f} % of the budget" if artifact["precision"] == "int8" else "",
             over=" over" if artifact["precision"] == "int8" and artifact["bytes"] > budget else "",
             precision=artifact["precision"],
             length=100 * artifact["bytes"] / longest,
@@ -232,7 +233,9 @@ def _agreement_cell(manifest: Manifest, artifact: Mapping[str, Any], head: Mappi
     if not _chooses_one(head):
         return html("{value}", value=_value_of(head, value))
     low, high = wilson_interval(value, manifest["held_back"]["count"])
-    return html("{value}<small>{low:.1%} to {high:.1%}</small>", value=_value_of(head, value), low=low, high=high)
+    return html(
+        "{value}<small>{low:.1f} to {high:.1f}</small>", value=_value_of(head, value), low=100 * low, high=100 * high
+    )
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
@@ -258,7 +261,7 @@ def _measure(manifest: Manifest, head: Mapping[str, Any]) -> str:
 
 def _value_of(head: Mapping[str, Any], agreement: float) -> str:
     is_share = _chooses_one(head) or head["activation"] == "sigmoid"
-    return f"{agreement:.1%}" if is_share else f"{agreement:.4f}"
+    return f"{100 * agreement:.1f} %" if is_share else f"{agreement:.4f}"
 
 
 def _labels(labels: Sequence[str]) -> Html:
@@ -268,13 +271,20 @@ def _labels(labels: Sequence[str]) -> Html:
     return join(shown)
 
 
-def _employment_notice(manifest: Manifest) -> Html:
+def employment_notice(manifest: Manifest) -> Html:
+    """What the law says about networks that read emotions; empty for others."""
     if all(head["kind"] in ("classes", "other") for head in manifest["outputs"]):
         return html("")
     return html(
         "<footer>\n<p>In the European Union it is forbidden to infer emotions of people at work or in education "
         "(AI Act, Art. 5), and people who are exposed to emotion recognition must be told (Art. 50).</p>\n</footer>"
     )
+
+
+def _written(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _format(format: str) -> str:

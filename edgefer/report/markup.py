@@ -49,7 +49,10 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Html:
 
 
 def table(caption: str, head: Sequence[object], rows: Iterable[tuple[str, Sequence[object]]]) -> Html:
-    """A table with a name for each row and column; values are numbers, aligned right."""
+    """A table with a name for each row and column; values are numbers, aligned right.
+
+    It scrolls by itself, also by keyboard, where the page is narrower.
+    """
     columns = join((html('<th scope="col">{cell}</th>', cell=cell) for cell in head), "")
     lines = (
         html(
@@ -60,8 +63,9 @@ def table(caption: str, head: Sequence[object], rows: Iterable[tuple[str, Sequen
         for name, cells in rows
     )
     return html(
+        '<div class="scroll" role="region" aria-label="{caption}" tabindex="0">\n'
         "<table>\n<caption>{caption}</caption>\n<thead><tr><td></td>{columns}</tr></thead>\n"
-        "<tbody>\n{rows}\n</tbody>\n</table>",
+        "<tbody>\n{rows}\n</tbody>\n</table>\n</div>",
         caption=caption,
         columns=columns,
         rows=join(lines),

@@ -44,7 +44,7 @@ def test_sections_tables_and_facts_escape_what_they_are_given() -> None:
     parts = section(hostile, facts([(hostile, hostile)]), table(hostile, [hostile], [(hostile, [hostile])]))
     document = page(hostile, parts)
     assert "script" not in Text(document).tags
-    assert document.count("&lt;script&gt;") == 8
+    assert document.count("&lt;script&gt;") == 9
 
 
 def test_a_page_forbids_itself_every_request() -> None:

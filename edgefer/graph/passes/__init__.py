@@ -20,6 +20,7 @@ from edgefer.graph.passes.fold_constants import fold_constants
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.remove_identities import remove_identities
 from edgefer.graph.passes.resolve_padding import resolve_padding
+from edgefer.graph.passes.separate_biases import separate_biases
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,
@@ -31,6 +32,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     name_hard_swish,
     decompose_hard_sigmoid,
     fuse_activations,
+    separate_biases,
     remove_dead,
 )
 

@@ -1,0 +1,161 @@
+"""Channel equalisation through SiLU: the channels of an activation get like ranges, exactly in float.
+
+    y = x * sigmoid(x)   becomes   y' = x' * sigmoid(x' * r)   with   x' = x / r,  y' = y / r,  r per channel
+
+The convolution that makes x takes 1/r into its weights and bias; the convolutions that read y, through
+squeeze-and-excite where there is one, take r into theirs.  For one small Mul more, an activation whose
+channels differ 10 to 100 times in range is stored in int8 with little loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgefer.graph.ir import Array, Graph, Node, fresh_name, fresh_node_name
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.patterns import Silu, find_silus
+from edgefer.plan import QuantParams
+from edgefer.quantize.histogram import Histogram
+from edgefer.quantize.ranges import Values, mse_optimal_of, sigmoid
+from edgefer.runtime import onnx_session
+
+WORST_RATIO = 5.0
+"""A SiLU is treated where its largest channel has so many times the range of the median one."""
+
+LARGEST_CORRECTION = 8.0
+"""Channels come at most this much closer: the noise of those that are scaled up grows with it."""
+
+_GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
+_LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact
+
+
+def equalise(graph: Graph, feeds: Sequence[Array]) -> tuple[Graph, Mapping[str, QuantParams]]:
+    """The graph with the SiLUs treated that need it, and how their inputs x' are best stored.
+
+    Args:
+        graph: the float network, one input; its outputs stay what they were.
+        feeds: calibration inputs.
+    """
+    candidates = [silu for silu in find_silus(graph) if _can_be_treated(graph, silu)]
+    ratios = {}
+    for site, largest in zip(candidates, _largest(graph, candidates, feeds), strict=True):
+        if largest.max() >= WORST_RATIO * np.median(largest):
+            ratio = _ratio(largest)
+            graph, scaled = _treat(graph, site, ratio.astype(np.float32))
+            ratios[scaled] = ratio
+    return graph, _input_params(graph, ratios, feeds)
+
+
+def _can_be_treated(graph: Graph, silu: Silu) -> bool:
+    conv = graph.producers.get(silu.x)
+    is_map = graph.shape(silu.x)[2:] != (1, 1)
+    has_weights = conv is not None and conv.op == "Conv" and bool(conv.input(2)) and not conv.activation
+    return is_map and has_weights and _reach(graph, silu.mul.output) is not None
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """How far a scaling of channels goes: the values scaled, and the convolutions that end it."""
+
+    values: tuple[str, ...]
+    readers: tuple[Node, ...]
+
+
+def _reach(graph: Graph, value: str) -> _Reach | None:
+    """The reach of scaling `value`'s channels; None where something reads it that cannot take it in.
+
+    Scaling the channels of a value scales those of its mean, and of its product with a gate, alike.
+    """
+    values, readers = [value], []
+    for node in graph.consumers.get(value, ()):
+        if node.op == "Conv" and node.inputs[0] == value and node.int("group", 1) in (1, graph.shape(value)[1]):
+            readers.append(node)
+            continue
+        passes_on = node.op == "GlobalAveragePool" or (node.op == "Mul" and node.inputs.count(value) == 1)
+        further = _reach(graph, node.output) if passes_on and not node.activation else None
+        if further is None:
+            return None
+        values.extend(further.values)
+        readers.extend(further.readers)
+    return _Reach(tuple(values), tuple(readers)) if readers and value not in graph.outputs else None
+
+
+def _largest(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> list[Values]:
+    """The largest |y| of each channel, for each SiLU."""
+    names = [site.mul.output for site in sites]
+    largest = [np.zeros(graph.shape(name)[1]) for name in names]
+    for values in _observe(graph, names, feeds):
+        for so_far, y in zip(largest, values, strict=True):
+            np.maximum(so_far, np.abs(y).max(axis=(0, 2, 3)), out=so_far)
+    return largest
+
+
+def _observe(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> Iterator[list[Array]]:
+    if names:
+        session = onnx_session(to_onnx(graph, names))
+        for feed in feeds:
+            yield session.run(list(names), {graph.inputs[0]: feed})
+
+
+def _ratio(largest: Values) -> Values:
+    """R, proportional to each channel's range, within LARGEST_CORRECTION, on the grid of an int8 constant."""
+    steps = np.maximum(np.rint(_LEVELS * largest / largest.max()), np.ceil(_LEVELS / LARGEST_CORRECTION))
+    ratio: Values = steps / np.median(steps)
+    return ratio
+
+
+def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, str]:
+    """The graph with one SiLU treated, and the name of its x'; all that is scaled gets a new name."""
+    conv, reach = graph.producers[site.x], _reach(graph, site.mul.output)
+    assert reach is not None
+    weights, bias = (graph.constants[name] for name in conv.inputs[1:])
+    constants: dict[str, Array] = {
+        conv.inputs[1]: weights / ratio.reshape(-1, 1, 1, 1),
+        conv.inputs[2]: bias / ratio,
+    }
+    for reader in reach.readers:
+        shape = (1, -1, 1, 1) if reader.int("group", 1) == 1 else (-1, 1, 1, 1)
+        constants[reader.inputs[1]] = graph.constants[reader.inputs[1]] * ratio.reshape(shape)
+    names = {value: fresh_name(graph, f"{value}/equalised") for value in (site.x, *reach.values)}
+    restoring = fresh_name(graph, f"{site.x}/ratio")
+    constants[restoring] = ratio.reshape(1, -1, 1, 1)
+    nodes = []
+    for node in graph.nodes:
+        if node.name == site.sigmoid.name:
+            name = fresh_node_name(graph, f"{node.name}/restore")
+            nodes.append(Node(name, "Mul", (names[site.x], restoring), (site.x,)))
+            nodes.append(node)
+        else:
+            inputs, outputs = (tuple(names.get(v, v) for v in values) for values in (node.inputs, node.outputs))
+            nodes.append(replace(node, inputs=inputs, outputs=outputs))
+    info = {name: graph.info[value] for value, name in names.items()}
+    return graph.with_constants(constants).with_nodes(nodes, info), names[site.x]
+
+
+def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Sequence[Array]) -> dict[str, QuantParams]:
+    """How each x' = x / r is stored so that the error of y' = x' * sigmoid(x' * r) is least.
+
+    The error depends on x' and r alone, so channels of about the same r share a histogram.
+    """
+    groups = {name: np.rint(_GROUPS_PER_OCTAVE * np.log2(ratio)).astype(int) for name, ratio in ratios.items()}
+    histograms = {name: {group: Histogram() for group in np.unique(found)} for name, found in groups.items()}
+    for values in _observe(graph, list(ratios), feeds):
+        for name, x in zip(ratios, values, strict=True):
+            for group, histogram in histograms[name].items():
+                histogram.add(np.ascontiguousarray(x[:, groups[name] == group]))
+    return {name: _group_params(histograms[name]) for name in ratios}
+
+
+def _group_params(histograms: Mapping[int, Histogram]) -> QuantParams:
+    cells = [
+        (*histogram.points(), histogram.counts.sum(), 2.0 ** (group / _GROUPS_PER_OCTAVE))
+        for group, histogram in histograms.items()
+    ]
+    points = np.concatenate([centres for centres, _, _, _ in cells])
+    weights = np.concatenate([share * count for _, share, count, _ in cells])
+    ratio = np.concatenate([np.full(len(centres), r) for centres, _, _, r in cells])
+    limits = (min(h.minimum for h in histograms.values()), max(h.maximum for h in histograms.values()))
+    return mse_optimal_of(points, weights / weights.sum(), lambda values: values * sigmoid(values * ratio), limits)

@@ -1,0 +1,13 @@
+"""Names from outside, made safe to show on a terminal and to use for files."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """`text` with control characters and undecodable bytes escaped: one line, and it cannot move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def file_stem(text: str) -> str:
+    """`text` with `_` for what is not printable, and for separators of paths."""
+    return "".join(c if c.isprintable() and c not in "/\\" else "_" for c in text)

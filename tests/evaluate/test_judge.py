@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from edgefer.errors import InputError
+from edgefer.evaluation.judge import judge, judge_bounds
+from edgefer.evaluation.results import Outputs
+from edgefer.evaluation.targets import HeadTargets, Targets
+from edgefer.spec import InputSpec, OutputSpec, Spec
+
+HEAD = OutputSpec("expression", "expression", ("happy", "sad"), "softmax")
+SPEC = Spec(InputSpec((8, 8), (0.5,) * 3, (0.5,) * 3), (HEAD,))
+
+
+def one_hot(classes):
+    return np.eye(2, dtype=np.float32)[classes] * 0.8 + 0.1
+
+
+def evaluated(count, lost, gained=0, spec=SPEC):
+    """All parts of an evaluation whose artifact loses and gains so many images of a perfect reference."""
+    labels = np.arange(count) % 2
+    before = labels.copy()
+    before[count - gained :] ^= 1
+    after = labels.copy()
+    after[:lost] ^= 1
+    values = {model: {"expression": one_hot(top)} for model, top in (("reference", before), ("tflite", after))}
+    outputs = Outputs(tuple(map(str, range(count))), values)
+    return judge(outputs, Targets({"expression": HeadTargets(classes=labels)}), spec)[0]
+
+
+@pytest.mark.parametrize(
+    ("count", "lost", "held"),
+    [
+        (200, 1, True),
+        (200, 2, False),
+        (199, 0, None),
+        (199, 1, None),
+        (100, 30, False),
+        (1, 1, None),
+    ],
+)
+def test_a_drop_is_judged_on_enough_images_or_beyond_doubt(tiny, count, lost, held):
+    verdict = judge_bounds(evaluated(count, lost), tiny, 0.5)
+    (bound,) = (bound for bound in verdict.bounds if bound.name == "accuracy_drop")
+    assert bound.held is held
+    assert bound.found == pytest.approx(100 * lost / count)
+    assert bool(bound.reason) == (held is None)
+    assert verdict.held is held
+
+
+def test_a_looser_bound_needs_fewer_images(tiny):
+    assert judge_bounds(evaluated(20, 1), tiny, 5.0).held is True
+    assert judge_bounds(evaluated(19, 0), tiny, 5.0).held is None
+
+
+def test_what_is_lost_and_gained_is_counted_apart(tiny):
+    drop = evaluated(300, 6, 2).main.artifacts["tflite"].drift.accuracy_drop
+    assert (drop.lost, drop.gained) == (6, 2)
+    assert drop.points == pytest.approx(100 * 4 / 300)
+    assert drop.ci95[0] < drop.points < drop.ci95[1]
+    assert 0.25 < drop.p_value < 0.35
+
+
+def test_an_artifact_that_equals_the_reference_shows_no_drift_and_no_interval(tiny):
+    drift = evaluated(300, 0).main.artifacts["tflite"].drift
+    assert (drift.agreement.value, drift.agreement.ci95) == (1.0, None)
+    assert (drift.accuracy_drop.points, drift.accuracy_drop.p_value) == (0.0, 1.0)
+    assert drift.sqnr_db is None
+    assert drift.max_abs_change == 0.0
+    assert drift.flips == ((0, 0), (0, 0))
+
+
+def test_one_artifact_has_no_other_runtime_to_differ_from():
+    assert evaluated(10, 0).main.cross_runtime is None
+
+
+def test_a_smile_threshold_of_the_spec_counts():
+    strict = Spec(
+        SPEC.input, (OutputSpec("expression", "expression", ("happy", "sad"), "softmax", thresholds=(0.95, 0.5)),)
+    )
+    assert evaluated(10, 0).main.reference.classes.smile.recall == 1.0
+    smile = evaluated(10, 0, spec=strict).main.reference.classes.smile
+    assert (smile.threshold, smile.recall, smile.false_positive_rate) == (0.95, 0.0, 0.0)
+
+
+def test_logits_of_a_head_without_activation_are_judged_as_probabilities():
+    logits = OutputSpec("expression", "expression", ("happy", "sad"))
+    values = np.array([[5.0, -5.0], [1.0, 2.0]], np.float32)
+    outputs = Outputs(("a", "b"), {"reference": {"expression": values}, "tflite": {"expression": values + 3}})
+    targets = Targets({"expression": HeadTargets(classes=np.array([0, 1]))})
+    (part,) = judge(outputs, targets, Spec(SPEC.input, (logits,)))
+    assert part.main.reference.classes.accuracy == 1.0
+    assert part.main.artifacts["tflite"].drift.kl.value == pytest.approx(0, abs=1e-6)
+
+
+def test_images_without_a_known_label_count_in_agreement_only():
+    values = {model: {"expression": one_hot([0, 1, 1])} for model in ("reference", "tflite")}
+    targets = Targets({"expression": HeadTargets(classes=np.array([0, -1, 0]))})
+    (part,) = judge(Outputs(("a", "b", "c"), values), targets, SPEC)
+    assert part.main.labelled == 2
+    assert part.main.reference.classes.accuracy == 0.5
+    assert part.main.reference.classes.confusion == ((1, 1), (0, 0))
+    assert part.main.artifacts["tflite"].drift.agreement.value == 1.0
+
+
+def test_thresholds_that_are_not_one_per_label_are_refused():
+    head = OutputSpec("units", "action_units", ("AU1", "AU2"), "sigmoid", thresholds=(0.5,))
+    with pytest.raises(InputError, match="thresholds must be one per label"):
+        Spec(SPEC.input, (head,))

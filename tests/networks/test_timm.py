@@ -1,0 +1,61 @@
+"""EfficientNets as timm builds them, with seeded weights, and larger than what a budget allows."""
+
+import numpy as np
+import pytest
+
+from edgefer.cli.main import main
+from edgefer.bundle import Bundle
+from tests.checkpoint.torch_files import save
+from tests.converters.checkpoints import stored
+from tests.networks.timm_weights import seeded_efficientnet
+
+SPEC = """
+[input]
+size = [96, 96]
+mean = [0.485, 0.456, 0.406]
+std = [0.229, 0.224, 0.225]
+
+[[outputs]]
+name = "class"
+kind = "classes"
+activation = "softmax"
+labels = [{labels}]
+"""
+
+
+@pytest.fixture
+def faces(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (10, 6, 6, 3)).astype(np.uint8)
+    np.savez(tmp_path / "faces.npz", images=np.kron(images, np.ones((1, 16, 16, 1), np.uint8)))
+    return tmp_path / "faces.npz"
+
+
+def run(tmp_path, faces, arch, *options):
+    labels = ", ".join(f'"{label}"' for label in range(1000))
+    save(tmp_path / f"{arch}.pt", stored(seeded_efficientnet(arch.removeprefix("tf_efficientnet_"))))
+    (tmp_path / f"{arch}.spec.toml").write_text(f'arch = "{arch}"\n{SPEC.format(labels=labels)}')
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as end:
+        main(["convert", str(tmp_path / f"{arch}.pt"), "--calibration", str(faces), "-o", str(out), *options])
+    return end.value.code, Bundle.open(out)
+
+
+def test_tf_efficientnet_b0_converts(tmp_path, faces, capsys):
+    code, bundle = run(tmp_path, faces, "tf_efficientnet_b0")
+    assert code == 0
+    assert bundle.manifest["quantization"]["parameters"] == pytest.approx(5.29e6, rel=0.01)
+    assert bundle.manifest["quantization"]["silu"] == 49
+    assert bundle.manifest["quantization"]["squeeze_excite"] == 16
+    assert not bundle.manifest["quantization"]["undelegated"]
+    assert "over budget" not in capsys.readouterr().err
+
+
+def test_efficientnet_b2_is_over_the_budget_and_says_so_with_its_bundle_written(tmp_path, faces, capsys):
+    code, bundle = run(tmp_path, faces, "tf_efficientnet_b2", "--formats", "onnx")
+    assert code == 1
+    (artifact,) = bundle.over_budget
+    error = capsys.readouterr().err
+    assert f"over budget: {artifact.file} has {artifact.bytes:,} bytes" in error
+    assert f"{artifact.bytes - 8_000_000:,} more than the budget of 8,000,000" in error
+    assert "9.11 M parameters" in error
+    assert "would help" in error
