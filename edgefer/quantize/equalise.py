@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
@@ -27,6 +28,9 @@ WORST_RATIO = 5.0
 
 LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
+
+SMALLEST_MAP = 64
+"""Positions: on smaller maps, late in the network, equalisation gains nothing that could be measured."""
 
 _GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
 _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact
@@ -51,7 +55,7 @@ def equalise(graph: Graph, feeds: Sequence[Array]) -> tuple[Graph, Mapping[str, 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:
     conv = graph.producers.get(silu.x)
-    is_map = graph.shape(silu.x)[2:] != (1, 1)
+    is_map = prod(graph.shape(silu.x)[2:]) >= SMALLEST_MAP
     has_weights = conv is not None and conv.op == "Conv" and bool(conv.input(2)) and not conv.activation
     return is_map and has_weights and _reach(graph, silu.mul.output) is not None
 
