@@ -13,7 +13,7 @@ from edgefer.errors import InputError, UsageError
 from edgefer.images import ImageSet, open_images, split
 from edgefer.network import Network
 from edgefer.progress import Progress
-from edgefer.resources import bundled_directory
+from edgefer.resources import bundled_directory, bundled_networks
 
 SYNTHETIC = "synthetic"
 _SUFFIXES = (".npz", ".zip", "")
@@ -52,10 +52,12 @@ def calibration_images(
     if choice is None:
         choice = _own_set(network)
     if str(choice) == SYNTHETIC:
-        return _synthetic(network, progress)
+        return _synthetic(network, samples, progress)
     folder = bundled_directory("calibration") / str(choice)
     if not Path(choice).exists() and Path(choice).name == str(choice) and folder.is_dir():
-        return CalibrationImages(str(choice), _part(folder, "calibration"), _part(folder, "held_back"))
+        calibration = _part(folder, "calibration")
+        chosen = calibration.select(range(min(samples, len(calibration))))
+        return CalibrationImages(str(choice), chosen, _part(folder, "held_back"))
     with progress.stage("open images"):
         images = open_images(Path(choice))
     for line in images.skipped_lines():
@@ -75,7 +77,7 @@ def set_names() -> tuple[str, ...]:
 
 def _own_set(network: Network) -> str:
     name = f"{network.name}_synthetic"
-    if name in set_names():
+    if name in set_names() and network.source.path == bundled_networks().get(network.name):
         return name
     raise UsageError(
         f"no calibration images for {network.name!r}",
@@ -91,12 +93,13 @@ def _part(folder: Path, part: str) -> ImageSet:
     raise InputError(f"{folder}: holds no {part}.npz, {part}.zip or folder {part}")
 
 
-def _synthetic(network: Network, progress: Progress) -> CalibrationImages:
+def _synthetic(network: Network, samples: int, progress: Progress) -> CalibrationImages:
     from edgefer.synthetic import sufficient_count, synthetic_images
 
     parts = []
-    count = sufficient_count(network.spec)
-    for seed, part in enumerate(("calibration", "held back")):
+    sufficient = sufficient_count(network.spec)
+    counts = {"calibration": min(samples, sufficient), "held back": sufficient}
+    for seed, (part, count) in enumerate(counts.items()):
         with progress.stage(f"synthesise, {part}", count) as advance:
             parts.append(synthetic_images(network.graph, network.spec, count, seed=seed, advance=advance))
     return CalibrationImages(SYNTHETIC, *parts)

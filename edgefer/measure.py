@@ -25,7 +25,7 @@ def agreement(
     """How well each artifact does what the reference does, per head, as a number of at most 1.
 
     Heads that choose a class: the share of images with the same choice (top-1 agreement).  Heads that choose
-    several (sigmoid): the share of equal decisions at 0.5.  Others: Pearson correlation over all values.
+    several (sigmoid): the share of equal decisions at its thresholds.  Others: Pearson correlation over all values.
     """
     outputs: dict[str, list[Heads]] = {name: [] for name in ("", *artifacts)}
     for image in pixels:
@@ -55,7 +55,8 @@ def _head_agreement(head: OutputSpec, reference: list[Heads], artifact: list[Hea
     if head.activation == "softmax" or head.kind in ("expression", "classes"):
         return float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
     if head.activation == "sigmoid":
-        return float(np.mean((expected > 0.5) == (found > 0.5)))
+        thresholds = np.asarray(head.thresholds or 0.5, np.float32)
+        return float(np.mean((expected >= thresholds) == (found >= thresholds)))
     if expected.std() == 0 or found.std() == 0:
         return float(np.array_equal(expected, found))
     return float(np.corrcoef(expected.ravel(), found.ravel())[0, 1])

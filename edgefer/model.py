@@ -64,6 +64,8 @@ class Model:
         Raises:
             InputError: it is no such array.
         """
+        if not isinstance(image, np.ndarray):
+            raise InputError(f"an image is uint8 (H, W, 3) RGB or (H, W) gray; this is a {type(image).__name__}")
         if (
             image.dtype != np.uint8
             or image.ndim not in (2, 3)
@@ -98,14 +100,20 @@ def load(path: str | Path, format: str = "tflite", *, threads: int = 1) -> Model
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return Model(open_runner(data, format, threads), _embedded_spec(data, format, path))
+    spec = _embedded_spec(data, format, path)
+    try:
+        return Model(open_runner(data, format, threads), spec)
+    except InputError as error:
+        raise InputError(f"{path}: {error.message}") from error
 
 
 def _embedded_spec(data: bytes, format: str, path: Path) -> Spec:
     try:
         text = _onnx_spec(data) if format == "onnx" else _tflite_spec(data)
         return Spec.from_dict(json.loads(text), str(path))
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except Exception as error:  # protobuf and zipfile each raise their own
         raise InputError(
             f"{path}: carries no Spec: was it made by edgefer?", remedy="Convert it with `edgefer convert`."
         ) from error

@@ -8,17 +8,17 @@ from edgefer.errors import InputError, UsageError
 from edgefer.graph.builder import GraphBuilder
 from edgefer.network import Network, Source
 from edgefer.progress import SILENT
-from edgefer.resources import bundled_directory
+from edgefer.resources import bundled_directory, bundled_networks
 from edgefer.spec import InputSpec, OutputSpec, Spec
 from tests.convert_files import write_faces
 
 
-def network(name="tiny"):
+def network(name="tiny", path=Path("tiny.onnx")):
     build = GraphBuilder(name)
     x = build.input("image", (1, 3, 16, 16))
     graph = build.graph(build.conv("conv", x, np.ones((2, 3, 16, 16), np.float32)))
     spec = Spec(InputSpec((16, 16), (0.5,) * 3, (0.5,) * 3), (OutputSpec("mood", "expression", ("sad", "happy")),))
-    return Network(name, "test", graph, spec, Source(Path(f"{name}.onnx")))
+    return Network(name, "test", graph, spec, Source(path))
 
 
 def test_images_are_divided_into_two_disjoint_parts(tmp_path):
@@ -49,11 +49,16 @@ def test_a_network_without_a_set_of_its_own_needs_a_choice():
 def test_bundled_sets_are_known_by_name():
     if "fer_b0_synthetic" not in set_names():
         pytest.skip("the bundled network's synthetic set is not made yet")
-    images = calibration_images(None, network("fer_b0"), 512, SILENT)
+    images = calibration_images(None, network("fer_b0", bundled_networks()["fer_b0"]), 512, SILENT)
     again = calibration_images("fer_b0_synthetic", network(), 512, SILENT)
     assert images.source == again.source == "fer_b0_synthetic"
     assert images.calibration.sha256 == again.calibration.sha256
     assert not set(images.calibration.digests) & set(images.held_back.digests)
+
+
+def test_another_network_of_a_bundled_ones_name_does_not_get_its_set():
+    with pytest.raises(UsageError, match="no calibration images for 'fer_b0'"):
+        calibration_images(None, network("fer_b0", Path("mine/fer_b0.pt")), 512, SILENT)
 
 
 def test_names_of_sets_are_those_of_folders():

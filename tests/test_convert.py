@@ -12,6 +12,7 @@ from edgefer.bundle import Bundle
 from edgefer.conversion import convert
 from edgefer.images import open_images
 from edgefer.plan import Plan
+from edgefer.preprocess import to_pixels
 from edgefer.runtime import open_runner
 from tests.convert_files import replaced, write_faces, write_network
 from tests.evaluate.tiny import EXPRESSIONS, SPEC, network
@@ -113,7 +114,7 @@ def test_heads_may_be_outputs_of_their_own(tmp_path, faces, out):
     for format, precision, tolerance in (("onnx", "float32", 1e-5), ("onnx", "int8", 0.15), ("tflite", "int8", 0.15)):
         found = open_runner(bundle.artifact(format, precision), format)
         for index in range(5):
-            pixels = np.random.default_rng(index).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+            pixels = to_pixels(open_images(faces).read(index), bundle.spec.input)
             for name in ("expression", "affect"):
                 np.testing.assert_allclose(found(pixels)[name], expected(pixels)[name], atol=tolerance)
 
@@ -161,8 +162,7 @@ def test_without_a_spec_the_error_shows_what_to_write(tmp_path, faces, out):
         convert(path, out, calibration=faces)
     toml = caught.value.remedy.partition("\n\n")[2]
     path.with_name("bare.spec.toml").write_text(
-        toml.replace("224, 224", "16, 16")
-        .replace('"angry", "disgust"', '"a0", "a1", "angry", "disgust"')
+        toml.replace("224, 224", "16, 16").replace('"angry", "disgust"', '"a0", "a1", "angry", "disgust"')
     )
     assert convert(path, out, calibration=faces).spec.outputs[0].labels[2] == "angry"
 

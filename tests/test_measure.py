@@ -40,7 +40,7 @@ def test_action_units_agree_label_by_label():
 
 def test_action_units_are_decided_at_their_own_thresholds():
     thresholds = Spec(INPUT, (OutputSpec("head", "action_units", ("AU1",), "sigmoid", thresholds=(0.2,)),))
-    assert measured(thresholds, [(0.3,)] * 4, [(0.4,), (0.25,), (0.1,), (0.9,)]) == 0.75
+    assert measured(thresholds, [(0.3,)] * 4, [(0.4,), (0.25,), (0.1,), (0.1,)]) == 0.5
 
 
 def test_values_agree_by_correlation():

@@ -90,7 +90,7 @@ def test_what_is_no_image_is_told_by_dtype_and_shape(array, bundle):
 
 
 def test_what_is_no_array_is_told_too(bundle):
-    with pytest.raises(InputError, match="an image is uint8.*this is a list"):
+    with pytest.raises(InputError, match=r"an image is uint8.*this is a list"):
         load(bundle.path)([[1, 2], [3, 4]])
 
 
@@ -101,7 +101,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_another_kind_of_file_is_refused(tmp_path):
     (tmp_path / "net.pt").write_bytes(b"x")
-    with pytest.raises(InputError, match="neither a bundle's directory nor a .tflite or .onnx file"):
+    with pytest.raises(InputError, match=r"neither a bundle's directory nor a \.tflite or \.onnx file"):
         load(tmp_path / "net.pt")
 
 

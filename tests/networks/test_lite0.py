@@ -50,9 +50,7 @@ def photographs(shared):
 @pytest.fixture(scope="session")
 def lite0(weights, shared, convert):
     calibration = shared / "data" / "imagenet_500.zip"
-    return convert(
-        weights, "lite0", arch="efficientnet_lite0", spec=SPEC, calibration=calibration, samples=SAMPLES
-    )
+    return convert(weights, "lite0", arch="efficientnet_lite0", spec=SPEC, calibration=calibration, samples=SAMPLES)
 
 
 def test_the_float_network_is_the_same_in_both_formats(weights, photographs):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edgefer.cli.main import main
 from edgefer.bundle import Bundle
+from edgefer.cli.main import main
 from tests.checkpoint.torch_files import save
 from tests.converters.checkpoints import stored
 from tests.networks.timm_weights import seeded_efficientnet
