@@ -7,7 +7,7 @@ one, which is exact: the final histogram depends only on the values, not on the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import frexp
+from math import frexp, isfinite
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,14 @@ class Histogram:
     maximum: float = -np.inf
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Count finite `values` of any shape."""
+        """Count `values` of any shape.
+
+        Raises:
+            ValueError: one is not finite; nothing is counted.
+        """
         low, high = float(values.min()), float(values.max())
+        if not (isfinite(low) and isfinite(high)):
+            raise ValueError("not all values are finite")
         self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
         self._widen(_exponent_for(max(-low, high)))
         # Float32 is exact unless large bins make small values underflow.

@@ -190,8 +190,8 @@ class _Layer:
         count = min(POSITIONS, height * width)
         positions = (np.arange(count) * height * width // count + 7 * index) % (height * width)
         kernel = self.node.ints("kernel_shape") or self.shape[2:]
-        top, left, bottom, right = self.node.ints("pads", (0, 0, 0, 0))
-        padded = np.pad(values[0], ((0, 0), (top, bottom), (left, right)))
+        top, left, bottom, right = pads = self.node.ints("pads", (0, 0, 0, 0))
+        padded = np.pad(values[0], ((0, 0), (top, bottom), (left, right))) if any(pads) else values[0]
         rows, columns = (
             (at * stride)[:, np.newaxis] + np.arange(size) * dilation
             for at, stride, size, dilation in zip(

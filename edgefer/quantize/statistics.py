@@ -44,12 +44,13 @@ def collect(
         except Exception as error:  # pybind11 exceptions of several kinds
             raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
         for name, values in zip(tensors, observed, strict=True):
-            if not np.isfinite(values).all():
+            try:
+                histograms[name].add(values)
+            except ValueError as error:
                 raise InputError(
                     f"tensor {name!r} is not finite for calibration image {count}",
                     remedy="Check the network's weights and the Spec's mean and std.",
-                )
-            histograms[name].add(values)
+                ) from error
         count += 1
         advance()
     if not count:
