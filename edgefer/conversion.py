@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,11 +16,14 @@ from edgefer.emit.onnx2tf import emit_with_onnx2tf
 from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
 from edgefer.environments import ONNX2TF
 from edgefer.errors import UnsupportedOperatorError, UsageError
+from edgefer.evaluation import Evaluation, evaluate
+from edgefer.evaluation.judge import REFERENCE
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.cost import macs, parameters
 from edgefer.graph.ir import Graph
 from edgefer.graph.passes import normalise
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
+from edgefer.images import ImageSet
 from edgefer.manifest import build_manifest
 from edgefer.measure import agreement
 from edgefer.network import Network
@@ -28,7 +32,6 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
 from edgefer.quantize.method import quantize
 from edgefer.report import conversion_report
-from edgefer.runtime import open_runner
 from edgefer.spec import METADATA_KEY
 
 Format: TypeAlias = Literal["tflite", "onnx"]
@@ -36,6 +39,8 @@ Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
 
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
+LAYER_IMAGES = 4
+"""Images on which the report looks at every layer."""
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
 
@@ -101,15 +106,24 @@ def convert(
                 models[format] = _emit_with_onnx2tf(network, reference, images)
             else:
                 models[format] = _emit(format, network, quantized.graph, quantized.plan)
-    with progress.stage("compare", len(images.held_back)) as advance:
-        runners = {format: open_runner(data, format) for format, data in models.items()}
-        pixels = iter_pixels(images.held_back, network.spec.input)
-        agreements = agreement(open_runner(reference, "onnx"), runners, pixels, network.spec, advance)
+    manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend)
+    files = _files(network, quantized.plan, models, reference)
+    with progress.stage("compare"):
+        evaluation = _compare(path.name, manifest, files, images.held_back)
     with progress.stage("write"):
-        manifest = build_manifest(
-            network, graph, quantized, images, budget, models, reference, agreements, tflite_backend
-        )
-        return write_bundle(path, manifest, _files(network, quantized.plan, manifest, models, reference))
+        manifest["held_back"]["agreement"] = {
+            format: agreement(evaluation.outputs.values[REFERENCE], evaluation.outputs.values[format], network.spec)
+            for format in models
+        }
+        report = conversion_report(manifest, evaluation)
+        return write_bundle(path, manifest, {**files, "report.html": report.encode()})
+
+
+def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], images: ImageSet) -> Evaluation:
+    """Evaluate the artifacts before the bundle is written, which is to hold the report."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = write_bundle(Path(scratch) / name, manifest, files)
+        return evaluate(draft, images, layer_images=LAYER_IMAGES)
 
 
 def _description(network: Network, graph: Graph) -> str:
@@ -134,9 +148,7 @@ def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
     return bytes(emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True))
 
 
-def _files(
-    network: Network, plan: Plan, manifest: Mapping[str, Any], models: Mapping[str, bytes], reference: bytes
-) -> dict[str, bytes]:
+def _files(network: Network, plan: Plan, models: Mapping[str, bytes], reference: bytes) -> dict[str, bytes]:
     artifacts = {f"{network.name}_int8.{format}": data for format, data in models.items()}
     labels = "".join(f"{label}\n" for output in network.spec.outputs for label in output.labels)
     return {
@@ -144,5 +156,4 @@ def _files(
         f"{network.name}_fp32.onnx": reference,
         "plan.json": plan.to_json().encode(),
         "labels.txt": labels.encode(),
-        "report.html": conversion_report(manifest).encode(),
     }

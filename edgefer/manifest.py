@@ -33,10 +33,11 @@ def build_manifest(
     budget: int,
     models: Mapping[str, bytes],
     reference: bytes,
-    agreements: Mapping[str, Mapping[str, float]],
     tflite_backend: str,
 ) -> dict[str, Any]:
-    """The manifest as plain data; equal inputs give equal manifests where SOURCE_DATE_EPOCH is set.
+    """The manifest as plain data, but for the agreement on held-back images.
+
+    Equal inputs give equal manifests where SOURCE_DATE_EPOCH is set.
 
     Args:
         network: what was converted.
@@ -46,7 +47,6 @@ def build_manifest(
         budget: bytes that an int8 artifact may have.
         models: int8 artifacts by format.
         reference: the float ONNX file.
-        agreements: by format and head, from `measure.agreement`.
         tflite_backend: who wrote the TFLite file.
     """
     artifacts = [_artifact(network, quantized.graph, quantized.plan, format, data) for format, data in models.items()]
@@ -65,7 +65,7 @@ def build_manifest(
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "budget_bytes": budget,
         "calibration": {"source": images.source, **_counted(images.calibration)},
-        "held_back": {"source": images.source, **_counted(images.held_back), "agreement": agreements},
+        "held_back": {"source": images.source, **_counted(images.held_back), "agreement": {}},
         "quantization": {
             "scheme": "full int8: int8 weights per channel, int8 activations, int32 bias",
             "ranges": "minimum mean squared error, judged after SiLU",

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from statistics import median
 from time import perf_counter
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from edgefer.runtime import Heads, Pixels, Runner
+from edgefer.runtime import Pixels, Runner
 from edgefer.spec import OutputSpec, Spec
+
+Values: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 
 _WARM_UP = 5
 _FRAMES = 50
 
 
-def agreement(
-    reference: Runner,
-    artifacts: Mapping[str, Runner],
-    pixels: Iterable[Pixels],
-    spec: Spec,
-    advance: Callable[[], None] = lambda: None,
-) -> dict[str, dict[str, float]]:
-    """How well each artifact does what the reference does, per head, as a number of at most 1.
+def agreement(reference: Values, artifact: Values, spec: Spec) -> dict[str, float]:
+    """How well an artifact does what the reference does, per head, as a number of at most 1.
 
     Heads that choose a class: the share of images with the same choice (top-1 agreement).  Heads that choose
     several (sigmoid): the share of equal decisions at its thresholds.  Others: Pearson correlation over all values.
+
+    Args:
+        reference: by head, float32 (images, columns).
+        artifact: the same, on the same images.
+        spec: says what the heads mean.
     """
-    outputs: dict[str, list[Heads]] = {name: [] for name in ("", *artifacts)}
-    for image in pixels:
-        outputs[""].append(reference(image))
-        for name, runner in artifacts.items():
-            outputs[name].append(runner(image))
-        advance()
-    return {
-        name: {head.name: _head_agreement(head, outputs[""], outputs[name]) for head in spec.outputs}
-        for name in artifacts
-    }
+    return {head.name: _head_agreement(head, reference[head.name], artifact[head.name]) for head in spec.outputs}
 
 
 def frame_times(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
@@ -50,8 +44,7 @@ def frame_times(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, floa
     return {name: 1000 * median(samples[_WARM_UP:]) for name, samples in times.items()}
 
 
-def _head_agreement(head: OutputSpec, reference: list[Heads], artifact: list[Heads]) -> float:
-    expected, found = (np.stack([heads[head.name] for heads in runs]) for runs in (reference, artifact))
+def _head_agreement(head: OutputSpec, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
     if head.activation == "softmax" or head.kind in ("expression", "classes"):
         return float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
     if head.activation == "sigmoid":

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, TypeAlias
 
-from edgefer.report.markup import Html, facts, html, join, page, section, table
+from edgefer.report.markup import Html, facts, html, join, section, table
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -21,25 +21,6 @@ _MEANINGS = {
     "tanh": "values between -1 and 1",
     "none": "the network's own values",
 }
-
-
-def conversion_report(manifest: Manifest) -> str:
-    """One HTML document about a bundle.
-
-    Args:
-        manifest: what `manifest.json` holds; equal manifests give equal documents.
-    """
-    parts = (
-        section_verdict(manifest),
-        section_artifacts(manifest),
-        section_contract(manifest),
-        section_python(manifest),
-        section_calibration(manifest),
-        section_quantization(manifest),
-        section_provenance(manifest),
-    )
-    body = html("<main>\n{parts}\n</main>\n{notice}", parts=join(parts), notice=employment_notice(manifest))
-    return page(f"{manifest['name']}: conversion report", body)
 
 
 def section_verdict(manifest: Manifest) -> Html:

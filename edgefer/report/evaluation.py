@@ -22,13 +22,8 @@ from edgefer.report import charts
 from edgefer.report.changes import section_changes
 from edgefer.report.conversion import (
     Manifest,
-    employment_notice,
-    section_calibration,
-    section_provenance,
-    section_quantization,
-    size_chart,
 )
-from edgefer.report.markup import Html, facts, html, join, page, section, table
+from edgefer.report.markup import Html, facts, html, join, section, table
 from edgefer.spec import Spec
 from edgefer.units import format_size
 
@@ -42,19 +37,17 @@ WORST = 8
 _T = TypeVar("_T")
 
 
-def evaluation_report(manifest: Manifest, evaluation: Evaluation, images: ImageSet | None = None) -> str:
-    """One HTML document about an evaluated bundle; sections without data are left out.
+def sections_drift(manifest: Manifest, evaluation: Evaluation, images: ImageSet | None = None) -> list[Html | None]:
+    """What was found, from the drift of each head to all numbers; None where there is no data for a section.
 
     Args:
-        manifest: what the bundle's `manifest.json` holds.
-        evaluation: of that bundle; equal evaluations give equal documents.
+        manifest: of the bundle.
+        evaluation: of that bundle.
         images: the evaluated set, for its pixels to be in the document; None to keep them out.
     """
     spec = Spec.from_dict({"input": manifest["input"], "outputs": manifest["outputs"]})
     heads = evaluation.all.heads
-    parts = (
-        section_verdict(evaluation),
-        section("Size", size_chart(manifest)),
+    return [
         *(section_drift(evaluation, head) for head in heads),
         *(section_labels(head, len(heads) > 1) for head in heads),
         *(section_flips(head, len(heads) > 1) for head in heads),
@@ -64,15 +57,7 @@ def evaluation_report(manifest: Manifest, evaluation: Evaluation, images: ImageS
         section_runtimes(evaluation),
         section_changes(evaluation, spec.input, images),
         section_numbers(evaluation),
-        section_evidence(evaluation),
-        section_calibration(manifest),
-        section_quantization(manifest),
-        section_provenance(manifest),
-    )
-    body = html(
-        "<main>\n{parts}\n</main>\n{notice}", parts=join(filter(None, parts)), notice=employment_notice(manifest)
-    )
-    return page(f"{manifest['name']}: evaluation report", body)
+    ]
 
 
 def section_verdict(evaluation: Evaluation) -> Html:

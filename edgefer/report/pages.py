@@ -1,0 +1,67 @@
+"""The two documents, put together from sections: what a conversion made, and what an evaluation found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgefer.evaluation.results import Evaluation
+from edgefer.images import ImageSet
+from edgefer.report import conversion, evaluation
+from edgefer.report.conversion import Manifest
+from edgefer.report.markup import Html, html, join, page, section
+
+
+def conversion_report(manifest: Manifest, evaluated: Evaluation | None = None) -> str:
+    """One HTML document about a bundle.
+
+    Args:
+        manifest: what `manifest.json` holds; equal arguments give equal documents.
+        evaluated: the bundle on held-back images; None leaves out what they show.
+    """
+    found = evaluation.sections_drift(manifest, evaluated) if evaluated is not None else []
+    return _document(
+        manifest,
+        "conversion report",
+        (
+            conversion.section_verdict(manifest),
+            conversion.section_artifacts(manifest),
+            conversion.section_contract(manifest),
+            conversion.section_python(manifest),
+            *found,
+            conversion.section_calibration(manifest),
+            conversion.section_quantization(manifest),
+            conversion.section_provenance(manifest),
+        ),
+    )
+
+
+def evaluation_report(manifest: Manifest, evaluated: Evaluation, images: ImageSet | None = None) -> str:
+    """One HTML document about an evaluated bundle; sections without data are left out.
+
+    Args:
+        manifest: what the bundle's `manifest.json` holds.
+        evaluated: results for that bundle; equal ones give equal documents.
+        images: the evaluated set, for its pixels to be in the document; None to keep them out.
+    """
+    return _document(
+        manifest,
+        "evaluation report",
+        (
+            evaluation.section_verdict(evaluated),
+            section("Size", conversion.size_chart(manifest)),
+            *evaluation.sections_drift(manifest, evaluated, images),
+            evaluation.section_evidence(evaluated),
+            conversion.section_calibration(manifest),
+            conversion.section_quantization(manifest),
+            conversion.section_provenance(manifest),
+        ),
+    )
+
+
+def _document(manifest: Manifest, title: str, sections: Iterable[Html | None]) -> str:
+    body = html(
+        "<main>\n{sections}\n</main>\n{notice}",
+        sections=join(filter(None, sections)),
+        notice=conversion.employment_notice(manifest),
+    )
+    return page(f"{manifest['name']}: {title}", body)
