@@ -39,8 +39,6 @@ Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
 
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
-LAYER_IMAGES = 4
-"""Images on which the report looks at every layer."""
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
 
@@ -120,10 +118,10 @@ def convert(
 
 
 def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], images: ImageSet) -> Evaluation:
-    """Evaluate the artifacts before the bundle is written, which is to hold the report."""
+    """Evaluate the artifacts, in little memory, before the bundle is written, which is to hold the report."""
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / name, manifest, files)
-        return evaluate(draft, images, layer_images=LAYER_IMAGES)
+        return evaluate(draft, images, workers=1, layer_images=0)
 
 
 def _description(network: Network, graph: Graph) -> str:
