@@ -204,7 +204,7 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
         fresh = scratch / "new"
         fresh.mkdir()
         for name, data in {**contents, SUMS: sums.encode()}.items():
-            _write_durably(fresh / name, data)
+            (fresh / name).write_bytes(data)
         if path.exists():
             path.rename(scratch / "old")
         fresh.rename(path)
@@ -226,13 +226,6 @@ def _is_bundle(path: Path) -> bool:
     except InputError:
         return False
     return True
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _put_back(old: Path, path: Path) -> None:

@@ -91,14 +91,14 @@ INTERRUPTIONS = [OSError(errno.ENOSPC, "No space left on device"), KeyboardInter
 def interrupt_at(monkeypatch, count, error):
     """Fail at the `count`-th file, half of it written, or (past the last) at the `count`-th rename."""
     calls = []
-    write_durably, rename = module._write_durably, Path.rename
+    write_bytes, rename = Path.write_bytes, Path.rename
 
     def half_written(path, data):
         calls.append(path)
         if len(calls) == count:
-            path.write_bytes(data[: len(data) // 2])
+            write_bytes(path, data[: len(data) // 2])
             raise error
-        write_durably(path, data)
+        return write_bytes(path, data)
 
     def renamed(path, target):
         calls.append(path)
@@ -106,7 +106,7 @@ def interrupt_at(monkeypatch, count, error):
             raise error
         return rename(path, target)
 
-    monkeypatch.setattr(module, "_write_durably", half_written)
+    monkeypatch.setattr(Path, "write_bytes", half_written)
     monkeypatch.setattr(Path, "rename", renamed)
 
 

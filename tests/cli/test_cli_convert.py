@@ -33,14 +33,14 @@ main.main(sys.argv[2:])
 FULL = """
 import sys
 from pathlib import Path
-from edgefer import bundle
 from edgefer.cli.main import main
 
 def full(path, data):
-    path.write_bytes(data[:100])
+    with path.open("wb") as file:
+        file.write(data[:100])
     raise OSError(28, "No space left on device")
 
-bundle._write_durably = full
+Path.write_bytes = full
 main(sys.argv[1:])
 """
 
