@@ -6,9 +6,12 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import reduce
 from hashlib import sha256
 from pathlib import Path
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,7 @@ from edgefer.quantize.histogram import HALF, Histogram
 from edgefer.runtime import onnx_session
 
 _VERSION = 1  # of what a cache entry holds
+_THREADS = 2  # histograms merge exactly, so their number changes nothing
 
 
 def collect(
@@ -35,27 +39,54 @@ def collect(
     Raises:
         InputError: a tensor is not finite for some image, the network cannot run, or there are no feeds.
     """
-    histograms = {name: Histogram() for name in tensors}
     session = onnx_session(to_onnx(graph, tensors))
-    count = 0
-    for feed in feeds:
+    numbered = enumerate(feeds)
+    lock, stopped = Lock(), Event()
+
+    def work() -> list[Histogram]:
+        histograms = [Histogram() for _ in tensors]
         try:
-            observed = session.run(list(tensors), {graph.inputs[0]: feed})
-        except Exception as error:  # pybind11 exceptions of several kinds
-            raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
-        for name, values in zip(tensors, observed, strict=True):
-            try:
-                histograms[name].add(values)
-            except ValueError as error:
-                raise InputError(
-                    f"tensor {name!r} is not finite for calibration image {count}",
-                    remedy="Check the network's weights and the Spec's mean and std.",
-                ) from error
-        count += 1
-        advance()
-    if not count:
+            while not stopped.is_set():
+                with lock:
+                    index, feed = next(numbered, (-1, None))
+                if feed is None:
+                    break
+                _observe(session, tensors, {graph.inputs[0]: feed}, histograms, index)
+                with lock:
+                    advance()
+        except BaseException:
+            stopped.set()
+            raise
+        return histograms
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        jobs = [pool.submit(work) for _ in range(_THREADS)]
+        try:
+            parts = [job.result() for job in jobs]
+        finally:
+            stopped.set()
+    merged = [reduce(Histogram.merged, same) for same in zip(*parts, strict=True)]
+    if not all(histogram.counts.any() for histogram in merged):
         raise InputError("there are no calibration images")
-    return histograms
+    return dict(zip(tensors, merged, strict=True))
+
+
+def _observe(
+    session: Any, tensors: Sequence[str], feeds: Mapping[str, Any], histograms: Sequence[Histogram], index: int
+) -> None:
+    """Add what one image makes of the tensors."""
+    try:
+        observed = session.run(list(tensors), feeds)
+    except Exception as error:  # pybind11 exceptions of several kinds
+        raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
+    for name, values, histogram in zip(tensors, observed, histograms, strict=True):
+        try:
+            histogram.add(values)
+        except ValueError as error:
+            raise InputError(
+                f"tensor {name!r} is not finite for calibration image {index}",
+                remedy="Check the network's weights and the Spec's mean and std.",
+            ) from error
 
 
 def cache_key(graph: Graph, tensors: Sequence[str], images: str) -> str:
