@@ -39,6 +39,8 @@ def collect(
     Raises:
         InputError: a tensor is not finite for some image, the network cannot run, or there are no feeds.
     """
+    if not tensors:
+        return {}
     session = onnx_session(to_onnx(graph, tensors))
     numbered = enumerate(feeds)
     lock, stopped = Lock(), Event()

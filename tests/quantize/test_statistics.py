@@ -89,3 +89,7 @@ def test_the_key_depends_on_graph_tensors_images_and_version(monkeypatch):
     monkeypatch.setattr(statistics, "_VERSION", -1)
     keys.add(cache_key(GRAPH, ("a",), "1"))
     assert len(keys) == 5
+
+
+def test_nothing_to_observe_gives_no_statistics():
+    assert collect(GRAPH, (), IMAGES) == {}
