@@ -22,7 +22,7 @@ from edgefer.progress import Progress, Silent
 
 MAX_DROP = 0.5
 """Percentage points of accuracy that an artifact may lose, where nobody says otherwise."""
-LAYER_IMAGES = 16
+LAYER_IMAGES = 4
 
 _VERSION = 1  # of what a stored shard holds
 _TOOLS = ("edgefer", "ai-edge-litert", "numpy", "onnxruntime")
