@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgefer.bundle import Artifact, Bundle
     from edgefer.conversion import convert
-    from edgefer.errors import BoundError, EdgeferError, InputError, UnsupportedOperatorError, UsageError
+    from edgefer.errors import EdgeferError, InputError, UnsupportedOperatorError, UsageError
     from edgefer.evaluation import Evaluation, evaluate
     from edgefer.model import HeadResult, Model, load
     from edgefer.plan import Plan, QuantParams
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Artifact",
-    "BoundError",
     "Bundle",
     "EdgeferError",
     "Evaluation",
@@ -46,7 +45,7 @@ __all__ = [
 _MODULES = {
     "edgefer.bundle": ("Artifact", "Bundle"),
     "edgefer.conversion": ("convert",),
-    "edgefer.errors": ("BoundError", "EdgeferError", "InputError", "UnsupportedOperatorError", "UsageError"),
+    "edgefer.errors": ("EdgeferError", "InputError", "UnsupportedOperatorError", "UsageError"),
     "edgefer.evaluation": ("Evaluation", "evaluate"),
     "edgefer.model": ("HeadResult", "Model", "load"),
     "edgefer.plan": ("Plan", "QuantParams"),

@@ -23,12 +23,6 @@ class EdgeferError(Exception):
         return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
 
 
-class BoundError(EdgeferError):
-    """A bound (size budget, accuracy drop, gate) did not hold; the evidence is written all the same."""
-
-    exit_code = 1
-
-
 class UsageError(EdgeferError):
     """The request itself is wrong: options that contradict each other, a missing extra."""
 
