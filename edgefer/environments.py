@@ -117,7 +117,7 @@ class Environment:
         """
         python = find_python(self.python)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(self.path.with_suffix(".lock")):
+        with locked(self.path.with_suffix(".lock")):
             shutil.rmtree(self.path, ignore_errors=True)
             if (free := shutil.disk_usage(self.path.parent).free) < self.disk_bytes:
                 raise EdgeferError(
@@ -256,7 +256,7 @@ def _clean_environ() -> dict[str, str]:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a lock that other processes respect; it goes with the process."""
     with path.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -35,6 +35,12 @@ class InputError(EdgeferError):
     exit_code = 3
 
 
+class DeviceError(EdgeferError):
+    """A board cannot be reached, or failed."""
+
+    exit_code = 4
+
+
 class UnsupportedOperatorError(InputError):
     """The graph holds an operator that an emitter does not know."""
 
