@@ -17,11 +17,12 @@ OPTIONS = (
 class Browser:
     """One tab; `call` is a DevTools method, `events` is what the browser reported of itself."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, *options):
         theirs, self._out = os.pipe()
         self._in, answers = os.pipe()
         command = f'exec "$0" "$@" 3<&{theirs} 4>&{answers}'
-        arguments = [PROGRAM, *OPTIONS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        steering = (f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank")
+        arguments = [PROGRAM, *OPTIONS, *options, *steering]
         self._process = subprocess.Popen(
             ["bash", "-c", command, *arguments], pass_fds=(theirs, answers), stderr=subprocess.DEVNULL
         )

@@ -1,0 +1,153 @@
+"""The preprocessing contract: what an app must feed the artifacts, and what it gets, in words and as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from edgefer.bundle import Bundle
+from edgefer.packaging.markdown import code, plain, table
+from edgefer.spec import InputSpec, OutputSpec
+
+SCHEMA = "edgefer.preprocessing/1"
+
+
+def contract_document(bundle: Bundle) -> dict[str, Any]:
+    """The contract as data, schema `edgefer.preprocessing/1`."""
+    height, width = bundle.spec.input.size
+    return {
+        "schema": SCHEMA,
+        "name": bundle.name,
+        "artifacts": {a.format: f"models/{a.file}" for a in bundle.artifacts if a.precision == "int8"},
+        "input": {
+            "shape": [1, height, width, 3],
+            "layout": "NHWC",
+            "dtype": "uint8",
+            "color": "RGB",
+            "range": [0, 255],
+            "normalisation": "none: the artifacts normalise inside",
+            "resize": bundle.spec.input.resize,
+            "antialias": bundle.spec.input.resize != "nearest",
+            "fit": bundle.spec.input.fit,
+            "crop_fraction": bundle.spec.input.crop_fraction,
+        },
+        "outputs": [
+            {
+                "name": output.name,
+                "kind": output.kind,
+                "shape": [1, len(output.labels)],
+                "dtype": "float32",
+                "labels": list(output.labels),
+                "values": _values(output),
+                **({"thresholds": list(output.thresholds)} if output.thresholds else {}),
+            }
+            for output in bundle.spec.outputs
+        ],
+    }
+
+
+def contract_json(bundle: Bundle) -> bytes:
+    """preprocessing.json."""
+    return (json.dumps(contract_document(bundle), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def contract_text(bundle: Bundle) -> bytes:
+    """PREPROCESSING.md: the same for people, with each platform's own way to do it."""
+    spec = bundle.spec.input
+    height, width = spec.size
+    outputs = table(
+        ("output", "shape", "values", "labels"),
+        ((code(o.name), f"(1, {len(o.labels)})", _values(o), plain(", ".join(o.labels))) for o in bundle.spec.outputs),
+    )
+    return _TEXT.format(
+        name=plain(bundle.name),
+        height=height,
+        width=width,
+        bytes=height * width * 3,
+        fit=_fit(spec),
+        resize=_RESIZE[spec.resize],
+        platforms=_platforms(spec),
+        outputs=outputs,
+    ).encode()
+
+
+def _values(output: OutputSpec) -> str:
+    if output.activation == "softmax":
+        return "probabilities that add up to 1"
+    if output.activation == "sigmoid":
+        return "a probability each"
+    if output.activation == "tanh" or output.kind == "valence_arousal":
+        return "from -1 to 1"
+    return "as the network computes them"
+
+
+def _fit(spec: InputSpec) -> str:
+    height, width = spec.size
+    if spec.fit == "stretch":
+        return f"Resize the crop to {width} wide and {height} high; do not keep its aspect ratio"
+    tall, wide = (int(side / spec.crop_fraction) for side in spec.size)
+    covered = f"Scale the crop until it covers {wide} x {tall}, keeping its aspect ratio"
+    return f"{covered}, and cut out the middle {width} x {height}"
+
+
+def _platforms(spec: InputSpec) -> str:
+    size = f"{spec.size[1]}, {spec.size[0]}"
+    pillow = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "area": "BOX", "nearest": "NEAREST"}[spec.resize]
+    changes = [
+        *([f"its `weight` is bilinear: make it {spec.resize}"] if spec.resize != "bilinear" else []),
+        *(["it stretches: scale and cut as above"] if spec.fit != "stretch" else []),
+    ]
+    own = "; ".join(changes) or "within one level"
+    rows = {
+        "Python": f"`image.resize(({size}), Image.Resampling.{pillow})` of Pillow: equal",
+        "browser": "`toPixels` in `browser/expression.mjs`: within one level. A canvas smooths as it likes",
+        "C++": f"`resize` in `samples/cpp/expression.cpp`: {own}. OpenCV's INTER_LINEAR skips pixels",
+        "Android": f"`resize` in `samples/kotlin/Expression.kt`: {own}. `Bitmap.createScaledBitmap` skips pixels",
+        "iOS": f"`resize` in `samples/swift/Expression.swift`: {own}. Core Graphics smooths as it likes",
+    }
+    return "".join(f"| {platform} | {way} |\n" for platform, way in rows.items())
+
+
+_RESIZE: Mapping[str, str] = {
+    "bilinear": "a triangle filter that is widened by the ratio where the image shrinks, so that every pixel counts\n"
+    "   (what Pillow calls BILINEAR, and `antialias=True` elsewhere)",
+    "bicubic": "a cubic filter (a = -0.5) that is widened by the ratio where the image shrinks, so that every\n"
+    "   pixel counts (what Pillow calls BICUBIC)",
+    "area": "the mean over exactly the area that a pixel covers (what Pillow calls BOX, and OpenCV INTER_AREA)",
+    "nearest": "the pixel under the centre",
+}
+
+_TEXT = """\
+# {name}: what to feed it, and what comes out
+
+`preprocessing.json` says the same as data, and `golden/` proves that an app does it.
+
+## Input
+
+One tensor: **uint8, (1, {height}, {width}, 3), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.
+
+1. Cut out the face: the box of a face detector, with a margin like that of the images the network was trained on.
+2. Turn it upright: apply the EXIF orientation, or the camera's rotation.
+3. Make it RGB, without alpha. A gray image becomes three equal channels. Android's `Bitmap.getPixels` gives ARGB words,
+   OpenCV and many cameras BGR.
+4. {fit}.
+   The filter is {resize}.
+5. **Do not normalise.** No division by 255, no mean, no standard deviation: the artifacts do that inside.
+
+| on | resize with |
+|---|---|
+{platforms}
+## Output
+
+float32, with the activation applied: no softmax is needed. `labels.txt` names the values of all outputs, one after
+the other.
+
+{outputs}## Prove it
+
+`golden/expected.tsv` has a line for each drawing and artifact: the tolerance, then a value for each label.
+
+1. Feed `golden/NAME.rgb` as it is. Every value must be within the tolerance: the runtime is set up right.
+2. Decode and resize `golden/NAME.png` as the app does. The bytes must be those of `NAME.rgb`, or nearly: a mean
+   difference above 2 levels means another filter, swapped channels or a missing rotation.
+"""

@@ -1,0 +1,171 @@
+// What expression does a face crop show?  C++17, ONNX Runtime and nothing else.
+//
+//   cmake -B build -DONNXRUNTIME=DIR && cmake --build build     (DIR: an unpacked release of ONNX Runtime)
+//   build/expression ../.. face.ppm       a crop of one upright face; `magick face.jpg face.ppm` makes one
+//   build/expression ../.. --golden       proves that this machine computes what it should
+//
+// edgefer's own tests build this file and run it against ONNX Runtime's library.
+
+#include <onnxruntime_cxx_api.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace fs = std::filesystem;
+using Bytes = std::vector<std::uint8_t>;
+
+struct Image {
+  int width, height;
+  Bytes rgb;  // row by row, red first
+};
+
+// How much an input pixel counts at a distance from the output's centre, in output pixels: a triangle.
+double weight(double distance) { return std::max(0.0, 1.0 - std::abs(distance)); }
+
+// Weighted sums along the middle axis of pixels laid out as (outer, length, inner).
+Bytes resample(const Bytes& pixels, int outer, int length, int inner, int count) {
+  constexpr std::int64_t kOne = 1 << 22;  // weights are integers: the sums are equal on every machine
+  const double scale = double(length) / count, reach = std::max(scale, 1.0);
+  Bytes result(std::size_t(outer) * count * inner);
+  for (int out = 0; out < count; ++out) {
+    const double centre = (out + 0.5) * scale;
+    const int start = std::max(0, int(std::floor(centre - reach)));
+    const int stop = std::min(length, int(std::ceil(centre + reach)));
+    std::vector<double> weights;
+    double sum = 0;
+    for (int i = start; i < stop; ++i) sum += weights.emplace_back(weight((i + 0.5 - centre) / reach));
+    for (double& w : weights) w = std::trunc(w / sum * kOne + 0.5);
+    for (int row = 0; row < outer; ++row) {
+      for (int column = 0; column < inner; ++column) {
+        std::int64_t total = kOne / 2;
+        for (int i = start; i < stop; ++i) {
+          total += std::int64_t(weights[i - start]) * pixels[(std::size_t(row) * length + i) * inner + column];
+        }
+        result[(std::size_t(row) * count + out) * inner + column] = std::uint8_t(std::clamp<std::int64_t>(total / kOne, 0, 255));
+      }
+    }
+  }
+  return result;
+}
+
+// Any size to the network's, as PREPROCESSING.md says.  Not normalised: the network does that inside.
+Image resize(const Image& image, int width, int height) {
+  const Bytes across = resample(image.rgb, image.height, image.width, 3, width);
+  return {width, height, resample(across, 1, image.height, width * 3, height)};
+}
+
+class ExpressionModel {
+ public:
+  explicit ExpressionModel(const fs::path& network) : session_(env_, network.c_str(), Ort::SessionOptions{}) {
+    Ort::AllocatorWithDefaultOptions allocator;
+    input_ = session_.GetInputNameAllocated(0, allocator).get();
+    for (std::size_t i = 0; i < session_.GetOutputCount(); ++i) {
+      outputs_.push_back(session_.GetOutputNameAllocated(i, allocator).get());
+    }
+    shape_ = session_.GetInputTypeInfo(0).GetTensorTypeAndShapeInfo().GetShape();
+  }
+
+  // Values of all outputs, as labels.txt names them, for an upright face crop of any size.
+  std::vector<float> read(const Image& face) { return run(resize(face, int(shape_[2]), int(shape_[1])).rgb); }
+
+  // The same for exactly the network's input: height * width * 3 bytes, RGB.
+  std::vector<float> run(Bytes pixels) {
+    if (pixels.size() != std::size_t(shape_[1] * shape_[2] * 3)) throw std::runtime_error("not the network's input");
+    const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+    const auto input =
+        Ort::Value::CreateTensor<std::uint8_t>(memory, pixels.data(), pixels.size(), shape_.data(), shape_.size());
+    const char* input_name = input_.c_str();
+    std::vector<const char*> output_names;
+    for (const auto& name : outputs_) output_names.push_back(name.c_str());
+    const auto results = session_.Run(Ort::RunOptions{nullptr}, &input_name, &input, 1, output_names.data(), output_names.size());
+    std::vector<float> values;
+    for (const auto& result : results) {
+      const float* first = result.GetTensorData<float>();
+      values.insert(values.end(), first, first + result.GetTensorTypeAndShapeInfo().GetElementCount());
+    }
+    return values;
+  }
+
+ private:
+  Ort::Env env_{ORT_LOGGING_LEVEL_WARNING, "expression"};
+  Ort::Session session_;
+  std::string input_;
+  std::vector<std::string> outputs_;
+  std::vector<std::int64_t> shape_;
+};
+
+fs::path network(const fs::path& package) {
+  for (const auto& file : fs::directory_iterator(package / "models")) {
+    if (file.path().extension() == ".onnx") return file.path();
+  }
+  throw std::runtime_error("no ONNX network in " + (package / "models").string());
+}
+
+Bytes contents(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path.string());
+  return Bytes(std::istreambuf_iterator<char>(file), {});
+}
+
+Image ppm(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string magic;
+  Image image{};
+  int most = 0;
+  file >> magic >> image.width >> image.height >> most;
+  if (!file || magic != "P6" || most != 255) throw std::runtime_error("not a PPM image: " + path.string());
+  file.get();
+  image.rgb.assign(std::istreambuf_iterator<char>(file), {});
+  if (image.rgb.size() != std::size_t(image.width) * image.height * 3) throw std::runtime_error("truncated PPM image");
+  return image;
+}
+
+bool golden(const fs::path& package) {
+  ExpressionModel model(network(package));
+  std::ifstream table(package / "golden" / "expected.tsv");
+  std::string line;
+  std::getline(table, line);  // the header
+  bool passed = true;
+  int count = 0;
+  while (std::getline(table, line)) {
+    std::istringstream row(line);
+    std::string name, artifact;
+    float tolerance = 0, largest = 0;
+    row >> name >> artifact >> tolerance;
+    if (artifact != "onnx") continue;
+    for (const float value : model.run(contents(package / "golden" / (name + ".rgb")))) {
+      float expected = NAN;
+      row >> expected;
+      largest = std::max(largest, std::isnan(expected) ? 1.0f : std::abs(value - expected));
+    }
+    std::cout << (largest <= tolerance ? "passed  " : "FAILED  ") << name << ": off by " << largest << '\n';
+    passed = passed && largest <= tolerance;
+    ++count;
+  }
+  return passed && count > 0;
+}
+
+int main(int argc, char** argv) try {
+  if (argc != 3) throw std::runtime_error("usage: expression PACKAGE (face.ppm | --golden)");
+  const fs::path package = argv[1];
+  if (std::string(argv[2]) == "--golden") return golden(package) ? 0 : 1;
+  const auto values = ExpressionModel(network(package)).read(ppm(argv[2]));
+  std::ifstream labels(package / "labels.txt");
+  std::string label;
+  for (std::size_t i = 0; i < values.size() && std::getline(labels, label); ++i) {
+    std::cout << label << '\t' << values[i] << '\n';
+  }
+  return 0;
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 2;
+}

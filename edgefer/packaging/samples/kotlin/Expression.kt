@@ -1,0 +1,115 @@
+// What expression does a face crop show?  Android with LiteRT:
+//
+//   implementation("com.google.ai.edge.litert:litert:1.4.0")         // build.gradle.kts
+//   androidResources { noCompress += "tflite" }
+//
+// Put models/, golden/ and labels.txt of the package into src/main/assets, and add the golden tests to androidTest:
+//
+//   val model = ExpressionModel.load(context.assets)
+//   model.read(faceCrop)["happy"]                                    // upright, of any size
+//   check(goldenTests(model, context.assets).all { it.passed })
+//
+// edgefer's own tests compile this file (Kotlin 2) against stand-ins for the classes of Android and LiteRT, and run its
+// resizing; nobody has run it on a phone for you.
+
+package dev.edgefer.sample
+
+import android.content.res.AssetManager
+import android.graphics.Bitmap
+import java.nio.ByteBuffer
+import java.nio.ByteOrder
+import kotlin.math.abs
+import kotlin.math.ceil
+import kotlin.math.floor
+import kotlin.math.max
+import kotlin.math.min
+import org.tensorflow.lite.Interpreter
+
+class ExpressionModel(network: ByteBuffer, private val labels: List<String>) : AutoCloseable {
+    private val interpreter = Interpreter(network, Interpreter.Options().setNumThreads(2))
+    private val height = interpreter.getInputTensor(0).shape()[1]
+    private val width = interpreter.getInputTensor(0).shape()[2]
+
+    /** Value by label for an upright face crop of any size. */
+    fun read(face: Bitmap): Map<String, Float> = labels.zip(run(pixels(face)).asIterable()).toMap()
+
+    /** Values of all outputs for exactly the network's input: height * width * 3 bytes, RGB. */
+    fun run(pixels: ByteArray): FloatArray {
+        val input = ByteBuffer.allocateDirect(pixels.size).put(pixels).apply { rewind() }
+        val outputs = (0 until interpreter.outputTensorCount).associateWith { index ->
+            ByteBuffer.allocateDirect(interpreter.getOutputTensor(index).numBytes()).order(ByteOrder.nativeOrder())
+        }
+        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(input), outputs)
+        return outputs.values.flatMap { output ->
+            output.rewind()
+            List(output.remaining() / Float.SIZE_BYTES) { output.getFloat() }
+        }.toFloatArray()
+    }
+
+    /** The network's input; not normalised, the network does that inside. */
+    fun pixels(face: Bitmap): ByteArray {
+        val argb = IntArray(face.width * face.height)
+        face.getPixels(argb, 0, face.width, 0, 0, face.width, face.height)
+        val rgb = ByteArray(argb.size * 3) { (argb[it / 3] shr (16 - 8 * (it % 3))).toByte() }
+        return resize(rgb, face.width, face.height, width, height)
+    }
+
+    override fun close() = interpreter.close()
+
+    companion object {
+        fun load(assets: AssetManager): ExpressionModel {
+            val file = assets.list("models").orEmpty().first { it.endsWith(".tflite") }
+            val bytes = assets.open("models/$file").use { it.readBytes() }
+            val network = ByteBuffer.allocateDirect(bytes.size).order(ByteOrder.nativeOrder()).put(bytes)
+            network.rewind()
+            return ExpressionModel(network, assets.open("labels.txt").bufferedReader().use { it.readLines() })
+        }
+    }
+}
+
+class GoldenResult(val name: String, val difference: Float, val passed: Boolean)
+
+/** The package's own tests: what this device says about the drawings, against what it should say. */
+fun goldenTests(model: ExpressionModel, assets: AssetManager): List<GoldenResult> =
+    assets.open("golden/expected.tsv").bufferedReader().use { it.readLines() }
+        .drop(1)
+        .map { it.split("\t") }
+        .filter { it[1] == "tflite" }
+        .map { row ->
+            val values = model.run(assets.open("golden/${row[0]}.rgb").use { it.readBytes() })
+            val difference = values.zip(row.drop(3)) { value, expected -> abs(value - expected.toFloat()) }.maxOrNull()!!
+            GoldenResult(row[0], difference, difference <= row[2].toFloat())
+        }
+
+/** RGB pixels at another size, as PREPROCESSING.md says. */
+fun resize(rgb: ByteArray, width: Int, height: Int, toWidth: Int, toHeight: Int): ByteArray =
+    resample(resample(rgb, height, width, 3, toWidth), 1, height, toWidth * 3, toHeight)
+
+/** How much an input pixel counts at a distance from the output's centre, in output pixels: a triangle. */
+private fun weight(distance: Double) = max(0.0, 1.0 - abs(distance))
+
+/** Weighted sums along the middle axis of pixels laid out as (outer, length, inner). */
+private fun resample(pixels: ByteArray, outer: Int, length: Int, inner: Int, count: Int): ByteArray {
+    val one = 1 shl 22 // weights are integers: the sums are equal on every machine
+    val scale = length.toDouble() / count
+    val reach = max(scale, 1.0)
+    val result = ByteArray(outer * count * inner)
+    for (out in 0 until count) {
+        val centre = (out + 0.5) * scale
+        val start = max(0, floor(centre - reach).toInt())
+        val stop = min(length, ceil(centre + reach).toInt())
+        val shares = DoubleArray(stop - start) { weight((start + it + 0.5 - centre) / reach) }
+        val sum = shares.sum()
+        val weights = IntArray(shares.size) { (shares[it] / sum * one + 0.5).toInt() }
+        for (row in 0 until outer) {
+            for (column in 0 until inner) {
+                var total = one.toLong() / 2
+                for (i in weights.indices) {
+                    total += weights[i].toLong() * (pixels[(row * length + start + i) * inner + column].toInt() and 0xFF)
+                }
+                result[(row * count + out) * inner + column] = (total / one).coerceIn(0, 255).toByte()
+            }
+        }
+    }
+    return result
+}

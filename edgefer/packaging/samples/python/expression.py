@@ -1,0 +1,112 @@
+"""What expression does a face crop show?  Runs anywhere that Python does; edgefer itself is not needed.
+
+pip install numpy pillow ai-edge-litert     # or onnxruntime, for the .onnx file
+python expression.py face.jpg               # a crop of one upright face
+python expression.py --golden               # proves that this machine computes what it should
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+PACKAGE = Path(__file__).resolve().parents[2]
+FILTERS = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "area": "BOX", "nearest": "NEAREST"}
+Infer = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+
+
+class ExpressionModel:
+    """Pixels in, values by label out."""
+
+    def __init__(self, path: Path, contract: dict[str, Any], labels: Sequence[str]) -> None:
+        self.contract, self.labels = contract, labels
+        self.infer = (_litert if path.suffix == ".tflite" else _onnxruntime)(str(path))
+
+    @classmethod
+    def load(cls, artifact: str = "") -> ExpressionModel:
+        """The package's network: `tflite` or `onnx`, whichever there is."""
+        contract = json.loads((PACKAGE / "preprocessing.json").read_text("utf-8"))
+        labels = (PACKAGE / "labels.txt").read_text("utf-8").splitlines()
+        return cls(PACKAGE / contract["artifacts"][artifact or max(contract["artifacts"])], contract, labels)
+
+    def __call__(self, image: Image.Image) -> dict[str, float]:
+        """Value by label of an upright face crop, a PIL image of any size and mode."""
+        return dict(zip(self.labels, map(float, self.run(self.pixels(image))), strict=True))
+
+    def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Values of all outputs, float32, of exactly the network's input: uint8 (height, width, 3), RGB."""
+        return np.concatenate([values[0] for values in self.infer(pixels[np.newaxis])])
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resized, and cropped if the contract says so, to the network's input; not normalised."""
+        expected = self.contract["input"]
+        _, height, width, _ = expected["shape"]
+        wide, tall = (width, height) if expected["fit"] == "stretch" else _covering(image.size, expected)
+        resized = image.convert("RGB").resize((wide, tall), Image.Resampling[FILTERS[expected["resize"]]])
+        left, top = round((wide - width) / 2), round((tall - height) / 2)
+        return np.asarray(resized.crop((left, top, left + width, top + height)))
+
+
+def _covering(size: tuple[int, int], expected: dict[str, Any]) -> tuple[int, int]:
+    """Width and height that cover the input / crop_fraction, with the aspect ratio of the image."""
+    _, height, width, _ = expected["shape"]
+    wide, tall = (int(side / expected["crop_fraction"]) for side in (width, height))
+    if tall * size[0] >= wide * size[1]:
+        return tall * size[0] // size[1], tall
+    return wide, wide * size[1] // size[0]
+
+
+def _litert(path: str) -> Infer:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(path, num_threads=2)
+    interpreter.allocate_tensors()
+    (source,), targets = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def infer(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        interpreter.set_tensor(source["index"], batch)
+        interpreter.invoke()
+        return [interpreter.get_tensor(target["index"]) for target in targets]
+
+    return infer
+
+
+def _onnxruntime(path: str) -> Infer:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda batch: session.run(None, {name: batch})
+
+
+def golden() -> bool:
+    """Run the package's golden tests on every artifact; whether all passed."""
+    with (PACKAGE / "golden" / "expected.tsv").open(encoding="utf-8", newline="") as table:
+        rows = list(csv.reader(table, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
+    models = {artifact: ExpressionModel.load(artifact) for artifact in sorted({row[1] for row in rows})}
+    passed = True
+    for case, artifact, tolerance, *expected in rows:
+        model = models[artifact]
+        pixels = np.fromfile(PACKAGE / "golden" / f"{case}.rgb", np.uint8).reshape(model.contract["input"]["shape"][1:])
+        resized = model.pixels(Image.open(PACKAGE / "golden" / f"{case}.png"))
+        difference = np.abs(model.run(pixels) - np.array(expected, float)).max()
+        levels = np.abs(resized.astype(int) - pixels).max()
+        held = difference <= float(tolerance) and levels <= 1
+        print(f"{'passed' if held else 'FAILED'}  {artifact:6} {case:10} off by {difference:.4f}, pixels by {levels}")
+        passed &= held
+    return passed
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--golden"]:
+        sys.exit(0 if golden() else 1)
+    for label, value in ExpressionModel.load()(Image.open(sys.argv[1])).items():
+        print(f"{label:12} {value:6.3f}")
