@@ -148,8 +148,10 @@ def ask(python: str | Path, code: str) -> str:
     ).stdout.strip()
 
 
-def measure(command: Command, directory: Path, environ: dict[str, str] | None = None) -> Cost:
-    """Run `command` in `directory`, its output in a log there; stop if it fails."""
+def measure(
+    command: Command, directory: Path, environ: dict[str, str] | None = None, accepted: Sequence[int] = (0,)
+) -> Cost:
+    """Run `command` in `directory`, its output in a log there; stop if its exit code is none of `accepted`."""
     directory.mkdir(exist_ok=True)
     print(f"{directory.name} ...", file=sys.stderr, flush=True)
     log = directory / "log"
@@ -166,7 +168,7 @@ def measure(command: Command, directory: Path, environ: dict[str, str] | None = 
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if process.returncode not in accepted:
         sys.exit(f"{' '.join(map(str, command))}\n{log.read_text('utf-8', errors='replace')[-3000:]}")
     unit = 1 if sys.platform == "darwin" else 1024
     cost = Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
@@ -206,7 +208,7 @@ def render(costs: dict[str, Cost], time_ratio: float, memory_ratio: float, tools
         f"- Memory: even the peer that needs less peaks at {memory_ratio:.1f} times edgefer's "
         f"(bound: at least {MEMORY_BOUND}: {_verdict(memory_ratio >= MEMORY_BOUND)}).",
         "",
-        f"Machine: {_cpu()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, "
+        f"Machine: {cpu()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, "
         f"load before the run {load:.2f}; Python {platform.python_version()}; {tools}.",
         "",
     ]
@@ -217,7 +219,8 @@ def _verdict(held: bool) -> str:
     return "held" if held else "**not held**"
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """What processor this machine has."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:
