@@ -50,7 +50,7 @@ def main() -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text("\n".join(render(runs, checks)), "utf-8")
     print(options.output.read_text("utf-8"))
-    return 1 if any("fail" in latencies(check) for found in checks.values() for check in found) else 0
+    return 1 if any("fail" in latencies(check) for check in checks["as they are"]) else 0
 
 
 def timed(bundle: Bundle) -> Benchmark:
@@ -75,7 +75,7 @@ def render(runs: Sequence[Benchmark], checks: Mapping[str, Sequence[Check]]) -> 
     yield f"fer_b0 on this machine, which others use meanwhile; {SETTINGS.frames:,} frames or more per run. The first"
     yield f"{ACCEPTED} runs are the baseline; each later one is checked against it by the default gates: p50 at most"
     yield "10 % more, p90 at most 25 %, for two artifacts. `edgefer benchmark` marks disturbed runs as noisy, which are"
-    yield "no evidence; the last column judges all runs as if they were trusted: then it is on the statistics alone."
+    yield "no evidence; the last column judges all runs as if they were trusted, to show what that verdict is worth."
     yield ""
     yield f"| run | p50 TFLite, ms | p50 ONNX, ms | verdict on the run | {' | '.join(checks)} |"
     yield f"|---|---:|---:|---|{'---|' * len(checks)}"

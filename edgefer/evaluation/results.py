@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.evaluation.packing import pack
+
 SCHEMA = "edgefer.evaluation/1"
 
 Interval = tuple[float, float]
@@ -568,6 +570,7 @@ class Evaluation:
         outputs: what everything else was computed from.
         labels: int64, index of each image's class in the main head, -1 without one; None for data without labels.
         versions: of edgefer and the runtimes, and the machine.
+        targets: by head, what is true: classes (images,), -1 for unknown, or values (images, columns), NaN for unknown.
     """
 
     bundle: BundleIdentity
@@ -578,6 +581,7 @@ class Evaluation:
     outputs: Outputs
     labels: npt.NDArray[np.int64] | None
     versions: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
     @property
     def all(self) -> Part:
@@ -610,7 +614,16 @@ class Evaluation:
             "verdict": self.verdict.to_dict(),
             "layers": self.layers and self.layers.to_dict(),
             "versions": dict(self.versions),
+            "per_image": {head.name: self._per_image(head) for head in self.all.heads},
         }
+
+    def _per_image(self, head: HeadEvaluation) -> dict[str, str]:
+        """What is true and what each model says: the class, for heads that choose one, else all values."""
+        said = {model: values[head.name] for model, values in self.outputs.values.items()}
+        if any(result.drift.flips is not None for result in head.artifacts.values()):
+            said = {model: values.argmax(axis=1) for model, values in said.items()}
+        targets = {"targets": self.targets[head.name]} if head.name in self.targets else {}
+        return {name: pack(values) for name, values in (targets | said).items()}
 
 
 def _mean(columns: Mapping[str, float | None]) -> float | None:

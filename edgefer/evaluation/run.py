@@ -9,6 +9,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
 
 from edgefer.bundle import SUMS, Artifact, Bundle
 from edgefer.errors import InputError
@@ -92,6 +95,7 @@ def evaluate(
             outputs=outputs,
             labels=truth.heads[parts[0].main.name].classes,
             versions={tool: version(tool) for tool in _TOOLS} | {"machine": platform.machine()},
+            targets=_known(truth),
         )
     store.clear()
     return evaluation
@@ -103,6 +107,12 @@ def _result(view: Future[LayerView] | None, progress: Progress) -> LayerView | N
     except InputError as error:
         progress.note(f"no view of the layers: {error.message}")
         return None
+
+
+def _known(truth: Targets) -> dict[str, npt.NDArray[Any]]:
+    """By head, its classes or its values, where the data has either."""
+    either = {name: head.values if head.classes is None else head.classes for name, head in truth.heads.items()}
+    return {name: values for name, values in either.items() if values is not None}
 
 
 def _sample(images: ImageSet, count: int | None) -> ImageSet:

@@ -62,14 +62,14 @@ def runtimes(evaluation: Evaluation) -> tuple[str, ...]:
 def to_markdown(evaluation: Evaluation) -> str:
     """A summary for a pull request."""
     sign = {True: "✅", None: "⚠️", False: "❌"}[evaluation.verdict.held]
-    lines = [f"### {sign} {_escaped(evaluation.bundle.name)} on {_escaped(evaluation.data.source)}", ""]
-    lines += [f"- {_escaped(line)}" for line in (*verdict(evaluation), *runtimes(evaluation))]
+    lines = [f"### {sign} {escaped(evaluation.bundle.name)} on {escaped(evaluation.data.source)}", ""]
+    lines += [f"- {escaped(line)}" for line in (*verdict(evaluation), *runtimes(evaluation))]
     for part in evaluation.parts:
         for head in part.heads:
-            lines += ["", f"**{_escaped(title(part, head))}**", "", *_markdown_table(head)]
-    notes = [f"- {_escaped(note)}" for note in evaluation.data.notes]
+            lines += ["", f"**{escaped(title(part, head))}**", "", *_markdown_table(head)]
+    notes = [f"- {escaped(note)}" for note in evaluation.data.notes]
     versions = ", ".join(f"{tool} {version}" for tool, version in evaluation.versions.items())
-    return "\n".join((*lines, "", *notes, *([""] if notes else []), f"<sub>{_escaped(versions)}</sub>", ""))
+    return "\n".join((*lines, "", *notes, *([""] if notes else []), f"<sub>{escaped(versions)}</sub>", ""))
 
 
 def to_csv(evaluation: Evaluation) -> str:
@@ -133,10 +133,11 @@ def _markdown_table(head: HeadEvaluation) -> Iterator[str]:
     yield f"| {' | '.join(header)} |"
     yield f"|---{'|---:' * (len(header) - 1)}|"
     for row in found:
-        yield f"| {' | '.join(map(_escaped, row))} |"
+        yield f"| {' | '.join(map(escaped, row))} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """`text` for Markdown, on one line and without markup of its own."""
     for character in ("\\", "|", "<", "`", "*", "_"):
         text = text.replace(character, f"\\{character}")
     return " ".join(text.split())

@@ -1,0 +1,127 @@
+"""The baseline: the evidence of a bundle that was accepted, as a file to keep under version control.
+
+A line holds one value, sorted, so that a diff shows what was accepted; what is long (the answers to each image) is
+packed into one line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgefer.evaluation.metrics import Floats
+from edgefer.evaluation.packing import pack
+from edgefer.gates.documents import Document, count, read_answers
+from edgefer.gates.evidence import Answers, Device, Evidence, File, Timing
+from edgefer.gates.measurement import Scored
+from edgefer.spec import Spec
+
+SCHEMA = "edgefer.baseline/1"
+MAKER = "edgefer check --update-baseline"
+
+_ORDINARY = (0.025, 0.025)
+_COUNTS = ("instructions", "peak_rss_bytes", "delegated")
+
+
+def to_text(evidence: Evidence) -> str:
+    """The file's text: equal evidence gives equal bytes."""
+    document = {
+        "schema": SCHEMA,
+        "name": evidence.name,
+        "edgefer_version": evidence.edgefer_version,
+        **evidence.spec.to_dict(),
+        "artifacts": {format: vars(file) for format, file in evidence.files.items()},
+        "evaluation": evidence.answers and _written(evidence.answers, evidence),
+        "benchmarks": {
+            device.name: {
+                "cpu": device.cpu,
+                "emulated": device.emulated,
+                "threads": {
+                    str(d.threads): {format: _timing(timing) for format, timing in d.timings.items()}
+                    for d in evidence.devices
+                    if d.name == device.name
+                },
+            }
+            for device in evidence.devices
+        },
+    }
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def from_document(document: Document) -> Evidence:
+    """The evidence that `to_text` wrote.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    return document.read(lambda data: _evidence(data, document.where))
+
+
+def _written(answers: Answers, evidence: Evidence) -> dict[str, Any]:
+    return {
+        "data": {"source": answers.source, "sha256": answers.sha256},
+        "answers": {
+            head: {model: pack(values) for model, values in models.items()} for head, models in answers.heads.items()
+        },
+        "found": {
+            f"{metric}: {place}": round(measured.level(_ORDINARY).found, 4)
+            for (metric, place), measured in evidence.measurements.items()
+            if isinstance(measured, Scored)
+        },
+    }
+
+
+def _timing(timing: Timing) -> dict[str, Any]:
+    return {
+        "p50_ms": [_line(run) for run in timing.p50],
+        "p90_ms": [_line(run) for run in timing.p90],
+        "instructions": timing.instructions,
+        "peak_rss_bytes": timing.peak_rss,
+        "delegated": timing.delegated,
+    }
+
+
+def _line(run: Floats) -> str:
+    return " ".join(f"{value:g}" for value in run)
+
+
+def _evidence(data: Mapping[str, Any], where: str) -> Evidence:
+    spec = Spec.from_dict({"input": data["input"], "outputs": data["outputs"]}, where)
+    evaluation = data["evaluation"]
+    answers = None
+    if evaluation is not None:
+        images = evaluation["data"]
+        answers = Answers(str(images["source"]), str(images["sha256"]), read_answers(evaluation["answers"], spec))
+    devices = tuple(
+        Device(
+            name, str(device["cpu"]), bool(device["emulated"]), int(threads), {f: _read(t) for f, t in timings.items()}
+        )
+        for name, device in data["benchmarks"].items()
+        for threads, timings in device["threads"].items()
+    )
+    files = {
+        format: File(str(file["sha256"]), round(count(file["bytes"])), _optional(file["delegated"]))
+        for format, file in data["artifacts"].items()
+    }
+    return Evidence(str(data["name"]), str(data["edgefer_version"]), spec, files, answers, devices)
+
+
+def _read(timing: Mapping[str, Any]) -> Timing:
+    p50, p90 = (tuple(_numbers(line) for line in timing[key]) for key in ("p50_ms", "p90_ms"))
+    unfit = "" if p50 else "its times were no evidence when it was made"
+    instructions, peak_rss, delegated = map(_optional, (timing[k] for k in _COUNTS))
+    return Timing(p50, p90, instructions, peak_rss, delegated, unfit)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else count(value)
+
+
+def _numbers(line: str) -> Floats:
+    values = np.array([float(value) for value in line.split()])
+    if not values.size or not np.isfinite(values).all() or values.min() <= 0:
+        raise ValueError("a time that is no positive number")
+    return values

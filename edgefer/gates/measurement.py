@@ -1,0 +1,224 @@
+"""What was measured, with how far chance may have taken it: exact numbers, scores of images, times of frames.
+
+Each measurement knows its own value and its change from a baseline's, as intervals whose tails the caller chooses:
+a small tail where a false alarm would cost, an ordinary one elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+
+from edgefer.evaluation.metrics import Floats
+from edgefer.evaluation.statistics import Statistic, bootstrap, discordant, mcnemar
+
+RESAMPLES = 4000
+FEWEST_IMAGES = 30
+"""Below this a bootstrap of anything but counts says nothing."""
+DRIFT = 0.03
+"""Standard deviation that the log of a time has between runs of the same code, as long as too few runs tell."""
+DRIFT_WEIGHT = 4
+"""For so many degrees of freedom that assumption stands."""
+
+Tails: TypeAlias = tuple[float, float]
+"""Probability that the true value lies below and above the interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number and where the true one may lie."""
+
+    found: float
+    low: float
+    high: float
+
+
+@runtime_checkable
+class Measurement(Protocol):
+    """One number of one artifact, comparable with others of its class and context."""
+
+    @property
+    def context(self) -> str:
+        """What it was measured on."""
+        ...
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether chance has a part in it."""
+        ...
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether changes are told case by case, so that no change at all can be excluded sharply."""
+        ...
+
+    def level(self, tails: Tails) -> Interval:
+        """The number itself."""
+        ...
+
+    def change(self, baseline: Any, tails: Tails, *, relative: bool) -> Interval:
+        """The number less the baseline's, as a share of it where `relative`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Counted: bytes, instructions, nodes."""
+
+    value: float
+    context: str = ""
+    is_estimate = False
+    is_paired = False
+
+    def level(self, tails: Tails) -> Interval:
+        """The number itself."""
+        return Interval(self.value, self.value, self.value)
+
+    def change(self, baseline: Exact, tails: Tails, *, relative: bool) -> Interval:
+        """The number less the baseline's."""
+        change = self.value - baseline.value
+        if relative and change:
+            change = change / baseline.value if baseline.value else float("inf")
+        return Interval(change, change, change)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """A statistic over images.
+
+    Attributes:
+        features: (images, features).
+        statistic: of their means.
+        scale: 100 where the statistic is a share and the number is percent.
+        artifact: hash of what was run: equal artifacts differ in nothing.
+        context: the images.
+    """
+
+    features: Floats
+    statistic: Statistic
+    scale: float
+    artifact: str
+    context: str
+    is_estimate = True
+    is_paired = True
+
+    def level(self, tails: Tails) -> Interval:
+        """Bootstrap over images."""
+        return _interval(self.features, self.statistic, self.scale, tails)
+
+    def change(self, baseline: Scored, tails: Tails, *, relative: bool) -> Interval:
+        """Paired bootstrap over images; right and wrong answers differ only where the exact McNemar test says so."""
+        if self.artifact == baseline.artifact:
+            return Interval(0.0, 0.0, 0.0)
+        if _are_hits(self.features, (0, 1)) and _are_hits(baseline.features, (0, 1)):
+            found = _interval(self.features - baseline.features, _mean, self.scale, tails)
+            p = mcnemar(*discordant(self.features[:, 0] > 0, baseline.features[:, 0] > 0))
+            return Interval(
+                found.found,
+                min(found.low, 0.0) if p > 2 * tails[0] else found.low,
+                max(found.high, 0.0) if p > 2 * tails[1] else found.high,
+            )
+        own = self.features.shape[1]
+
+        def difference(means: Floats) -> Floats:
+            change: Floats = self.statistic(means[..., :own]) - baseline.statistic(means[..., own:])
+            return change
+
+        return _interval(np.concatenate([self.features, baseline.features], axis=1), difference, self.scale, tails)
+
+
+@dataclass(frozen=True, eq=False)
+class Timed:
+    """A quantile of the time per frame, in blocks of frames that follow each other.
+
+    Neighbouring frames share clock, caches and whatever else the machine does, so blocks are resampled and not
+    frames.  Runs differ by more than their blocks tell, so a drift between runs is added: the spread of the runs'
+    medians once there are several, before that the spread of the blocks, and 3 % at least.
+
+    Attributes:
+        runs: for each run the quantile of each block, ms.
+        context: the processor.
+    """
+
+    runs: tuple[Floats, ...]
+    context: str
+    is_estimate = True
+    is_paired = False
+
+    @property
+    def found(self) -> float:
+        """Geometric mean of the runs' medians, ms."""
+        return float(np.exp(np.mean(self._medians())))
+
+    def level(self, tails: Tails) -> Interval:
+        """Bootstrap of the median over blocks, with drift."""
+        return _quantiles(self.found, np.exp(self._drawn(_drift(self), 0)), tails)
+
+    def change(self, baseline: Timed, tails: Tails, *, relative: bool) -> Interval:
+        """The same, of the difference or ratio of both."""
+        drift = _drift(self, baseline)
+        now, before = np.exp(self._drawn(drift, 0)), np.exp(baseline._drawn(drift, 1))
+        if relative:
+            return _quantiles(self.found / baseline.found - 1, now / before - 1, tails)
+        return _quantiles(self.found - baseline.found, now - before, tails)
+
+    def _medians(self) -> Floats:
+        return np.array([np.median(np.log(run)) for run in self.runs])
+
+    def _drawn(self, drift: Floats, seed: int) -> Floats:
+        """Logs of times that might as well have been measured, (resamples,)."""
+        generator = np.random.default_rng(seed)
+        medians = [
+            np.median(np.log(run)[generator.integers(0, len(run), (RESAMPLES, len(run)))], axis=1) for run in self.runs
+        ]
+        drawn: Floats = np.mean(medians, axis=0) + drift * generator.normal(size=RESAMPLES) / len(self.runs) ** 0.5
+        return drawn
+
+
+def _drift(*sides: Timed) -> Floats:
+    """Standard deviations that the log of a run's time may have, (resamples,).
+
+    The posterior of a variance with a scaled inverse chi-squared prior (Gelman et al., Bayesian Data Analysis, 2.6).
+    """
+    blocks = float(np.mean([np.var(np.log(run)) for side in sides for run in side.runs]))
+    assumed = max(DRIFT**2, blocks)
+    deviations = sum(float(np.sum((m - m.mean()) ** 2)) for m in (side._medians() for side in sides))
+    freedom = DRIFT_WEIGHT + sum(len(side.runs) - 1 for side in sides)
+    squares = DRIFT_WEIGHT * assumed + deviations
+    drift: Floats = np.sqrt(squares / np.random.default_rng(2).chisquare(freedom, RESAMPLES))
+    return drift
+
+
+def _interval(features: Floats, statistic: Statistic, scale: float, tails: Tails) -> Interval:
+    """BCa bootstrap; where nothing varies, what as many images cannot exclude.
+
+    An event that n images do not show has, with confidence 1 - t, a probability of at most -log(t) / n: the rule of
+    three (Hanley and Lippman-Hand 1983).
+    """
+    count = len(features)
+    found = scale * float(statistic(features.mean(axis=0)))
+    if not _are_hits(features) and count < FEWEST_IMAGES:
+        return Interval(found, -np.inf, np.inf)
+    low, high = (bootstrap(features, statistic, resamples=RESAMPLES, level=1 - 2 * tail) for tail in tails)
+    if low is None or high is None:
+        margins = [-scale * log(tail) / count for tail in tails]
+        return Interval(found, found - margins[0], found + margins[1])
+    return Interval(found, min(found, scale * low[0]), max(found, scale * high[1]))
+
+
+def _quantiles(found: float, drawn: Floats, tails: Tails) -> Interval:
+    low, high = np.quantile(drawn, [tails[0], 1 - tails[1]])
+    return Interval(found, min(found, float(low)), max(found, float(high)))
+
+
+def _are_hits(features: Floats, values: Sequence[int] = (-1, 0, 1)) -> bool:
+    """Whether it is one column of yes and no, or of differences of such."""
+    return features.shape[1] == 1 and bool(np.isin(features, values).all())
+
+
+def _mean(means: Floats) -> Floats:
+    return means[..., 0]
