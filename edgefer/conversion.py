@@ -18,7 +18,7 @@ from edgefer.environments import ONNX2TF
 from edgefer.errors import UnsupportedOperatorError, UsageError
 from edgefer.evaluation import Evaluation, evaluate
 from edgefer.evaluation.judge import REFERENCE
-from edgefer.graph.contract import apply_contract
+from edgefer.graph.contract import apply_contract, head_logits
 from edgefer.graph.cost import macs, parameters
 from edgefer.graph.ir import Graph
 from edgefer.graph.passes import normalise
@@ -95,7 +95,8 @@ def convert(
     if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     images = calibration_images(calibration, network, samples, progress)
-    quantized = quantize(graph, images.calibration, network.spec.input, progress)
+    heads = tuple(head_logits(graph, network.spec).values())
+    quantized = quantize(graph, heads, images.calibration, network.spec.input, progress)
     models: dict[str, bytes] = {}
     reference = _onnx(network, graph, Plan())
     for format in formats:

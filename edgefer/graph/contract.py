@@ -106,14 +106,19 @@ def _with_private_names(graph: Graph, spec: Spec) -> Graph:
     )
 
 
+def _row(channels: Array, width: int) -> Array:
+    """A constant per channel, repeated along a row: kernels then broadcast over rows, and not over 3-channel pixels."""
+    return np.tile(channels.astype(np.float32).reshape(1, 3, 1, 1), (1, 1, 1, width))
+
+
 def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
     height, width = spec.input.size
     mean, std = (np.asarray(values, np.float64) for values in (spec.input.mean, spec.input.std))
     if spec.input.color == "BGR":
         graph, mean, std = _reading_rgb(graph), mean[::-1], std[::-1]
     constants: dict[str, Array] = {
-        "normalise/scale": (1 / (255 * std)).astype(np.float32).reshape(1, 3, 1, 1),
-        "normalise/shift": (-mean / std).astype(np.float32).reshape(1, 3, 1, 1),
+        "normalise/scale": _row(1 / (255 * std), width),
+        "normalise/shift": _row(-mean / std, width),
     }
     nchw = TensorInfo((1, 3, height, width), _FLOAT)
     info = {

@@ -20,44 +20,75 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.patterns import Silu, find_silus
 from edgefer.plan import QuantParams
 from edgefer.quantize.histogram import Histogram
-from edgefer.quantize.ranges import Values, mse_optimal_of, sigmoid
+from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_optimal_of, sigmoid, silu
+from edgefer.quantize.sensitivity import Sensitivity
+from edgefer.quantize.statistics import collect
 from edgefer.runtime import onnx_session
 
-WORST_RATIO = 5.0
-"""A SiLU is treated where its largest channel has so many times the range of the median one."""
+WORTH = 5e-3
+"""Noise over signal at the heads that treating all SiLUs would have to take away, to be worth one Mul more for each;
+treating one must take away as much of this as it has of their elements."""
 
 LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
-
-SMALLEST_MAP = 64
-"""Positions: on smaller maps, late in the network, equalisation gains nothing that could be measured."""
 
 _GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
 _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact
 
 
-def equalise(graph: Graph, feeds: Sequence[Array]) -> tuple[Graph, Mapping[str, QuantParams]]:
-    """The graph with the SiLUs treated that need it, and how their inputs x' are best stored.
+def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> tuple[Graph, Mapping[str, QuantParams]]:
+    """The graph with the SiLUs treated where that pays, and how their inputs x' are best stored.
 
     Args:
         graph: the float network, one input; its outputs stay what they were.
         feeds: calibration inputs.
+        sensitivity: measures what storing a SiLU costs, before and after.
     """
-    candidates = [silu for silu in find_silus(graph) if _can_be_treated(graph, silu)]
-    ratios = {}
-    for site, largest in zip(candidates, _largest(graph, candidates, feeds), strict=True):
-        if largest.max() >= WORST_RATIO * np.median(largest):
-            ratio = _ratio(largest)
-            graph, scaled = _treat(graph, site, ratio.astype(np.float32))
-            ratios[scaled] = ratio
+    sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
+    before = _noises(graph, sites, sensitivity)
+    elements = {site.x: prod(graph.shape(site.x)) for site in find_silus(graph)}
+    price = {name: WORTH * count / sum(elements.values()) for name, count in elements.items()}
+    loud = [site for site in sites if before[site.x] >= price[site.x]]
+    ratios: dict[str, Values] = {}
+    for site, largest in zip(loud, _largest(graph, loud, feeds), strict=True):
+        ratio = _ratio(largest)
+        treated, names = _treat(graph, site, ratio.astype(np.float32))
+        stored = _stored(treated, [names[value] for value in _maps(graph, site)], sensitivity.feeds)
+        stored |= _input_params(treated, {names[site.x]: ratio}, sensitivity.feeds)
+        if before[site.x] - sensitivity.noise_of(treated, stored) >= price[site.x]:
+            graph, ratios[names[site.x]] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:
     conv = graph.producers.get(silu.x)
-    is_map = prod(graph.shape(silu.x)[2:]) >= SMALLEST_MAP
+    is_map = prod(graph.shape(silu.x)[2:]) > 1
     has_weights = conv is not None and conv.op == "Conv" and bool(conv.input(2)) and not conv.activation
     return is_map and has_weights and _reach(graph, silu.mul.output) is not None
+
+
+def _noises(graph: Graph, sites: Sequence[Silu], sensitivity: Sensitivity) -> dict[str, float]:
+    """For each SiLU, by its input's name, the noise of storing it and all that would be scaled with it."""
+    stored = _stored(graph, [value for site in sites for value in _maps(graph, site)], sensitivity.feeds)
+    stored |= _stored(graph, [site.x for site in sites], sensitivity.feeds, silu)
+    return {
+        site.x: sensitivity.noise_of(graph, {value: stored[value] for value in (site.x, *_maps(graph, site))})
+        for site in sites
+    }
+
+
+def _maps(graph: Graph, site: Silu) -> list[str]:
+    """The feature maps that are scaled with a SiLU's output."""
+    reach = _reach(graph, site.mul.output)
+    assert reach is not None
+    return [value for value in reach.values if prod(graph.shape(value)[2:]) > 1]
+
+
+def _stored(
+    graph: Graph, values: Sequence[str], feeds: Sequence[Array], view: View = identity
+) -> dict[str, QuantParams]:
+    """How each of `values` would be stored by itself."""
+    return {name: mse_optimal(histogram, view) for name, histogram in collect(graph, values, feeds).items()}
 
 
 @dataclass(frozen=True)
@@ -111,8 +142,8 @@ def _ratio(largest: Values) -> Values:
     return ratio
 
 
-def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, str]:
-    """The graph with one SiLU treated, and the name of its x'; all that is scaled gets a new name."""
+def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, Mapping[str, str]]:
+    """The graph with one SiLU treated, and the new names of all that is scaled."""
     conv, reach = graph.producers[site.x], _reach(graph, site.mul.output)
     assert reach is not None
     weights, bias = (graph.constants[name] for name in conv.inputs[1:])
@@ -136,7 +167,7 @@ def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, str]:
             inputs, outputs = (tuple(names.get(v, v) for v in values) for values in (node.inputs, node.outputs))
             nodes.append(replace(node, inputs=inputs, outputs=outputs))
     info = {name: graph.info[value] for value, name in names.items()}
-    return graph.with_constants(constants).with_nodes(nodes, info), names[site.x]
+    return graph.with_constants(constants).with_nodes(nodes, info), names
 
 
 def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Sequence[Array]) -> dict[str, QuantParams]:

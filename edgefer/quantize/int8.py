@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import MappingProxyType
 
@@ -28,6 +28,7 @@ from edgefer.quantize.ranges import (
 _VIEWS: dict[str, View] = {"Sigmoid": sigmoid, "HardSwish": hard_swish, "Tanh": np.tanh}
 _CLIPPING = frozenset({"Relu", "Clip"})
 _LARGEST_BIAS = 2.0**30
+_TIE_FREE = 1023
 
 
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -54,10 +55,13 @@ def plan_int8(
     layout = _lay_out(graph, keep_float)
     layout.fixed.update({layout.groups.find(value): params for value, params in prescribed.items()})
     silu_inputs = frozenset(pattern.x for pattern in find_silus(graph))
-    tensors: dict[str, QuantParams] = {}
-    for root, members in layout.groups.members().items():
-        params = layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
-        tensors.update(dict.fromkeys(members, params))
+    groups = layout.groups.members()
+    chosen = {
+        root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
+        for root, members in groups.items()
+    }
+    _avoid_ties(layout, chosen)
+    tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
     for node in layout.nodes:
         constants = _constant_params(graph, node, tensors)
@@ -124,6 +128,36 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
         layout.groups.add(activations)
         layout.nodes.append(node)
     return layout
+
+
+def _avoid_ties(layout: _Layout, chosen: dict[str, QuantParams]) -> None:
+    """Nudge scales so that no sum lies halfway between two integers, where runtimes round differently.
+
+    With both input scales k / _TIE_FREE of the output scale, for whole k, every sum is a multiple of
+    1 / _TIE_FREE in output steps, and as that is odd, at least half of it away from a tie.
+    """
+    settled = set(layout.fixed)
+    for node in layout.nodes:
+        if node.op not in ("Add", "Sub"):
+            continue
+        first, second = sorted(map(layout.groups.find, node.inputs), key=lambda root: root not in settled)
+        output = layout.groups.find(node.output)
+        if output in settled or second in settled or len({first, second, output} & chosen.keys()) < 3:
+            continue  # prescribed, shared, or a constant
+        chosen[output] = _at_ratio(chosen[output], chosen[first])
+        step = chosen[output].scale[0] / _TIE_FREE
+        chosen[second] = _scaled_to(chosen[second], step * max(round(chosen[second].scale[0] / step), 1))
+        settled |= {first, second, output}
+
+
+def _at_ratio(output: QuantParams, given: QuantParams) -> QuantParams:
+    """`output` with the next scale that `given`'s is a multiple of 1 / _TIE_FREE of."""
+    steps = max(round(_TIE_FREE * given.scale[0] / output.scale[0]), 1)
+    return _scaled_to(output, given.scale[0] * _TIE_FREE / steps)
+
+
+def _scaled_to(params: QuantParams, scale: float) -> QuantParams:
+    return replace(params, scale=(float(np.float32(scale)),))
 
 
 def _activations(graph: Graph, node: Node) -> list[str]:

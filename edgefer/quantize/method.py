@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,14 @@ from edgefer.quantize import statistics
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.reconstruct import pieces, reconstruct
+from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.spec import InputSpec
 
 FITTED_ON = 128
 """At most so many calibration images are run again, to equalise channels and to correct biases."""
+
+MEASURED_ON = 16
+"""At most so many calibration images are run for each question that is settled by measurement."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,12 @@ class Quantized:
     equalised: tuple[str, ...]
 
 
-def quantize(graph: Graph, images: ImageSet, spec: InputSpec, progress: Progress) -> Quantized:
+def quantize(graph: Graph, heads: Sequence[str], images: ImageSet, spec: InputSpec, progress: Progress) -> Quantized:
     """Quantize everything that has integer kernels to int8.
 
     Args:
         graph: normalised, pixels in and meanings out.
+        heads: the values that noise is measured at: the outputs, before their activations.
         images: calibration images.
         spec: how they become pixels.
         progress: listens to the stages.
@@ -51,7 +56,9 @@ def quantize(graph: Graph, images: ImageSet, spec: InputSpec, progress: Progress
     chosen = images.select(range(0, len(images), -(-len(images) // FITTED_ON)))
     feeds = list(_feeds(chosen, spec))
     with progress.stage("equalise"):
-        equalised, prescribed = equalise(graph, feeds)
+        equalised, prescribed = equalise(
+            graph, feeds, Sensitivity(graph, heads, feeds[:: -(-len(feeds) // MEASURED_ON)])
+        )
     tensors = tensors_to_observe(equalised, keep_float)
     key = statistics.cache_key(equalised, tensors, images.sha256)
     with progress.stage("calibrate", len(images)) as advance:

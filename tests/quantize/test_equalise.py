@@ -6,9 +6,11 @@ from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.plan import QuantParams
-from edgefer.quantize.equalise import LARGEST_CORRECTION, equalise
+from edgefer.quantize.equalise import LARGEST_CORRECTION
+from edgefer.quantize.equalise import equalise as equalise_measured
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.ranges import affine
+from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
 from edgefer.runtime import onnx_session
 
@@ -17,7 +19,7 @@ EVEN = np.ones(6)
 
 
 def network(loudness, ending="se"):
-    """Conv, SiLU whose channels are so loud, then what `ending` says, then a 1x1 convolution."""
+    """Conv, SiLU whose channels are so loud, then what `ending` says, then a 1x1 convolution that hears all alike."""
     rng = np.random.default_rng(1)
 
     def weights(*shape):
@@ -34,17 +36,24 @@ def network(loudness, ending="se"):
         )
         x = build.mul("gated", x, gate)
     elif ending == "depthwise":
-        x = build.conv("depthwise", x, weights(6, 1, 3, 3), weights(6), padding=1, groups=6)
+        levelling = weights(6, 1, 3, 3) / loudness.reshape(-1, 1, 1, 1).astype(np.float32)
+        loudness = EVEN
+        x = build.conv("depthwise", x, levelling, weights(6), padding=1, groups=6)
     elif ending == "shortcut":
         x = build.add("sum", x, build.conv("side", x, weights(6, 6, 1, 1), weights(6)))
     elif ending == "output":
         return normalise(build.graph(x))
-    return normalise(build.graph(build.conv("last", x, weights(4, 6, 1, 1), weights(4))))
+    last = weights(4, 6, 1, 1) / loudness.reshape(1, -1, 1, 1).astype(np.float32)
+    return normalise(build.graph(build.conv("last", x, last, weights(4))))
 
 
 def feeds(count=8):
     rng = np.random.default_rng(2)
     return [rng.normal(size=(1, 3, 12, 12)).astype(np.float32) for _ in range(count)]
+
+
+def equalise(graph, images):
+    return equalise_measured(graph, images, Sensitivity(graph, graph.outputs, images))
 
 
 def run(model, feed):

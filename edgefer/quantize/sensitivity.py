@@ -1,0 +1,72 @@
+"""Sensitivity: the noise that storing some tensors as integers adds to a network's outputs, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgefer.emit.onnx import emit_onnx
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.subgraph import observing
+from edgefer.plan import Plan, QuantParams
+from edgefer.runtime import onnx_session
+
+Values = npt.NDArray[np.float64]
+
+
+class Sensitivity:
+    """Measures Plans against the float network, on a few images.
+
+    Attributes:
+        heads: the values compared, before their activations.
+        feeds: the images.
+    """
+
+    def __init__(self, graph: Graph, heads: Sequence[str], feeds: Sequence[Array]) -> None:
+        """Run the float network.
+
+        Args:
+            graph: the float network, one input.
+            heads: the values to compare, each (1, columns).
+            feeds: images, as the graph's input takes them.
+        """
+        self.heads = tuple(heads)
+        self.feeds = feeds
+        self._expected = self.outputs(graph, Plan())
+
+    def noise(self, graph: Graph, plan: Plan) -> float:
+        """Noise power over signal power at the heads (mean over heads) of `graph` stored as `plan` says.
+
+        Args:
+            graph: equal to the float network in its outputs, though not in its nodes.
+            plan: of that graph.
+        """
+        found = self.outputs(graph, plan)
+        return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
+
+    def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams]) -> float:
+        """The same where only the activations `stored` are integers, and all is computed in float."""
+        readers = {node.name for value in stored for node in graph.consumers.get(value, ())}
+        makers = {graph.producers[value].name for value in stored if value in graph.producers}
+        return self.noise(graph, Plan(stored, dict.fromkeys(sorted(readers | makers), "int8")))
+
+    def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
+        """What the heads are for every image, (images, columns)."""
+        session = onnx_session(emit_onnx(observing(graph, self.heads), plan))
+        rows = [session.run(None, {graph.inputs[0]: feed}) for feed in self.feeds]
+        return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}
+
+
+def _stacked(rows: Iterable[Any]) -> Values:
+    return np.stack([np.asarray(row, np.float64).reshape(-1) for row in rows])
+
+
+def _ratio(expected: Values, found: Values) -> float:
+    """Noise over signal, leaving out what is common to all columns of an image: softmax does not see it."""
+    noise, signal = found - expected, expected
+    if expected.shape[1] > 2:
+        noise, signal = (values - values.mean(axis=1, keepdims=True) for values in (noise, signal))
+    return float(np.square(noise).sum() / max(np.square(signal).sum(), 1e-12))
