@@ -30,9 +30,14 @@ def operator_counts(model: bytes) -> dict[str, int]:
 def undelegated(model: bytes) -> list[str]:
     """The operators left to LiteRT's own kernels, in order, as "OP (name of the tensor it makes)".
 
-    Every operator that XNNPACK accepts is made a partition of its own, so what a partition makes tells which
-    operator it replaced.
+    Where XNNPACK does not take the whole model over, every operator that it accepts is made a partition of its
+    own, so that what a partition makes tells which operator it replaced.
+
+    Raises:
+        InputError: it is not a TFLite file, or has too many operators (about 450) for partitions of their own.
     """
+    if _is_one_partition(tflite_interpreter(model)):
+        return []
     interpreter = tflite_interpreter(model, experimental_disable_delegate_node_fusion=True)
     operators = interpreter._get_ops_details()
     taken = {tuple(op["outputs"]) for op in operators if op["op_name"] == _DELEGATE}
@@ -42,3 +47,14 @@ def undelegated(model: bytes) -> list[str]:
         for op in operators
         if op["op_name"] != _DELEGATE and tuple(op["outputs"]) not in taken
     ]
+
+
+def _is_one_partition(interpreter: Any) -> bool:
+    """Whether one delegate makes all outputs of the model from nothing that another operator made."""
+    operators = interpreter._get_ops_details()
+    delegates = [op for op in operators if op["op_name"] == _DELEGATE]
+    if len(delegates) != 1:
+        return False
+    made = {tensor for op in operators for tensor in op["outputs"]}
+    results = {output["index"] for output in interpreter.get_output_details()}
+    return results <= set(delegates[0]["outputs"]) and not made & set(delegates[0]["inputs"])
