@@ -16,6 +16,11 @@ def data_directory() -> Path:
     return _directory("data", "XDG_DATA_HOME", ".local/share")
 
 
+def config_directory() -> Path:
+    """For what the user set: `$EDGEFER_HOME/config`, or the user's configuration directory."""
+    return _directory("config", "XDG_CONFIG_HOME", ".config")
+
+
 def _directory(kind: str, variable: str, fallback: str) -> Path:
     if home := os.environ.get("EDGEFER_HOME"):
         return Path(home) / kind

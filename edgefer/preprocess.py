@@ -47,6 +47,30 @@ def to_pixels(image: Image, spec: InputSpec) -> Image:
     return _resample_rows(_resample_rows(image.swapaxes(0, 1), across).swapaxes(0, 1), down)
 
 
+def resampling_weights(size: tuple[int, int], spec: InputSpec) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """`to_pixels` for images of one size as two matrices of whole numbers, for machines that have numpy only.
+
+    to_pixels(image, spec) = resample(down, resample(across, image)), where resample sums along an axis, width first,
+    and divides by 2^22, rounding half up to uint8.
+
+    Args:
+        size: height and width of the images.
+        spec: size, resize, fit and crop_fraction count.
+
+    Returns:
+        `down` (h, H) and `across` (w, W), in units of 2^-22.
+    """
+    dense = []
+    for length, (resized, first), count in zip(size, _placement(size, spec), spec.size, strict=True):
+        matrix = np.zeros((count, length), np.int32)
+        row = 0
+        for start, stop, weights in _filter_bank(length, resized, first, count, spec.resize):
+            matrix[row : row + len(weights), start:stop] = weights
+            row += len(weights)
+        dense.append(matrix)
+    return dense[0], dense[1]
+
+
 def normalise(pixels: Image, spec: InputSpec) -> npt.NDArray[np.float32]:
     """(x / 255 - mean) / std in the Spec's colour order.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import click
 import numpy as np
@@ -14,6 +14,7 @@ from edgefer.conversion import BUDGET, FORMATS, SAMPLES, Backend, Format
 from edgefer.conversion import convert as run_convert
 from edgefer.errors import UsageError
 from edgefer.measure import frame_times
+from edgefer.quantize.method import Effort
 from edgefer.runtime import open_runner
 from edgefer.spec import read_toml
 from edgefer.text import printable
@@ -81,6 +82,13 @@ Examples:
     help="Calibrate on at most so many images.",
 )
 @click.option("--budget", type=SizeType(), default=BUDGET, show_default="8MB", help="Bytes that an artifact may have.")
+@click.option(
+    "--effort",
+    type=click.Choice(get_args(Effort)),
+    default="fast",
+    show_default=True,
+    help="How long to come closer to float; more than fast learns weights, with PyTorch.",
+)
 @click.option("--formats", type=FormatsType(), default=FORMATS, show_default="tflite,onnx", help="Artifacts to make.")
 @click.option(
     "--tflite-backend",
@@ -105,6 +113,7 @@ def convert(
     calibration: str | None,
     samples: int,
     budget: int,
+    effort: Effort,
     formats: tuple[Format, ...],
     tflite_backend: Backend,
     output: Path | None,
@@ -122,6 +131,7 @@ def convert(
         calibration=calibration,
         samples=samples,
         budget=budget,
+        effort=effort,
         formats=formats,
         tflite_backend=tflite_backend,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),

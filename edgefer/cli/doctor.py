@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -18,20 +18,30 @@ COLOURS = {"ok": "green", "warn": "yellow", "missing": "red"}
 Examples:
   edgefer doctor                      what is here, and how to mend what is not
   edgefer doctor --install onnx2tf    make the environment that --tflite-backend onnx2tf needs
+  edgefer doctor --device pi5         what a board lacks for edgefer benchmark
   edgefer doctor --json -
 """
 )
 @click.option("--install", type=click.Choice(list(ENVIRONMENTS)), help="Make an isolated environment for this tool.")
+@click.option("--device", metavar="NAME|USER@HOST", help="Check this board instead of this machine.")
 @output_options
-def doctor(install: str | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
-    """Check this machine for what edgefer needs; exit code 1 if something necessary is missing."""
+def doctor(install: str | None, device: str | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
+    """Check this machine, or a board, for what edgefer needs; exit code 1 if something necessary is missing."""
     if install:
         ENVIRONMENTS[install].install(ConsoleProgress(quiet=quiet, verbose=verbose))
-    findings = tuple(examine())
+    findings = tuple(examine() if device is None else _examine_device(device))
     if not quiet and json_file != "-":
         click.echo(report(findings))
     write_json(json_file, to_document(findings))
     return 0 if healthy(findings) else 1
+
+
+def _examine_device(name: str) -> Iterator[Finding]:
+    """Import only what a board needs, and only for a board: without, this works where nothing is installed."""
+    from edgefer.device.checks import examine_device
+    from edgefer.device.registry import find_device
+
+    return examine_device(find_device(name))
 
 
 def report(findings: Sequence[Finding]) -> str:

@@ -17,7 +17,13 @@ INTERRUPTED = 5
 COMMANDS = {
     "convert": "Make int8 TFLite and ONNX artifacts of a trained network.",
     "evaluate": "Measure how far a bundle's artifacts are from the float network.",
+    "check": "Judge a bundle by gates, and against the one accepted before.",
+    "package": "Make the zip that app developers receive.",
+    "verify": "Make sure that a package is unaltered and by its maker.",
+    "benchmark": "Time a bundle's artifacts on boards, and compare what they compute there.",
     "inspect": "Show what a bundle's artifacts are made of.",
+    "board": "Emulate an ARM board on this machine, for tests without hardware.",
+    "devices": "Name and prepare the boards to measure on.",
     "doctor": "Tell what is installed, and how to mend what is not.",
 }
 

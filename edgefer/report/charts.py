@@ -118,6 +118,37 @@ def reliability(title: str, curves: Mapping[str, Sequence[Bin]], height: int = 2
     return _svg(title, height + TEXT + 6, *axes, ideal, join(parts), framed=True)
 
 
+def curves(
+    title: str,
+    lines: Sequence[tuple[str, Sequence[tuple[float, float]]]],
+    dots: Sequence[tuple[str, float, float]] = (),
+    *,
+    across: Scale | None = None,
+    upward: Scale | None = None,
+    height: int = 200,
+) -> Html:
+    """Points joined by straight lines.
+
+    Args:
+        title: what the chart shows.
+        lines: a series, and its points (x, y) from left to right.
+        dots: a series, x and y of points that stand out.
+        across: the horizontal scale; what the points need when None.
+        upward: the vertical scale.
+        height: of the plot, px.
+    """
+    across = across or widened([x for _, points in lines for x, _ in points], margin=0.0)
+    upward = upward or widened([y for _, points in lines for _, y in points])
+    parts = [
+        _line(f"curve {series}", across.percent(x1), _y(upward, y1, height), across.percent(x2), _y(upward, y2, height))
+        for series, points in lines
+        for (x1, y1), (x2, y2) in pairwise(points)
+    ]
+    parts += [_dot(series, across.percent(x), _y(upward, y, height), 4) for series, x, y in dots]
+    axes = (_across(across, 0, height, across.low), _upward(upward, height))
+    return _svg(title, height + TEXT + 6, *axes, join(parts), framed=True)
+
+
 def profile(
     title: str,
     names: Sequence[str],
@@ -326,6 +357,10 @@ def _mark(series: str, x: float, y: float) -> Html:
 
 def _dot(series: str, x: float, y: float, r: float) -> Html:
     return html('<circle class="dot {series}" cx="{x:.2f}%" cy="{y:.1f}" r="{r:.1f}"/>', series=series, x=x, y=y, r=r)
+
+
+def _y(scale: Scale, value: float, height: int) -> float:
+    return height * (1 - scale.percent(value) / 100)
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Html:

@@ -1,12 +1,13 @@
-"""The two documents, put together from sections: what a conversion made, and what an evaluation found."""
+"""The documents, put together from sections: what a conversion made, an evaluation found, boards took."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from edgefer.device.results import Benchmark
 from edgefer.evaluation.results import Evaluation
 from edgefer.images import ImageSet
-from edgefer.report import conversion, evaluation
+from edgefer.report import benchmark, conversion, evaluation
 from edgefer.report.conversion import Manifest
 from edgefer.report.markup import Html, html, join, page, section
 
@@ -53,6 +54,26 @@ def evaluation_report(manifest: Manifest, evaluated: Evaluation, images: ImageSe
             evaluation.section_evidence(evaluated),
             conversion.section_calibration(manifest),
             conversion.section_quantization(manifest),
+            conversion.section_provenance(manifest),
+        ),
+    )
+
+
+def benchmark_report(manifest: Manifest, measured: Benchmark) -> str:
+    """One HTML document about a bundle on boards; equal results give equal documents.
+
+    Args:
+        manifest: what the bundle's `manifest.json` holds.
+        measured: results for that bundle.
+    """
+    return _document(
+        manifest,
+        "benchmark report",
+        (
+            benchmark.section_verdict(measured),
+            benchmark.section_side_by_side(measured),
+            *(benchmark.section_device(run) for run in measured.runs),
+            benchmark.section_settings(measured),
             conversion.section_provenance(manifest),
         ),
     )

@@ -1,0 +1,146 @@
+"""`edgefer benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgefer.benchmarking import SAMPLES
+from edgefer.benchmarking import benchmark as run_benchmark
+from edgefer.bundle import Bundle
+from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
+from edgefer.device.results import Benchmark, Settings
+from edgefer.device.summary import rows, title
+from edgefer.report import benchmark_report
+from edgefer.text import printable
+
+FAILED, NO_EVIDENCE = 4, 5
+QUICK_FRAMES = 128
+COLOURS = {"trusted": "green", "throttled": "red", "noisy": "yellow", "incomplete": "red"}
+
+
+def _threads(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+    """Numbers of threads in the order given, the first of which results are about."""
+    parts = value.split(",")
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) <= 64 for part in parts):
+        raise click.BadParameter(f"{value!r} is not a list of numbers of threads, 1 to 64, such as 1,2,4")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  edgefer benchmark fer_b0_bundle                                on this machine
+  edgefer benchmark fer_b0_bundle --device pi@192.168.1.20 --data faces.npz --json pi.json
+  edgefer benchmark fer_b0_bundle --device pi4 --device pi5 --threads 1,2,4 --report boards.html
+  edgefer benchmark fer_b0_bundle --device a76 --quick --count-instructions
+
+\b
+Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadable;
+4 a board could not be reached or failed; 5 a run was throttled, noisy or incomplete.
+"""
+)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=("local",),
+    show_default=True,
+    metavar="NAME|USER@HOST[:PORT]",
+    help="Where to measure; repeat it for several boards at the same time.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR|ZIP|NPZ",
+    help="Images to measure drift and, if labelled, accuracy on; without, boards are compared with this machine only.",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=1),
+    default=SAMPLES,
+    show_default=True,
+    help="Use at most so many images, spread evenly over the set.",
+)
+@click.option(
+    "--frames", type=click.IntRange(min=1), help="Time at least so many frames; 1,024 by default, and at least 10 s."
+)
+@click.option("--quick", is_flag=True, help=f"Time {QUICK_FRAMES} frames only, however fast.")
+@click.option(
+    "--threads",
+    default="1",
+    show_default=True,
+    metavar="N[,N...]",
+    callback=_threads,
+    help="Of the runtime; results are about the first, several make a sweep.",
+)
+@click.option(
+    "--fps", type=click.FloatRange(min=0, min_open=True), help="Pace the frames like a camera; back to back by default."
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["tflite", "onnx", "fp32"]),
+    help="Run this artifact; repeatable; all by default.",
+)
+@click.option("--count-instructions", is_flag=True, help="Count ARM instructions per inference, on emulated boards.")
+@click.option(
+    "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
+)
+@output_options
+def benchmark(
+    bundle: Path,
+    devices: tuple[str, ...],
+    data: Path | None,
+    samples: int,
+    frames: int | None,
+    quick: bool,
+    threads: tuple[int, ...],
+    fps: float | None,
+    formats: tuple[str, ...],
+    count_instructions: bool,
+    report_file: str | None,
+    json_file: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Time BUNDLE's artifacts on boards, and compare what they compute there with this machine."""
+    default = Settings()
+    result = run_benchmark(
+        bundle,
+        devices,
+        data=data,
+        samples=samples,
+        settings=Settings(
+            frames=frames or (QUICK_FRAMES if quick else default.frames),
+            seconds=0.0 if quick else default.seconds,
+            threads=threads,
+            fps=fps,
+        ),
+        formats=formats or None,
+        count_instructions=count_instructions,
+        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+    )
+    if not quiet and json_file != "-":
+        echo(summary(result))
+    write_json(json_file, result.to_dict())
+    if report_file is not None:
+        write_text(report_file, benchmark_report(Bundle.open(bundle, verify=False).manifest, result))
+    for error in result.failures.values():
+        echo(f"{click.style('error:', fg='red', bold=True)} {printable(error.message)}\n  {error.remedy}", err=True)
+    if result.failures:
+        return FAILED
+    return 0 if result.trusted else NO_EVIDENCE
+
+
+def summary(result: Benchmark) -> str:
+    """For each device its table and verdict."""
+    lines = []
+    for run in result.runs:
+        status = click.style(run.verdict.status, fg=COLOURS[run.verdict.status], bold=True)
+        lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), "", status]
+        lines += [f"  {printable(reason)}" for reason in run.verdict.reasons]
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""A benchmark for people: the rows of a table about each device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from edgefer.device.latency import Latency
+from edgefer.device.results import ArtifactRun, Run
+from edgefer.text import printable
+from edgefer.units import format_size
+
+Row: TypeAlias = tuple[str, ...]
+
+
+def title(run: Run) -> str:
+    """A device in one line."""
+    facts = (run.device["model"], run.device["cpu"], run.device["kernel"])
+    return f"{run.name}: {', '.join(fact for fact in facts if fact)}"
+
+
+def name(run: ArtifactRun) -> str:
+    """An artifact as it is called in tables."""
+    format = {"tflite": "TFLite", "onnx": "ONNX"}[run.artifact.format]
+    return f"{format} {'int8' if run.artifact.precision == 'int8' else 'fp32'}"
+
+
+def rows(run: Run) -> tuple[Row, list[Row]]:
+    """Header and rows of the table about one device: what was measured, then a column per artifact."""
+    artifacts = list(run.artifacts.values())
+    emulated = ", emulated" if run.device["emulated"] else ""
+    found = [(label.format(emulated=emulated), *map(cell, artifacts)) for label, cell in _ROWS.items()]
+    for index, timing in enumerate(artifacts[0].sweep):
+        label = f"with {timing.threads} threads, p50, ms{emulated}"
+        found.append((label, *(f"{artifact.sweep[index].invoke.p50:.3f}" for artifact in artifacts)))
+    return ("", *map(name, artifacts)), [row for row in found if any(row[1:])]
+
+
+def _interval(latency: Latency, quantile: str) -> str:
+    low, high = latency.ci95[quantile]
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _same(run: ArtifactRun) -> str:
+    drift = run.drift
+    if drift.equals_host:
+        return f"yes, {drift.samples} images"
+    main = drift.heads[0]
+    if main.lsb is None:
+        return f"differs by {main.from_host.max_abs_difference:.2g}"
+    worst = max(head.lsb.max for head in drift.heads if head.lsb)
+    return f"NO: {worst} LSB, {_share(main.lsb.share_equal)} equal"
+
+
+def _agreement(run: ArtifactRun) -> str:
+    found = run.drift.heads[0].from_reference
+    return _share(found.agreement.value) if found and found.agreement else ""
+
+
+def _late(run: ArtifactRun) -> str:
+    late = run.timing.late_frames
+    return "" if late is None else f"{late} of {len(run.timing.invoke.samples)}"
+
+
+def _millions(run: ArtifactRun) -> str:
+    return f"{run.instructions.total / 1e6:.2f}" if run.instructions else ""
+
+
+_ROWS: Mapping[str, Callable[[ArtifactRun], str]] = {
+    "invoke p50, ms{emulated}": lambda run: f"{run.timing.invoke.p50:.3f}",
+    "  95 % interval": lambda run: _interval(run.timing.invoke, "p50"),
+    "invoke p90, ms{emulated}": lambda run: f"{run.timing.invoke.p90:.3f}",
+    "invoke p99, ms{emulated}": lambda run: f"{run.timing.invoke.p99:.3f}",
+    "invoke min, ms{emulated}": lambda run: f"{run.timing.invoke.min:.3f}",
+    "preprocess p50, ms{emulated}": lambda run: f"{run.timing.preprocess.p50:.3f}",
+    "postprocess p50, ms{emulated}": lambda run: f"{run.timing.postprocess.p50:.3f}",
+    "load, ms{emulated}": lambda run: f"{run.timing.load_ms:.1f}",
+    "first inference, ms{emulated}": lambda run: f"{run.timing.first_ms:.1f}",
+    "frames": lambda run: f"{len(run.timing.invoke.samples):,}",
+    "late frames": _late,
+    "threads": lambda run: str(run.timing.threads),
+    "peak memory": lambda run: format_size(run.timing.peak_rss_bytes),
+    "delegated nodes": lambda run: f"{run.nodes['delegated']} of {run.nodes['total']}" if run.nodes else "",
+    "million instructions": _millions,
+    "accuracy here": lambda run: _share(run.drift.heads[0].accuracy),
+    "agreement with fp32": _agreement,
+    "computes what the host does": _same,
+    "runtime": lambda run: printable(f"{run.runtime['name']} {run.runtime['version']}"),
+}
