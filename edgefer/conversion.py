@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from math import log10
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -30,7 +31,7 @@ from edgefer.network import Network
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
-from edgefer.quantize.method import quantize
+from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.report import conversion_report
 from edgefer.spec import METADATA_KEY
 
@@ -53,6 +54,7 @@ def convert(
     calibration: str | Path | None = None,
     samples: int = SAMPLES,
     budget: int = BUDGET,
+    effort: Effort = "fast",
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
     progress: Progress = SILENT,
@@ -68,6 +70,7 @@ def convert(
         calibration: folder, zip or npz of images, name of a set, or `synthetic`.
         samples: at most so many images are calibrated on.
         budget: bytes that an artifact may have; `Bundle.over_budget` tells which have more.
+        effort: how much time may be spent to come closer to float: for `fer_b0` about 10 seconds, 1 or 10 minutes.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
         progress: listens to the stages.
@@ -96,7 +99,9 @@ def convert(
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     images = calibration_images(calibration, network, samples, progress)
     heads = tuple(head_logits(graph, network.spec).values())
-    quantized = quantize(graph, heads, images.calibration, network.spec.input, progress)
+    quantized = quantize(graph, heads, images, network.spec.input, effort, progress)
+    if quantized.halves and not quantized.calibration_suffices:
+        progress.note(_too_few(images, quantized))
     models: dict[str, bytes] = {}
     reference = _onnx(network, graph, Plan())
     for format in formats:
@@ -123,6 +128,14 @@ def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes],
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / name, manifest, files)
         return evaluate(draft, images, workers=1, layer_images=0)
+
+
+def _too_few(images: CalibrationImages, quantized: Quantized) -> str:
+    first, second = (f"{-10 * log10(noise):.1f} dB" for noise in quantized.halves)
+    return (
+        f"the calibration set is too small: one half of its {len(images.calibration)} images gives a signal-to-noise "
+        f"ratio of {first}, the other {second}; use more images, and more kinds of them"
+    )
 
 
 def _description(network: Network, graph: Graph) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from edgefer.bundle import SCHEMA, Artifact
 from edgefer.calibration import CalibrationImages
 from edgefer.emit.tflite import operator_counts, undelegated
+from edgefer.evaluation.metrics import decibels
 from edgefer.graph.cost import macs, parameters
 from edgefer.graph.ir import Graph
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
@@ -64,13 +65,19 @@ def build_manifest(
         **network.spec.to_dict(),
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "budget_bytes": budget,
-        "calibration": {"source": images.source, **_counted(images.calibration)},
+        "calibration": {
+            "source": images.source,
+            **_counted(images.calibration),
+            "halves_sqnr_db": [decibels(1, noise) for noise in quantized.halves],
+            "suffices": quantized.calibration_suffices,
+        },
         "held_back": {"source": images.source, **_counted(images.held_back), "agreement": {}},
         "quantization": {
             "scheme": "full int8: int8 weights per channel, int8 activations, int32 bias",
             "ranges": "minimum mean squared error, judged after SiLU",
             "equalised": list(quantized.equalised),
             "biases": "corrected for the mean error of each layer",
+            "learned_steps": quantized.learned,
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),
             "parameters": parameters(graph),

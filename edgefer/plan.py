@@ -1,6 +1,6 @@
 """The Plan: what quantization decided, as pure data that both emitters read.
 
-Conventions are TFLite's: activations int8 asymmetric, weights int8 symmetric in [-127, 127],
+Conventions are TFLite's: activations int8 asymmetric, weights int8 symmetric in [-127, 127] (or int4 in [-7, 7]),
 bias int32 at input scale times weight scale.  A real value is `scale * (q - zero_point)`.
 The ONNX emitter shifts activations to uint8 by adding 128, so both files hold the same scales.
 """
@@ -20,8 +20,10 @@ from edgefer.errors import InputError
 
 SCHEMA = "edgefer.plan/1"
 
-DType: TypeAlias = Literal["int8", "int32"]
+DType: TypeAlias = Literal["int4", "int8", "int32"]
 Compute: TypeAlias = Literal["int8", "float"]
+
+_BITS: dict[DType, int] = {"int4": 4, "int8": 8, "int32": 32}
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class QuantParams:
         scale: one per tensor, or one per index along `axis`; each exactly representable in float32.
         zero_point: as many as there are scales.
         axis: the axis (in the float graph's layout) that has a scale each, or None.
-        narrow: whether -128 is left unused (weights).
+        narrow: whether the smallest integer is left unused (weights).
     """
 
     dtype: DType
@@ -45,14 +47,22 @@ class QuantParams:
     @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest stored integer."""
-        info = np.iinfo(self.dtype)
-        return (int(info.min) + (1 if self.narrow else 0), int(info.max))
+        largest = (1 << (_BITS[self.dtype] - 1)) - 1
+        return (-largest if self.narrow else -largest - 1, largest)
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether zero is always stored as zero: weights and biases."""
+        return self.narrow or self.dtype == "int32"
 
     def quantize(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.signedinteger[Any]]:
-        """Integers for `values`: round half to even, then saturate, as the runtimes do."""
+        """Integers for `values`: round half to even, then saturate, as the runtimes do.
+
+        They are int32 or int8; four bits of each int8 are used where that is how they are stored.
+        """
         scale, zero_point = (self._along_axis(p, values.ndim) for p in (self.scale, self.zero_point))
         integers = np.rint(values.astype(np.float64) / scale) + zero_point
-        return np.clip(integers, *self.limits).astype(self.dtype)
+        return np.clip(integers, *self.limits).astype(np.int32 if self.dtype == "int32" else np.int8)
 
     def dequantize(self, integers: npt.NDArray[np.signedinteger[Any]]) -> npt.NDArray[np.float32]:
         """Real values of stored `integers`."""

@@ -2,19 +2,25 @@
 
 Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in ONNX Runtime, and the fastest
 on x86.  A uint8 value is the Plan's int8 value plus 128.
+
+Two things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
+that compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked
+up in a table of all pairs, as few of its versions can cast from int4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx
 
-from edgefer.graph.ir import Array, Graph, Node, fresh_name
+from edgefer.emit.packing import INT4_PAIRS, packed_int4
+from edgefer.graph.ir import Array, Attribute, Graph, Node, fresh_name
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.plan import Plan, QuantParams
+from edgefer.plan import Plan
 
 
 def emit_onnx(graph: Graph, plan: Plan, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
@@ -33,11 +39,13 @@ class _Emitter:
         self.plan = plan
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = dict(graph.constants)
+        self.integers: dict[str, str] = {}
         self.dequantized: dict[str, str] = {}
+        self.restored: dict[str, str] = {}
         self.exact: set[str] = set()
 
     def emit(self, node: Node) -> None:
-        """Append `node`, reading stored values where it computes in int8 and exact ones where it can."""
+        """Append `node`, reading stored values where it computes in int8 and exact activations where it can."""
         is_int8 = self.plan.is_int8(node.name)
         inputs = tuple(self._read(value, is_int8) for value in node.inputs)
         outputs = tuple(self._computed(value) if is_int8 else value for value in node.outputs)
@@ -50,10 +58,9 @@ class _Emitter:
     def store(self, value: str, computed: str) -> None:
         """Follow `computed`, which the Plan may store as the integers of `value`, by its Quantize and Dequantize."""
         if value in self.plan.tensors:
-            stored = self._name(value, "stored")
-            node = Node(f"{value}/Quantize", "QuantizeLinear", (computed, *self._parameters(value)), (stored,))
-            self.nodes.append(node)
-            self._dequantize(value, stored, self._name(value, "dequantized") if computed == value else value)
+            self.integers[value] = self._name(value, "stored")
+            self._add(value, "Quantize", "QuantizeLinear", (computed, *self._parameters(value)), self.integers[value])
+            self._dequantize(value, self._name(value, "dequantized") if computed == value else value)
 
     def _computed(self, value: str) -> str:
         """What an int8 node returns; a graph output is what can be stored of it."""
@@ -61,46 +68,81 @@ class _Emitter:
         return self._name(value, "computed") if is_returned else value
 
     def _read(self, value: str, is_int8: bool) -> str:
-        if value not in self.plan.tensors or (not is_int8 and (value in self.exact or self.graph.is_constant(value))):
+        if value not in self.plan.tensors or (not is_int8 and value in self.exact):
             return value
-        if self.graph.is_constant(value) and value not in self.dequantized:
-            stored = self._name(value, "stored")
-            integers = self.plan.tensors[value].quantize(self.graph.constants[value])
-            self.constants[stored] = _shifted(integers) if self._is_activation(value) else integers
-            self._dequantize(value, stored, self._name(value, "dequantized"))
+        if self.graph.is_constant(value):
+            self._store_constant(value)
+            if not is_int8 and self.plan.tensors[value].is_symmetric:
+                return self._restored(value)
+            if value not in self.dequantized:
+                self._dequantize(value, self._name(value, "dequantized"))
         return self.dequantized[value]
 
-    def _dequantize(self, value: str, stored: str, real: str) -> None:
-        params = self.plan.tensors[value]
+    def _dequantize(self, value: str, real: str) -> None:
+        axis = self.plan.tensors[value].axis
+        inputs = (self.integers[value], *self._parameters(value))
+        self._add(value, "Dequantize", "DequantizeLinear", inputs, real, {} if axis is None else {"axis": axis})
         self.dequantized[value] = real
-        attributes = {} if params.axis is None else {"axis": params.axis}
-        node = Node(
-            f"{value}/Dequantize",
-            "DequantizeLinear",
-            (stored, *self._parameters(value)),
-            (real,),
-            attributes,
-        )
-        self.nodes.append(node)
 
-    def _parameters(self, value: str) -> tuple[str, str]:
+    def _restored(self, value: str) -> str:
+        """The real numbers of a constant, worked out when the model is loaded."""
+        if value not in self.restored:
+            params, rank = self.plan.tensors[value], self.graph.constants[value].ndim
+            real, cast, factor = (self._name(value, part) for part in ("restored", "cast", "factor"))
+            shape = [-1 if axis == params.axis else 1 for axis in range(rank)]
+            self.constants[factor] = np.asarray(params.scale, np.float32).reshape(shape)
+            self._add(value, "Cast", "Cast", (self.integers[value],), cast, {"to": int(onnx.TensorProto.FLOAT)})
+            self._add(value, "Restore", "Mul", (cast, factor), real)
+            self.restored[value] = real
+        return self.restored[value]
+
+    def _store_constant(self, value: str) -> None:
+        if value in self.integers:
+            return
+        params = self.plan.tensors[value]
+        integers = params.quantize(self.graph.constants[value])
+        stored = self.integers[value] = self._name(value, "stored")
+        if params.dtype == "int4":
+            self._unpack(value, integers, stored)
+        else:
+            self.constants[stored] = integers if params.is_symmetric else _shifted(integers)
+
+    def _unpack(self, value: str, integers: Array, stored: str) -> None:
+        packed, index, pairs, shape = (self._name(value, part) for part in ("packed", "index", "pairs", "shape"))
+        table = fresh_name(self.graph, "int4/pairs")
+        self.constants |= {
+            packed: packed_int4(integers),
+            shape: np.asarray(integers.shape, np.int64),
+            table: INT4_PAIRS,
+        }
+        self._add(value, "Index", "Cast", (packed,), index, {"to": int(onnx.TensorProto.INT32)})
+        self._add(value, "Unpack", "Gather", (table, index), pairs)
+        self._add(value, "Shape", "Reshape", (pairs, shape), stored)
+
+    def _parameters(self, value: str) -> tuple[str, ...]:
+        """Scale and, where it may be other than zero, zero point."""
         params = self.plan.tensors[value]
         shape = () if params.axis is None else (-1,)
-        zero_point = np.asarray(params.zero_point, params.dtype).reshape(shape)
-        names = (self._name(value, "scale"), self._name(value, "zero_point"))
-        self.constants[names[0]] = np.asarray(params.scale, np.float32).reshape(shape)
-        self.constants[names[1]] = _shifted(zero_point) if self._is_activation(value) else zero_point
-        return names
+        scale, zero_point = self._name(value, "scale"), self._name(value, "zero_point")
+        self.constants[scale] = np.asarray(params.scale, np.float32).reshape(shape)
+        if params.is_symmetric:
+            return (scale,)
+        self.constants[zero_point] = _shifted(np.asarray(params.zero_point).reshape(shape))
+        return (scale, zero_point)
 
     def _name(self, value: str, part: str) -> str:
         return fresh_name(self.graph, f"{value}/{part}")
 
-    def _is_activation(self, value: str) -> bool:
-        return _is_asymmetric(self.plan.tensors[value])
-
-
-def _is_asymmetric(params: QuantParams) -> bool:
-    return params.dtype == "int8" and not params.narrow
+    def _add(
+        self,
+        value: str,
+        part: str,
+        op: str,
+        inputs: tuple[str, ...],
+        output: str,
+        attributes: Mapping[str, Attribute] = MappingProxyType({}),
+    ) -> None:
+        self.nodes.append(Node(f"{value}/{part}", op, inputs, (output,), attributes))
 
 
 def _shifted(integers: Array) -> Array:

@@ -8,11 +8,10 @@ again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -24,6 +23,7 @@ from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import from_onnx
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.plan import Plan
+from edgefer.runtime import onnx_session
 from edgefer.spec import METADATA_KEY
 
 
@@ -82,26 +82,31 @@ def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
 
 def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     """Undo what `emit_onnx` does: drop Quantize and Dequantize, and give constants their real values."""
-    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    known = set(initializers)
     names: dict[str, str] = {}
-    real: dict[str, Array] = {}
+    storing: list[onnx.NodeProto] = []
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
+        value = node.name.rpartition("/")[0]
+        is_constant = value in plan.tensors and known.issuperset(node.input)
         if node.op_type == "QuantizeLinear":
-            names[node.input[0]] = node.name.removesuffix("/Quantize")
-        elif node.op_type == "DequantizeLinear":
-            value = names[node.output[0]] = node.name.removesuffix("/Dequantize")
+            names[node.input[0]] = value
+        elif node.op_type == "DequantizeLinear" or is_constant:
             if value not in plan.tensors:
                 raise InputError(f"it stores {value!r}, which plan.json does not name")
-            if node.input[0] in stored:
-                real[value] = plan.tensors[value].dequantize(_signed(numpy_helper.to_array(stored[node.input[0]])))
+            names[node.output[0]] = value
+            if is_constant:
+                storing.append(node)
+                known.update(node.output)
         else:
             nodes.append(node)
+    real = _computed(model, {names[node.output[0]]: node.output[0] for node in storing}, storing)
     for node in nodes:
         for values in (node.input, node.output):
             values[:] = [names.get(value, value) for value in values]
     read = {value for node in nodes for value in node.input}
-    kept = [tensor for name, tensor in stored.items() if name in read and name not in real]
+    kept = [tensor for name, tensor in initializers.items() if name in read and name not in real]
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     del changed.graph.node[:], changed.graph.initializer[:]
@@ -110,9 +115,18 @@ def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     return changed
 
 
-def _signed(stored: Array) -> Array:
-    """The Plan's int8 for the artifact's uint8."""
-    return (stored.astype(np.int16) - 128).astype(np.int8) if stored.dtype == np.uint8 else stored
+def _computed(model: onnx.ModelProto, values: Mapping[str, str], nodes: Sequence[onnx.NodeProto]) -> dict[str, Array]:
+    """The contents of `values`, which `nodes` compute from constants."""
+    if not values:
+        return {}
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.node[:], part.graph.input[:], part.graph.output[:]
+    part.graph.node.extend(nodes)
+    part.graph.output.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in values.values()
+    )
+    return dict(zip(values, onnx_session(part).run(list(values.values()), {}), strict=True))
 
 
 def _with_fused_activations(graph: Graph) -> Graph:

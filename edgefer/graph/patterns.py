@@ -1,4 +1,4 @@
-"""Patterns, named once and matched everywhere: the two that make EfficientNets hard to quantize, and the plain Gemm."""
+"""Patterns, named once and matched everywhere: those that make EfficientNets hard to quantize, and plain products."""
 
 from __future__ import annotations
 
@@ -56,6 +56,17 @@ def find_squeeze_excites(graph: Graph) -> tuple[SqueezeExcite, ...]:
             if len(convolutions) == 2:
                 found.append(SqueezeExcite(x, pool, convolutions[0], convolutions[1], gate, mul))
     return tuple(found)
+
+
+def is_pointwise(graph: Graph, node: Node) -> bool:
+    """Whether a Conv is a matrix product at each position: one tap, step one, no groups, no padding."""
+    return (
+        node.op == "Conv"
+        and set(graph.shape(node.inputs[1])[2:]) == {1}
+        and node.int("group", 1) == 1
+        and set(node.ints("strides")) <= {1}
+        and set(node.ints("pads")) <= {0}
+    )
 
 
 def is_plain_gemm(graph: Graph, node: Node) -> bool:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
+from onnx import helper
 
 from edgefer.errors import UnsupportedOperatorError, UsageError
 from edgefer.graph.ir import Graph, Node
@@ -51,16 +53,30 @@ class TorchGraph:
             _check(self.graph, node)
         self._constants = {name: torch.from_numpy(np.array(array)) for name, array in self.graph.constants.items()}
 
-    def __call__(self, x: Tensor, values: Sequence[str]) -> list[Tensor]:
-        """The `values` named, for `x` of shape (N, ...) where the graph's input is (1, ...)."""
-        known: dict[str, Tensor] = {"": None, **self._constants, self.graph.inputs[0]: x}
+    def __call__(
+        self,
+        x: Tensor,
+        values: Sequence[str],
+        constants: Mapping[str, Tensor] = MappingProxyType({}),
+        store: Callable[[str, Tensor], Tensor] = lambda value, computed: computed,
+    ) -> list[Tensor]:
+        """The `values` named, for `x` of shape (N, ...) where the graph's input is (1, ...).
+
+        Args:
+            x: the input.
+            values: names of the values to return.
+            constants: used instead of the graph's.
+            store: given the name of the input, or of a value computed, and what it is, returns what is read of it.
+        """
+        (image,) = self.graph.inputs
+        known: dict[str, Tensor] = {"": None, **self._constants, **constants, image: store(image, x)}
         for node in self.graph.nodes:
             inputs = [known[value] for value in node.inputs]
             if node.op in _RESHAPING:
                 result = inputs[0].reshape(len(x), *self.graph.shape(node.output)[1:])
             else:
                 result = _OPERATORS[node.op](node, *inputs)
-            known[node.output] = _ACTIVATIONS[node.activation](result)
+            known[node.output] = store(node.output, _ACTIVATIONS[node.activation](result))
         return [known[value] for value in values]
 
 
@@ -74,6 +90,8 @@ def _check(graph: Graph, node: Node) -> None:
         raise UnsupportedOperatorError(node.name, node.op, "torch", remedy=_REMEDY)
     if node.op == "Pad" and node.str("mode", "constant") != "constant":
         raise UnsupportedOperatorError(node.name, f"Pad ({node.str('mode')})", "torch", remedy=_REMEDY)
+    if node.op == "Slice" and node.input(4) and graph.constants[node.inputs[4]].min() < 0:
+        raise UnsupportedOperatorError(node.name, "Slice (backwards)", "torch", remedy=_REMEDY)
     variable = [graph.shape(value) for value in node.inputs if value and not graph.is_constant(value)]
     ranks = {len(shape) for shape in variable}
     if (
@@ -90,6 +108,8 @@ def _over_batch(graph: Graph, node: Node) -> bool:
         return node.ints("perm", tuple(reversed(range(rank))))[0] != 0
     if node.op == "ReduceMean":
         return any(int(axis) % rank == 0 for axis in graph.constants.get(node.input(1), range(rank)))
+    if node.op == "Slice":
+        return not node.input(3) or any(int(axis) % rank == 0 for axis in graph.constants[node.inputs[3]])
     if node.op == "Pad":
         return bool(graph.constants[node.inputs[1]].reshape(2, -1)[:, 0].any()) or bool(node.input(3))
     return node.op in ("Softmax", "Concat") and node.int("axis", -1) % rank == 0
@@ -158,6 +178,12 @@ def _torch_pads(pads: Sequence[int]) -> list[int]:
     return [int(pads[axis + side]) for axis in reversed(range(rank)) for side in (0, rank)]
 
 
+def _slice(node: Node, x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, steps: Tensor = None) -> Tensor:
+    bounds = zip(starts.tolist(), ends.tolist(), [1] * len(axes) if steps is None else steps.tolist(), strict=True)
+    windows = dict(zip((axes % x.ndim).tolist(), (slice(*bound) for bound in bounds), strict=True))
+    return x[tuple(windows.get(axis, slice(None)) for axis in range(x.ndim))]
+
+
 def _reduce_mean(node: Node, x: Tensor, axes: Tensor) -> Tensor:
     return x.mean(axes.tolist(), keepdim=bool(node.int("keepdims", 1)))
 
@@ -166,6 +192,10 @@ def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor = None) -> Tensor:
     a, b = a.T if node.int("transA") else a, b.T if node.int("transB") else b
     product = node.float("alpha", 1.0) * (a @ b)
     return product if c is None else product + node.float("beta", 1.0) * c
+
+
+def _cast(node: Node, x: Tensor) -> Tensor:
+    return x.to(torch.from_numpy(np.empty(0, helper.tensor_dtype_to_np_dtype(node.int("to")))).dtype)
 
 
 def _clip(node: Node, x: Tensor, low: Tensor = None, high: Tensor = None) -> Tensor:
@@ -180,6 +210,7 @@ _OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Add": lambda node, a, b: a + b,
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
+    "Cast": _cast,
     "Clip": _clip,
     "Concat": lambda node, *parts: torch.cat(parts, node.int("axis")),
     "Conv": _conv,
@@ -197,6 +228,7 @@ _OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "ReduceMean": _reduce_mean,
     "Relu": lambda node, x: torch.relu(x),
     "Sigmoid": lambda node, x: torch.sigmoid(x),
+    "Slice": _slice,
     "Softmax": lambda node, x: torch.softmax(x, node.int("axis", -1)),
     "Sub": lambda node, a, b: a - b,
     "Tanh": lambda node, x: torch.tanh(x),

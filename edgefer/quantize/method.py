@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal, TypeAlias
 
 import numpy as np
 
+from edgefer.calibration import CalibrationImages
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
 from edgefer.images import ImageSet
@@ -15,16 +18,28 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.quantize import statistics
 from edgefer.quantize.equalise import equalise
+from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.reconstruct import pieces, reconstruct
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.spec import InputSpec
+
+Effort: TypeAlias = Literal["fast", "balanced", "best"]
+
+STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 800}
+"""How long weights and biases are learned."""
 
 FITTED_ON = 128
 """At most so many calibration images are run again, to equalise channels and to correct biases."""
 
 MEASURED_ON = 16
 """At most so many calibration images are run for each question that is settled by measurement."""
+
+JUDGED_ON = 64
+"""At most so many held-back images are run to see whether either half of the calibration images would have done."""
+
+SAME_VERDICT = 2.0
+"""Halves of the calibration images agree where the noise with one is at most so many times that with the other."""
 
 
 @dataclass(frozen=True)
@@ -35,44 +50,92 @@ class Quantized:
         graph: equal to the float graph but for equalised channels, rounding and corrected biases.
         plan: how it is stored.
         equalised: names of the SiLU inputs whose channels were equalised.
+        learned: steps that weights and biases were learned for.
+        halves: noise over signal at the heads, on held-back images, with ranges from either half of the
+            calibration images alone; empty where there is but one image.
     """
 
     graph: Graph
     plan: Plan
     equalised: tuple[str, ...]
+    learned: int
+    halves: tuple[float, ...]
+
+    @property
+    def calibration_suffices(self) -> bool:
+        """Whether either half of the calibration images leads to the same verdict."""
+        return bool(self.halves) and max(self.halves) <= SAME_VERDICT * min(self.halves)
 
 
-def quantize(graph: Graph, heads: Sequence[str], images: ImageSet, spec: InputSpec, progress: Progress) -> Quantized:
+def quantize(
+    graph: Graph, heads: Sequence[str], images: CalibrationImages, spec: InputSpec, effort: Effort, progress: Progress
+) -> Quantized:
     """Quantize everything that has integer kernels to int8.
 
     Args:
         graph: normalised, pixels in and meanings out.
         heads: the values that noise is measured at: the outputs, before their activations.
-        images: calibration images.
+        images: to calibrate on, and held back.
         spec: how they become pixels.
+        effort: how much is done to come closer to float; more than `fast` needs the `torch` extra to learn weights.
         progress: listens to the stages.
     """
     keep_float = contract_nodes(graph)
-    chosen = images.select(range(0, len(images), -(-len(images) // FITTED_ON)))
-    feeds = list(_feeds(chosen, spec))
+    feeds = _some(images.calibration, spec, FITTED_ON)
     with progress.stage("equalise"):
-        equalised, prescribed = equalise(
-            graph, feeds, Sensitivity(graph, heads, feeds[:: -(-len(feeds) // MEASURED_ON)])
-        )
+        sensitivity = Sensitivity(graph, heads, feeds[:: -(-len(feeds) // MEASURED_ON)])
+        equalised, prescribed = equalise(graph, feeds, sensitivity)
     tensors = tensors_to_observe(equalised, keep_float)
-    key = statistics.cache_key(equalised, tensors, images.sha256)
-    with progress.stage("calibrate", len(images)) as advance:
-        histograms = statistics.load(key, tensors)
-        if histograms is not None:
-            progress.detail(f"statistics of these images are cached as {key[:12]}")
-        else:
-            histograms = statistics.collect(equalised, tensors, _feeds(images, spec), advance)
-            statistics.store(key, histograms)
+    halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
-        plan = plan_int8(equalised, histograms, keep_float, prescribed)
+        plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
+        plan = plan_int8(equalised, _merged(halves), keep_float, prescribed) if len(plans) > 1 else plans[0]
+        judge = Sensitivity(graph, heads, _some(images.held_back, spec, JUDGED_ON))
+        noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
     with progress.stage("correct biases", pieces(equalised)) as advance:
         stored = reconstruct(equalised, plan, feeds, rounding=False, advance=advance)
-    return Quantized(stored, plan, tuple(prescribed))
+    steps = STEPS[effort]
+    if steps and find_spec("torch") is None:
+        progress.note(
+            f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded to nearest; "
+            "pip install 'edgefer[torch]'"
+        )
+        steps = 0
+    if steps:
+        from edgefer.quantize.learn import learn
+
+        with progress.stage("learn weights", steps) as advance:
+            pixels = list(_feeds(images.calibration, spec))
+            stored = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
+    return Quantized(stored, plan, tuple(prescribed), steps, noises)
+
+
+def _observed(
+    graph: Graph, tensors: Sequence[str], images: ImageSet, spec: InputSpec, progress: Progress
+) -> list[Mapping[str, Histogram]]:
+    """Statistics of every other image, and of the others."""
+    found = []
+    with progress.stage("calibrate", len(images)) as advance:
+        for half in (images.select(range(start, len(images), 2)) for start in range(min(2, len(images)))):
+            key = statistics.cache_key(graph, tensors, half.sha256)
+            histograms = statistics.load(key, tensors)
+            if histograms is None:
+                histograms = statistics.collect(graph, tensors, _feeds(half, spec), advance)
+                statistics.store(key, histograms)
+            else:
+                progress.detail(f"statistics of {len(half)} images are cached as {key[:12]}")
+            found.append(histograms)
+    return found
+
+
+def _merged(halves: Sequence[Mapping[str, Histogram]]) -> Mapping[str, Histogram]:
+    first, second = halves
+    return {name: first[name].merged(second[name]) for name in first}
+
+
+def _some(images: ImageSet, spec: InputSpec, most: int) -> list[Array]:
+    """Images from all over the set, as the network's input takes them."""
+    return list(_feeds(images.select(range(0, len(images), -(-len(images) // most))), spec))
 
 
 def _feeds(images: ImageSet, spec: InputSpec) -> Iterator[Array]:

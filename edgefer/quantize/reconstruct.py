@@ -172,6 +172,8 @@ class _Layer:
         weights = integers * scale[:, :, np.newaxis]
         target = self.output_sum / self.output_count
         bias = self.bias + target - np.einsum("goi,gi->go", weights, mean)
+        if not rounding:
+            return {self.node.inputs[2]: bias.astype(np.float32).reshape(-1)}
         rows = weights.reshape(-1, *np.delete(self.shape, self._axis))
         return {
             self.node.inputs[1]: np.ascontiguousarray(np.moveaxis(rows, 0, self._axis), np.float32),

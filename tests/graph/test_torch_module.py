@@ -38,6 +38,9 @@ NETWORKS = {
     "a head": "p = GlobalAveragePool(x)\nf = Flatten(p)\ng = Gemm<transB=1, beta=2.0>(f, matrix, b3)\ny = Softmax(g)",
     "another head": "m = ReduceMean<keepdims=0>(x, axes)\ng = MatMul(m, square)\ny = Reshape(g, shape)",
     "axes that come and go": "p = GlobalAveragePool(x)\ns = Squeeze(p, axes)\ny = Unsqueeze(s, axes)",
+    "some of the columns": "m = ReduceMean<keepdims=0>(x, axes)\ny = Slice(m, ones, ends, ones)",
+    "every other row but the last": "y = Slice(x, zeros, minus, axes, steps)",
+    "numbers of another type": "i = Cast<to=7>(x)\ny = Cast<to=1>(i)",
     "axes that change places": "c = Concat<axis=1>(x, x)\ny = Transpose<perm=[0,2,3,1]>(c)",
 }
 
@@ -56,6 +59,13 @@ CONSTANTS = {
     "square": numbers(4, 4),
     "axes": np.array([2, 3], np.int64),
     "shape": np.array([1, 2, 2], np.int64),
+    "ones": np.array([1], np.int64),
+    "ends": np.array([3], np.int64),
+    "minus": np.array([-1, -1], np.int64),
+    "steps": np.array([2, 1], np.int64),
+    "backwards": np.array([-1], np.int64),
+    "zeros": np.array([0, 0], np.int64),
+    "zero": np.array([0], np.int64),
     **norm_constants(4),
 }
 
@@ -81,6 +91,22 @@ def test_gradients_reach_the_image(torch):
     np.testing.assert_allclose(image.grad.numpy(), sigmoid * (1 + 1.5 * (1 - sigmoid)), rtol=1e-5)
 
 
+def test_constants_can_be_replaced_and_values_stored_with_loss(torch):
+    from edgefer.graph.torch_module import TorchGraph
+
+    graph = network("a = Mul(x, two)\ny = Add(a, two)", "y", {"two": np.float32(2)})
+    seen = []
+
+    def store(value, computed):
+        seen.append(value)
+        return computed.round()
+
+    image = torch.full((2, 3, 5, 5), 1.4)
+    (found,) = TorchGraph(graph)(image, ["y"], {"two": torch.tensor(3.3)}, store)
+    assert seen == ["x", "a", "y"]
+    assert torch.equal(found, torch.full_like(image, 6.0))  # 1 * 3.3 is stored as 3, and 3 + 3.3 as 6
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -89,6 +115,8 @@ def test_gradients_reach_the_image(torch):
         ("y = Transpose<perm=[1,0,2,3]>(x)", "Transpose across the batch"),
         ("y = Concat<axis=0>(x, x)", "Concat across the batch"),
         ("y = Softmax<axis=0>(x)", "Softmax across the batch"),
+        ("y = Slice(x, zero, ones)", "Slice across the batch"),
+        ("y = Slice(x, ones, zero, ones, backwards)", r"Slice \(backwards\)"),
         ("y = ReduceMean(x)", "ReduceMean across the batch"),
         ("m = ReduceMean<keepdims=0>(x, axes)\nt = Reshape(m, shape)\ny = Add(t, x)", "Add across the batch"),
     ],

@@ -1,4 +1,4 @@
-"""TFLite's flatbuffer: the runtime's own schema, packing with aligned buffers, and named metadata."""
+"""TFLite's flatbuffer: the runtime's own schema, lean packing with aligned buffers, and named metadata."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import flatbuffers
 import numpy as np
 
 from edgefer.errors import InputError
+from edgefer.graph.ir import Array
 
 schema: Any = importlib.import_module("ai_edge_litert.schema_py_generated")
 
@@ -29,9 +30,9 @@ def table(kind: str, **fields: Any) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """The file of a `ModelT`; its buffers are written once each and aligned."""
+    """The file of a `ModelT`; equal vectors are written once, and its buffers are aligned."""
     contents = [b"" if buffer.data is None else bytes(buffer.data) for buffer in model.buffers]
-    builder: Any = flatbuffers.Builder(sum(map(len, contents)) + _OVERHEAD)
+    builder: Any = _Builder(sum(map(len, contents)) + _OVERHEAD)
     model.buffers = [_Buffer(content) for content in contents]
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
     return bytes(builder.Output())
@@ -53,6 +54,20 @@ def add_metadata(model: Any, name: str, content: bytes) -> None:
     model.buffers = [*model.buffers, table("Buffer", data=np.frombuffer(content, np.uint8))]
     entry = table("Metadata", name=name, buffer=len(model.buffers) - 1)
     model.metadata = [*(model.metadata or []), entry]
+
+
+class _Builder(flatbuffers.Builder):  # type: ignore[misc]
+    """Lets tables share equal vectors: every channel of all weights has a zero point, and they are all zero."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._vectors: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802 - the generated code calls it
+        key = (x.dtype.str, x.tobytes())
+        if key not in self._vectors:
+            self._vectors[key] = super().CreateNumpyVector(x)
+        return self._vectors[key]
 
 
 @dataclass(frozen=True)

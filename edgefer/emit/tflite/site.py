@@ -121,5 +121,10 @@ class Site:
         tensors = self.values.plan.tensors
         return len({tensors[v] for v in (*self.node.inputs, *self.node.outputs) if v in tensors}) <= 1
 
+    def stores_int4(self, index: int) -> bool:
+        """Whether the node computes in int8 with an input that is stored as int4."""
+        params = self.values.plan.tensors.get(self.node.inputs[index])
+        return self.quantized and params is not None and params.dtype == "int4"
+
     def _is_quantized(self, value: str) -> bool:
         return self.quantized and self.graph.info[value].dtype == np.float32

@@ -71,7 +71,7 @@ class Values:
         data = array if params is None else params.quantize(array)
         scales = None if params is None else _stored_scales(params, layout)
         data = data.transpose(layout)
-        return self.writer.tensor(name, data.shape, data.dtype.name, scales, data)
+        return self.writer.tensor(name, data.shape, params.dtype if params else data.dtype.name, scales, data)
 
     def params(self, value: str) -> QuantParams:
         """The Plan's parameters of `value`.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _INT8 = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "QUANTIZE": 1}
+_INT4 = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10, "DEQUANTIZE": 6}
 _NEVER_VERSIONED = {"HARD_SWISH", "LEAKY_RELU", "PRELU", "RESHAPE", "RELU_N1_TO_1", "ELU"}
 _BROADCASTING = {"SUB": 3, "DIV": 2, "MAXIMUM": 3, "MINIMUM": 3}
 
@@ -26,6 +27,8 @@ def operator_version(
 
 
 def _for_dtype(op: str, dtypes: Sequence[str], per_channel: bool) -> int:
+    if "int4" in dtypes:
+        return _INT4[op]
     if op == "DEQUANTIZE" and per_channel:
         return 5
     if "int8" not in dtypes or op in _NEVER_VERSIONED:

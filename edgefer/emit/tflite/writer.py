@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edgefer.emit.packing import packed_int4
 from edgefer.emit.tflite.flatbuffer import schema, table
 from edgefer.emit.tflite.versions import operator_version
 from edgefer.graph.ir import Array
@@ -17,6 +18,7 @@ _TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "float64": schema.TensorType.FLOAT64,
     "float16": schema.TensorType.FLOAT16,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8,
     "int16": schema.TensorType.INT16,
@@ -73,7 +75,7 @@ class Writer:
         data: Array | None = None,
     ) -> int:
         """Add a tensor, with its contents if it is constant, and return its index."""
-        buffer = 0 if data is None else self._buffer(np.ascontiguousarray(data).tobytes())
+        buffer = 0 if data is None else self._buffer((packed_int4(data) if dtype == "int4" else data).tobytes())
         self.tensors.append(StoredTensor(name, tuple(shape), dtype, scales, buffer))
         return len(self.tensors) - 1
 

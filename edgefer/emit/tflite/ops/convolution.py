@@ -12,6 +12,7 @@ from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import SAME, VALID, padded, window
 from edgefer.graph.ir import Array
 from edgefer.graph.passes.resolve_padding import same_pads
+from edgefer.graph.patterns import is_pointwise
 from edgefer.plan import QuantParams
 
 _OHWI: Layout = (0, 2, 3, 1)  # of ONNX's (out, in, height, width)
@@ -24,6 +25,9 @@ def convolution(at: Site) -> None:
     at.require_rank(4)
     channels = at.shape()[1]
     out_channels, _, *kernel = at.shape(1)
+    if at.stores_int4(1) and is_pointwise(at.graph, at.node):
+        _product(at)
+        return
     slide = window(at, kernel)
     depthwise = at.node.int("group", 1) == channels > 1
     source = at.input(0, NHWC)
@@ -49,6 +53,21 @@ def convolution(at: Site) -> None:
         )
     else:
         at.emit("CONV_2D", inputs, at.output(NHWC), "Conv2DOptions", **options)
+
+
+def _product(at: Site) -> None:
+    """A 1x1 convolution in the form in which XNNPACK takes over int4 weights: a product at each position."""
+    weights = at.graph.constants[at.node.inputs[1]]
+    params = at.values.params(at.node.inputs[1])
+    matrix = at.values.constant(at.node.inputs[1], weights.reshape(weights.shape[:2]), params)
+    at.emit(
+        "FULLY_CONNECTED",
+        [at.input(0, NHWC), matrix, bias_or_zeros(at, len(weights))],
+        at.output(NHWC),
+        "FullyConnectedOptions",
+        keepNumDims=True,
+        fusedActivationFunction=at.activation,
+    )
 
 
 def bias_or_zeros(at: Site, size: int) -> int:
