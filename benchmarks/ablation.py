@@ -54,7 +54,7 @@ LEVERS: tuple[Lever, ...] = (
     ),
     Lever(
         "bias correction",
-        {"edgefer.quantize.method.reconstruct": lambda graph, *_, **__: graph},
+        {"edgefer.quantize.method.correct_biases": lambda graph, *_, **__: graph},
     ),
 )
 OPTIONS: Mapping[str, Any] = {}

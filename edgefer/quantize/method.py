@@ -17,10 +17,10 @@ from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.quantize import statistics
+from edgefer.quantize.biases import correct_biases, pieces
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.reconstruct import pieces, reconstruct
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.spec import InputSpec
 
@@ -93,7 +93,7 @@ def quantize(
         judge = Sensitivity(graph, heads, _some(images.held_back, spec, JUDGED_ON))
         noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
     with progress.stage("correct biases", pieces(equalised)) as advance:
-        stored = reconstruct(equalised, plan, feeds, rounding=False, advance=advance)
+        stored = correct_biases(equalised, plan, feeds, advance)
     steps = STEPS[effort]
     if steps and find_spec("torch") is None:
         progress.note(

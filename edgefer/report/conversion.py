@@ -120,6 +120,10 @@ def section_calibration(manifest: Manifest) -> Html:
         ("Calibrated on", html("{n:,} images", n=calibration["count"])),
         ("Judged on", html("{n:,} others, held back from calibration", n=held_back["count"])),
     ]
+    if calibration["halves_sqnr_db"]:
+        levels = " and ".join(f"{level:.1f} dB" for level in calibration["halves_sqnr_db"])
+        verdict = "enough images" if calibration["suffices"] else "too few images"
+        pairs.append(("With either half of them", f"{levels} at the heads: {verdict}"))
     if calibration.get("skipped"):
         pairs.append(("Skipped", html("{n:,} files that could not be read", n=calibration["skipped"])))
     return section("Calibration", facts(pairs))
@@ -131,6 +135,7 @@ def section_quantization(manifest: Manifest) -> Html:
         "scheme": "Scheme",
         "ranges": "Ranges",
         "biases": "Biases",
+        "learned_steps": "Weights learned for, in steps",
         "silu": "SiLU activations",
         "squeeze_excite": "Squeeze-and-excite blocks",
         "parameters": "Parameters",

@@ -1,15 +1,9 @@
-"""Weights and biases that make each layer's int8 output match its float output on calibration images.
+"""Bias correction: each layer's mean error, on calibration images, is taken out of its bias.
 
-For a linear layer y = W x + b, whose int8 version reads the quantized network's own x', this seeks integer W'
-(at the Plan's scales) and b' that minimise E |y - (W' x' + b')|^2:
-
-- W' is rounded one input at a time, the rounding error of each being made up for by the inputs that are not
-  rounded yet, with the covariance of x' as the measure of what matters (OPTQ: Frantar et al., 2022,
-  arXiv:2210.17323);
-- b' takes up the mean of the error that is left (bias correction: Nagel et al., 2019, arXiv:1906.04721).
-
-Layers are treated in network order, so that each makes up for the errors of all before it.  The network runs
-piece by piece between its cut points, and only sampled positions of feature maps are looked at.
+For a linear layer y = W x + b, whose int8 version reads the quantized network's own x', b' = b + E[y - (W' x' + b)]
+per output channel (empirical bias correction: Nagel et al., 2019, arXiv:1906.04721).  Layers are treated in network
+order, so that each makes up for the errors of all before it.  The network runs piece by piece between its cut
+points, and only sampled positions of feature maps are looked at.
 """
 
 from __future__ import annotations
@@ -35,28 +29,20 @@ POSITIONS = 32
 """Positions looked at in each feature map of each image."""
 
 _KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
-_DAMPING = 0.01  # of the mean input power, added to the covariance's diagonal
 _CHUNK = 8  # images whose patches are multiplied at once
-_BLOCK = 64  # inputs rounded before those outside the block are told
 
 Floats = npt.NDArray[np.float64]
 
 
-def reconstruct(
-    graph: Graph,
-    plan: Plan,
-    feeds: Sequence[Array],
-    *,
-    rounding: bool,
-    advance: Callable[[], None] = lambda: None,
+def correct_biases(
+    graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None
 ) -> Graph:
-    """`graph` with biases, and weights on the Plan's integer grid, that reproduce its own outputs best.
+    """`graph` with biases with which no int8 layer is wrong in the mean.
 
     Args:
         graph: the float network, one input.
-        plan: its scales stay as they are, and fit the weights returned.
+        plan: how it is stored; weights go to the nearest integer.
         feeds: calibration inputs.
-        rounding: whether weights are rounded anew, which takes longer; else each goes to the nearest integer.
         advance: called after each of `pieces(graph)` pieces.
     """
     current = graph
@@ -67,8 +53,8 @@ def reconstruct(
         layers = [layer for node in piece.nodes if (layer := _Layer.of(graph, plan, node)) is not None]
         exact = _observe_float(piece, layers, end, exact)
         for layer in layers:
-            layer.see(_run(_int8_session(current, plan, start, layer.source), quantized), products=rounding)
-            current = current.with_constants(layer.refitted(plan, rounding))
+            layer.see(_run(_int8_session(current, plan, start, layer.source), quantized))
+            current = current.with_constants(layer.corrected(plan))
         if end not in graph.outputs:
             quantized = list(_run(_int8_session(current, plan, start, end), quantized))
         advance()
@@ -76,7 +62,7 @@ def reconstruct(
 
 
 def pieces(graph: Graph) -> int:
-    """How many pieces `reconstruct` goes through."""
+    """How many pieces `correct_biases` goes through."""
     return len(_piece_ends(graph))
 
 
@@ -114,14 +100,12 @@ class _Layer:
     output_sum: Floats = field(init=False)
     output_count: int = 0
     input_sum: Floats = field(init=False)
-    input_products: Floats = field(init=False)
     input_count: int = 0
 
     def __post_init__(self) -> None:
         groups, outputs, inputs = self.weights.shape
         self.output_sum = np.zeros((groups, outputs))
         self.input_sum = np.zeros((groups, inputs))
-        self.input_products = np.zeros((groups, inputs, inputs))
 
     @classmethod
     def of(cls, graph: Graph, plan: Plan, node: Node) -> _Layer | None:
@@ -150,39 +134,22 @@ class _Layer:
         self.output_sum += np.einsum("goi,gi->go", self.weights, patches.sum(axis=1, dtype=np.float64))
         self.output_count += patches.shape[1]
 
-    def see(self, images: Any, *, products: bool) -> None:
-        """Take the int8 network's inputs, and their products where weights are to be rounded by them."""
+    def see(self, images: Any) -> None:
+        """Take the int8 network's inputs."""
         numbered = enumerate(images)
         while seen := [self._patches(values, index) for index, values in islice(numbered, _CHUNK)]:
             patches = np.concatenate(seen, axis=1)
             self.input_sum += patches.sum(axis=1, dtype=np.float64)
-            if products:
-                self.input_products += patches.swapaxes(1, 2) @ patches
             self.input_count += patches.shape[1]
 
-    def refitted(self, plan: Plan, rounding: bool) -> dict[str, Array]:
-        """New weights, on the Plan's grid, and bias."""
-        scale = np.asarray(plan.tensors[self.node.inputs[1]].scale).reshape(self.bias.shape)
-        mean = self.input_sum / self.input_count
-        if rounding:
-            covariance = self.input_products / self.input_count - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
-            integers = round_to_grid(self.weights, covariance, scale)
-        else:
-            integers = np.clip(np.rint(self.weights / scale[:, :, np.newaxis]), -127, 127)
-        weights = integers * scale[:, :, np.newaxis]
-        target = self.output_sum / self.output_count
-        bias = self.bias + target - np.einsum("goi,gi->go", weights, mean)
-        if not rounding:
-            return {self.node.inputs[2]: bias.astype(np.float32).reshape(-1)}
-        rows = weights.reshape(-1, *np.delete(self.shape, self._axis))
-        return {
-            self.node.inputs[1]: np.ascontiguousarray(np.moveaxis(rows, 0, self._axis), np.float32),
-            self.node.inputs[2]: bias.astype(np.float32).reshape(-1),
-        }
-
-    @property
-    def _axis(self) -> int:
-        return 1 if self.node.op == "Gemm" and not self.node.int("transB") else 0
+    def corrected(self, plan: Plan) -> dict[str, Array]:
+        """The new bias."""
+        stored = plan.tensors[self.node.inputs[1]]
+        scale = np.asarray(stored.scale).reshape(*self.bias.shape, 1)
+        weights = np.clip(np.rint(self.weights / scale), *stored.limits) * scale
+        expected = self.output_sum / self.output_count
+        found = np.einsum("goi,gi->go", weights, self.input_sum / self.input_count)
+        return {self.node.inputs[2]: (self.bias + expected - found).astype(np.float32).reshape(-1)}
 
     def _patches(self, values: Array, index: int) -> npt.NDArray[np.float32]:
         """What the layer multiplies its weights with, at some positions: float32 (groups, positions, inputs)."""
@@ -207,47 +174,6 @@ class _Layer:
         windows = padded[:, rows[:, :, np.newaxis], columns[:, np.newaxis, :]]
         grouped = windows.reshape(self.weights.shape[0], -1, count, *kernel).swapaxes(1, 2)
         return np.ascontiguousarray(grouped.reshape(self.weights.shape[0], count, -1))
-
-
-def round_to_grid(weights: Floats, covariance: Floats, scale: Floats) -> Floats:
-    """Integers in [-127, 127] that, times `scale`, change W x least for inputs of this covariance.
-
-    With covariance = (I + U) D (I + U)^T, U strictly upper triangular, input k is rounded to
-    round(w_k + sum_{j<k} (w_j - q_j) U_jk): the LDLQ form (Chee et al., 2023, arXiv:2307.13304) of OPTQ.
-
-    Args:
-        weights: (groups, outputs, inputs).
-        covariance: of the inputs, (groups, inputs, inputs).
-        scale: (groups, outputs).
-    """
-    power = np.einsum("gii->gi", covariance)
-    order = np.argsort(-power, axis=1, kind="stable")
-    ordered = np.take_along_axis(weights, order[:, np.newaxis], axis=2)
-    feedback = _unit_upper_factor(
-        np.take_along_axis(np.take_along_axis(covariance, order[:, :, np.newaxis], 1), order[:, np.newaxis], 2)
-    )
-    integers, errors = np.empty_like(ordered), np.zeros_like(ordered)
-    inputs = ordered.shape[2]
-    for first in range(0, inputs, _BLOCK):
-        last = min(first + _BLOCK, inputs)
-        wanted = ordered[:, :, first:last] + errors[:, :, :first] @ feedback[:, :first, first:last]
-        for index in range(first, last):
-            near = errors[:, :, first:index] @ feedback[:, first:index, index, np.newaxis]
-            integers[:, :, index] = np.clip(np.rint((wanted[:, :, index - first] + near[:, :, 0]) / scale), -127, 127)
-            errors[:, :, index] = ordered[:, :, index] - integers[:, :, index] * scale
-    restored = np.empty_like(integers)
-    np.put_along_axis(restored, np.broadcast_to(order[:, np.newaxis], integers.shape), integers, axis=2)
-    return restored
-
-
-def _unit_upper_factor(covariance: Floats) -> Floats:
-    """I + U of the damped covariance's factorisation (I + U) D (I + U)^T."""
-    power = np.einsum("gii->gi", covariance)
-    damping = _DAMPING * power.mean(axis=1) + 1e-12
-    damped = covariance + np.eye(power.shape[1]) * damping[:, np.newaxis, np.newaxis]
-    upper = np.linalg.cholesky(damped[:, ::-1, ::-1])[:, ::-1, ::-1]
-    unit: Floats = upper / np.einsum("gii->gi", upper)[:, np.newaxis]
-    return unit
 
 
 def _observe_float(piece: Graph, layers: Sequence[_Layer], end: str, feeds: Sequence[Array]) -> list[Array]:
