@@ -18,6 +18,7 @@ from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
 from edgefer.environments import ONNX2TF
 from edgefer.errors import UnsupportedOperatorError, UsageError
 from edgefer.evaluation import Evaluation, evaluate
+from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.judge import REFERENCE
 from edgefer.graph.contract import apply_contract, head_logits
 from edgefer.graph.cost import macs, parameters
@@ -33,7 +34,7 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
 from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.report import conversion_report
-from edgefer.spec import METADATA_KEY
+from edgefer.spec import METADATA_KEY, HeadActivation
 
 Format: TypeAlias = Literal["tflite", "onnx"]
 Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
@@ -98,7 +99,7 @@ def convert(
     if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     images = calibration_images(calibration, network, samples, progress)
-    heads = tuple(head_logits(graph, network.spec).values())
+    heads = _heads(network, graph)
     quantized = quantize(graph, heads, images, network.spec.input, effort, progress)
     if quantized.halves and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
@@ -128,6 +129,12 @@ def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes],
     with tempfile.TemporaryDirectory() as scratch:
         draft = write_bundle(Path(scratch) / name, manifest, files)
         return evaluate(draft, images, workers=1, layer_images=0)
+
+
+def _heads(network: Network, graph: Graph) -> dict[str, HeadActivation]:
+    """The values before the outputs' activations, and what turns them into answers."""
+    logits = head_logits(graph, network.spec)
+    return {logits[head.name]: "softmax" if chooses_class(head) else head.activation for head in network.spec.outputs}
 
 
 def _too_few(images: CalibrationImages, quantized: Quantized) -> str:

@@ -81,7 +81,7 @@ class TorchGraph:
 
 
 _PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, remove_identities, resolve_padding, remove_dead)
-_REMEDY = "Calibrate on real images instead: that needs no gradients."
+_REMEDY = "Calibrate on real images, with --effort fast: that needs no gradients."
 
 
 def _check(graph: Graph, node: Node) -> None:

@@ -8,7 +8,7 @@ Importing this module needs the `torch` extra.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
 
 import numpy as np
@@ -18,9 +18,11 @@ from edgefer.graph.subgraph import extract
 from edgefer.graph.torch_module import Tensor, TorchGraph, functional, torch
 from edgefer.plan import Plan
 from edgefer.quantize.fake_quantized import FakeQuantized
+from edgefer.spec import HeadActivation
 
 _BATCH_PIXELS = 32 * 64 * 64
 _SMALLEST_BATCH = 8
+_DIVERGENCE = 2.0  # what a nat of divergence counts beside noise over signal
 _WARM_UP = 20
 _WEIGHT_RATE = 1e-2  # steps of the weight's scale
 _BIAS_RATE = 1e-2  # steps of the layer's output
@@ -29,7 +31,7 @@ _BIAS_RATE = 1e-2  # steps of the layer's output
 def learn(
     graph: Graph,
     plan: Plan,
-    heads: Sequence[str],
+    heads: Mapping[str, HeadActivation],
     images: Sequence[Array],
     *,
     reference: Graph,
@@ -38,7 +40,8 @@ def learn(
 ) -> Graph:
     """`graph` with weights, on the Plan's integer grid, and biases that bring its heads close to the float network's.
 
-    What is made small is the noise over the signal of the heads (mean over heads), by Adam.
+    What is made small, by Adam, is the mean over heads of noise over signal, to which a head that softmax follows adds
+    the Kullback-Leibler divergence of its probabilities: that is what decides which class is the largest.
 
     Equal arguments give equal results on one machine; other machines, numbers of threads and versions of torch
     round differently.
@@ -46,7 +49,7 @@ def learn(
     Args:
         graph: equal to the float network in its outputs, though not in its nodes; biases may be corrected already.
         plan: of `graph`; its scales stay as they are, and fit the weights returned.
-        heads: the values to follow, each (1, columns).
+        heads: the values to follow, each (1, columns), and the activation behind each.
         images: calibration images, as the graph's input takes them: uint8 (1, H, W, 3).
         reference: the float network, with the same input and heads.
         steps: of the optimisation.
@@ -55,8 +58,9 @@ def learn(
     Raises:
         UnsupportedOperatorError: an operator has no gradient here.
     """
-    student = FakeQuantized(extract(graph, graph.inputs, heads), plan)
-    teacher = TorchGraph(extract(reference, reference.inputs, heads))
+    names = tuple(heads)
+    student = FakeQuantized(extract(graph, graph.inputs, names), plan)
+    teacher = TorchGraph(extract(reference, reference.inputs, names))
     batches = _Distorted(images)
     with torch.enable_grad():
         optimiser = torch.optim.Adam(
@@ -70,8 +74,9 @@ def learn(
         for step in range(steps):
             batch = batches.draw()
             with torch.no_grad():
-                expected = teacher(batch, heads)
-            loss = torch.stack([_noise(*pair) for pair in zip(expected, student(batch, heads), strict=True)]).mean()
+                expected = teacher(batch, names)
+            found = zip(expected, student(batch, names), heads.values(), strict=True)
+            loss = torch.stack([_loss(*head) for head in found]).mean()
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * _rate(step, steps)
             optimiser.zero_grad()
@@ -86,12 +91,17 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / _WARM_UP) * (1 + cos(pi * step / steps)) / 2
 
 
+def _loss(expected: Tensor, found: Tensor, activation: HeadActivation) -> Tensor:
+    if activation != "softmax":
+        return _noise(expected, found)
+    centred = [values - values.mean(1, keepdim=True) for values in (expected, found)]
+    divergence = functional.kl_div(found.log_softmax(1), expected.softmax(1), reduction="batchmean")
+    return _noise(*centred) + _DIVERGENCE * divergence
+
+
 def _noise(expected: Tensor, found: Tensor) -> Tensor:
-    """Noise over signal, leaving out what is common to all columns of an image: softmax does not see it."""
-    noise, signal = found - expected, expected
-    if expected.shape[1] > 2:
-        noise, signal = (values - values.mean(1, keepdim=True) for values in (noise, signal))
-    return noise.square().sum() / signal.square().sum().clamp_min(1e-12)
+    """Noise over signal."""
+    return (found - expected).square().sum() / expected.square().sum().clamp_min(1e-12)
 
 
 class _Distorted:

@@ -22,11 +22,11 @@ from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.sensitivity import Sensitivity
-from edgefer.spec import InputSpec
+from edgefer.spec import HeadActivation, InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
-STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 800}
+STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 600}
 """How long weights and biases are learned."""
 
 FITTED_ON = 128
@@ -68,13 +68,18 @@ class Quantized:
 
 
 def quantize(
-    graph: Graph, heads: Sequence[str], images: CalibrationImages, spec: InputSpec, effort: Effort, progress: Progress
+    graph: Graph,
+    heads: Mapping[str, HeadActivation],
+    images: CalibrationImages,
+    spec: InputSpec,
+    effort: Effort,
+    progress: Progress,
 ) -> Quantized:
     """Quantize everything that has integer kernels to int8.
 
     Args:
         graph: normalised, pixels in and meanings out.
-        heads: the values that noise is measured at: the outputs, before their activations.
+        heads: the values that noise is measured at, which are the outputs before their activations, and those.
         images: to calibrate on, and held back.
         spec: how they become pixels.
         effort: how much is done to come closer to float; more than `fast` needs the `torch` extra to learn weights.
@@ -83,14 +88,14 @@ def quantize(
     keep_float = contract_nodes(graph)
     feeds = _some(images.calibration, spec, FITTED_ON)
     with progress.stage("equalise"):
-        sensitivity = Sensitivity(graph, heads, feeds[:: -(-len(feeds) // MEASURED_ON)])
+        sensitivity = Sensitivity(graph, tuple(heads), feeds[:: -(-len(feeds) // MEASURED_ON)])
         equalised, prescribed = equalise(graph, feeds, sensitivity)
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
         plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
         plan = plan_int8(equalised, _merged(halves), keep_float, prescribed) if len(plans) > 1 else plans[0]
-        judge = Sensitivity(graph, heads, _some(images.held_back, spec, JUDGED_ON))
+        judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
         noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
     with progress.stage("correct biases", pieces(equalised)) as advance:
         stored = correct_biases(equalised, plan, feeds, advance)

@@ -48,7 +48,7 @@ SPEC = Spec(
         OutputSpec("valence", "valence_arousal", ("valence", "arousal"), "tanh", tensor="z"),
     ),
 )
-HEADS = ("y", "z")
+HEADS = {"y": "softmax", "z": "tanh"}
 
 
 def pictures(count, seed):
@@ -88,7 +88,7 @@ def learned(graph, plan):
 
 def heads_of(graph, plan, images):
     """What the ONNX artifact's heads are before their activations, (images, columns) each."""
-    model = emit_onnx(observing(graph, HEADS), plan)
+    model = emit_onnx(observing(graph, tuple(HEADS)), plan)
     found = [run_model(model, {"image": image}) for image in images]
     return [np.concatenate([values[f"observed/{head}"] for values in found]) for head in HEADS]
 
@@ -158,7 +158,7 @@ def test_without_a_plan_nothing_changes(graph):
 def test_the_fake_quantized_network_computes_what_the_artifact_does(graph, fine):
     images = pictures(32, 2)
     with torch.no_grad():
-        found = FakeQuantized(graph, fine)(torch.from_numpy(np.concatenate(images)), HEADS)
+        found = FakeQuantized(graph, fine)(torch.from_numpy(np.concatenate(images)), tuple(HEADS))
     for head, values, expected in zip(HEADS, found, heads_of(graph, fine, images), strict=True):
         steps = np.abs(values.numpy() - expected) / fine.tensors[head].scale[0]
         assert np.mean(steps > 0.5) < 0.1
@@ -169,7 +169,7 @@ def test_gradients_stop_where_a_value_saturates(graph, plan):
     params = plan.tensors["y"]
     tiny = replace(params, scale=(params.scale[0] / 1000,))
     network = FakeQuantized(graph, replace(plan, tensors={**plan.tensors, "y": tiny}))
-    logits, moods = network(torch.from_numpy(np.concatenate(pictures(4, 0))), HEADS)
+    logits, moods = network(torch.from_numpy(np.concatenate(pictures(4, 0))), tuple(HEADS))
     assert set(logits.detach().div(tiny.scale[0]).round().add(tiny.zero_point[0]).unique().tolist()) <= {-128, 127}
     logits.sum().backward(retain_graph=True)
     assert not network.weights["stem"].grad.any()
