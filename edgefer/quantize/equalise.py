@@ -2,7 +2,7 @@
 
     y = x * sigmoid(x)   becomes   y' = x' * sigmoid(x' * r)   with   x' = x / r,  y' = y / r,  r per channel
 
-The convolution that makes x takes 1/r into its weights and bias; the convolutions that read y, through
+The convolutions that make x take 1/r into their weights and biases; the convolutions that read y, through
 squeeze-and-excite where there is one, take r into theirs.  For one small Mul more, an activation whose
 channels differ 10 to 100 times in range is stored in int8 with little loss.
 """
@@ -61,10 +61,20 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:
-    conv = graph.producers.get(silu.x)
     is_map = prod(graph.shape(silu.x)[2:]) > 1
-    has_weights = conv is not None and conv.op == "Conv" and bool(conv.input(2)) and not conv.activation
-    return is_map and has_weights and _reach(graph, silu.mul.output) is not None
+    makers = _makers(graph, silu.x)
+    has_weights = all(node.op == "Conv" and node.input(2) and not node.activation for node in makers)
+    return is_map and bool(makers) and has_weights and _reach(graph, silu.mul.output) is not None
+
+
+def _makers(graph: Graph, value: str) -> list[Node]:
+    """The nodes that make a value's channels, in order: several where it joins what only it reads."""
+    node = graph.producers.get(value)
+    if node is None or node.op != "Concat":
+        return [node] if node is not None else []
+    parts = [part for part in node.inputs if graph.sole_consumer(part) is node and part in graph.producers]
+    whole = parts == list(node.inputs) and node.int("axis") == 1
+    return [graph.producers[part] for part in parts] if whole else []
 
 
 def _noises(graph: Graph, sites: Sequence[Silu], sensitivity: Sensitivity) -> dict[str, float]:
@@ -144,17 +154,19 @@ def _ratio(largest: Values) -> Values:
 
 def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, Mapping[str, str]]:
     """The graph with one SiLU treated, and the new names of all that is scaled."""
-    conv, reach = graph.producers[site.x], _reach(graph, site.mul.output)
+    makers, reach = _makers(graph, site.x), _reach(graph, site.mul.output)
     assert reach is not None
-    weights, bias = (graph.constants[name] for name in conv.inputs[1:])
-    constants: dict[str, Array] = {
-        conv.inputs[1]: weights / ratio.reshape(-1, 1, 1, 1),
-        conv.inputs[2]: bias / ratio,
-    }
+    constants: dict[str, Array] = {}
+    ends = np.cumsum([graph.shape(conv.output)[1] for conv in makers])
+    for conv, part in zip(makers, np.split(ratio, ends[:-1]), strict=True):
+        weights, bias = (graph.constants[name] for name in conv.inputs[1:])
+        constants[conv.inputs[1]] = weights / part.reshape(-1, 1, 1, 1)
+        constants[conv.inputs[2]] = bias / part
     for reader in reach.readers:
         shape = (1, -1, 1, 1) if reader.int("group", 1) == 1 else (-1, 1, 1, 1)
         constants[reader.inputs[1]] = graph.constants[reader.inputs[1]] * ratio.reshape(shape)
-    names = {value: fresh_name(graph, f"{value}/equalised") for value in (site.x, *reach.values)}
+    scaled = dict.fromkeys((*(conv.output for conv in makers), site.x, *reach.values))
+    names = {value: fresh_name(graph, f"{value}/equalised") for value in scaled}
     restoring = fresh_name(graph, f"{site.x}/ratio")
     constants[restoring] = ratio.reshape(1, -1, 1, 1)
     nodes = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -28,7 +29,9 @@ from edgefer.quantize.ranges import (
 _VIEWS: dict[str, View] = {"Sigmoid": sigmoid, "HardSwish": hard_swish, "Tanh": np.tanh}
 _CLIPPING = frozenset({"Relu", "Clip"})
 _LARGEST_BIAS = 2.0**30
-_TIE_FREE = 1023
+_ROUNDING = frozenset(["Add", "GlobalAveragePool", "Mul", "Sub"])
+_SUM_FRACTIONS = 1023  # kernels that add round to about 1 / 8000
+_FINE_FRACTIONS = 16383  # those that multiply or average, to about 1 / 40000; their steps are finer than the output's
 
 
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -60,7 +63,7 @@ def plan_int8(
         root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
         for root, members in groups.items()
     }
-    _avoid_ties(layout, chosen)
+    _avoid_ties(graph, layout, chosen)
     tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
     for node in layout.nodes:
@@ -130,30 +133,38 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
     return layout
 
 
-def _avoid_ties(layout: _Layout, chosen: dict[str, QuantParams]) -> None:
-    """Nudge scales so that no sum lies halfway between two integers, where runtimes round differently.
+def _avoid_ties(graph: Graph, layout: _Layout, chosen: dict[str, QuantParams]) -> None:
+    """Nudge scales so that no sum, mean or product lies halfway between two integers, where runtimes round differently.
 
-    With both input scales k / _TIE_FREE of the output scale, for whole k, every sum is a multiple of
-    1 / _TIE_FREE in output steps, and as that is odd, at least half of it away from a tie.
+    With both input scales of an Add a whole number of the output scale's odd fractions, every sum is a multiple
+    of that fraction in output steps, so at least half a fraction away from a tie; and so for means and products.
     """
     settled = set(layout.fixed)
     for node in layout.nodes:
-        if node.op not in ("Add", "Sub"):
-            continue
-        first, second = sorted(map(layout.groups.find, node.inputs), key=lambda root: root not in settled)
         output = layout.groups.find(node.output)
-        if output in settled or second in settled or len({first, second, output} & chosen.keys()) < 3:
-            continue  # prescribed, shared, or a constant
-        chosen[output] = _at_ratio(chosen[output], chosen[first])
-        step = chosen[output].scale[0] / _TIE_FREE
-        chosen[second] = _scaled_to(chosen[second], step * max(round(chosen[second].scale[0] / step), 1))
-        settled |= {first, second, output}
+        roots = {layout.groups.find(value) for value in node.inputs} & chosen.keys()
+        with_constant = any(map(graph.is_constant, node.inputs))
+        if output in settled or output in roots or node.op not in _ROUNDING or with_constant:
+            continue  # prescribed, stored like what it is made of, or made with a constant
+        if node.op in ("GlobalAveragePool", "Mul"):
+            count = prod(graph.shape(node.inputs[0])[2:]) if node.op != "Mul" else 1
+            product = prod(chosen[layout.groups.find(value)].scale[0] for value in node.inputs)
+            chosen[output] = _at_ratio(chosen[output], product / count, _FINE_FRACTIONS)
+            settled.add(output)
+            continue
+        first, *others = sorted(roots, key=lambda root: (root not in settled, root))
+        if len(others) == 1 and others[0] not in settled:
+            chosen[output] = _at_ratio(chosen[output], chosen[first].scale[0], _SUM_FRACTIONS)
+            fraction = chosen[output].scale[0] / _SUM_FRACTIONS
+            chosen[others[0]] = _scaled_to(
+                chosen[others[0]], fraction * max(round(chosen[others[0]].scale[0] / fraction), 1)
+            )
+            settled |= {first, others[0], output}
 
 
-def _at_ratio(output: QuantParams, given: QuantParams) -> QuantParams:
-    """`output` with the next scale that `given`'s is a multiple of 1 / _TIE_FREE of."""
-    steps = max(round(_TIE_FREE * given.scale[0] / output.scale[0]), 1)
-    return _scaled_to(output, given.scale[0] * _TIE_FREE / steps)
+def _at_ratio(output: QuantParams, given: float, fractions: int) -> QuantParams:
+    """`output` with the nearest scale of which `given` is a whole number of `fractions`."""
+    return _scaled_to(output, given * fractions / max(round(fractions * given / output.scale[0]), 1))
 
 
 def _scaled_to(params: QuantParams, scale: float) -> QuantParams:

@@ -22,6 +22,7 @@ from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.sensitivity import Sensitivity
+from edgefer.quantize.split import split
 from edgefer.spec import HeadActivation, InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
@@ -32,7 +33,7 @@ STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 600}
 FITTED_ON = 128
 """At most so many calibration images are run again, to equalise channels and to correct biases."""
 
-MEASURED_ON = 16
+MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
 
 JUDGED_ON = 64
@@ -89,7 +90,7 @@ def quantize(
     feeds = _some(images.calibration, spec, FITTED_ON)
     with progress.stage("equalise"):
         sensitivity = Sensitivity(graph, tuple(heads), feeds[:: -(-len(feeds) // MEASURED_ON)])
-        equalised, prescribed = equalise(graph, feeds, sensitivity)
+        equalised, prescribed = equalise(split(graph, sensitivity), feeds, sensitivity)
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):

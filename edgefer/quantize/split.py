@@ -1,0 +1,139 @@
+r"""Loud and quiet channels of an activation, each stored with scales of their own.
+
+    conv -> SiLU -> depthwise    becomes    conv, loud rows  -> SiLU -> depthwise \
+                                                                                  Concat
+                                            conv, quiet rows -> SiLU -> depthwise /
+
+A few channels 10 to 100 times louder than the rest take the precision of all.  Reordered so that the loud
+ones come first, both groups are computed exactly as before, and kernels that fuse SiLU into one table
+lookup still do, which the extra Mul of channel equalisation prevents.  Depthwise outputs are much alike in
+range and are joined in one scale, so nothing after them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from edgefer.graph.ir import Graph, Node
+from edgefer.graph.patterns import find_silus
+from edgefer.graph.regions import divide, find_region, permute
+from edgefer.plan import QuantParams
+from edgefer.quantize.loudness import loudness
+from edgefer.quantize.operators import FIXED_OUTPUT
+from edgefer.quantize.ranges import Values, identity, mse_optimal, silu
+from edgefer.quantize.sensitivity import Sensitivity
+from edgefer.quantize.statistics import collect
+
+WORTH = 2e-3
+"""Noise over signal at the heads that splitting all activations would have to take away, to be worth its time;
+splitting one must take away as much of this as it has of their elements, and more where `_TILE` fits ill."""
+
+_TILE = 16  # channels that kernels compute at once: a group that is no multiple takes as long as the next one
+_PADDED = 10  # price of computing an activation and its convolutions once more, in prices of a split that fits
+_FEWEST = 4  # loud channels
+
+
+def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
+    """The graph with activations split into loud and quiet channels where that pays; its outputs stay what they were.
+
+    Args:
+        graph: the float network, one input.
+        sensitivity: measures what storing an activation costs, before and after.
+    """
+    sites = [site for node in graph.nodes if (site := _Site.of(graph, node)) is not None]
+    elements = [prod(graph.shape(site.output)) for site in sites]
+    loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
+    params = _params(graph, [value for site in sites for value in site.stored], sensitivity)
+    for site, count in zip(sites, elements, strict=True):
+        price = WORTH * count / sum(elements)
+        untreated = sensitivity.noise_of(graph, {value: params[value] for value in site.stored})
+        candidates, costs = [graph], [untreated]
+        for size in _sizes(len(loud[site.output])) if untreated > price else ():
+            treated, parts = _treat(graph, site, loud[site.output], size)
+            noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
+            candidates.append(treated)
+            costs.append(noise + price * (1 + _PADDED * _padding(size, len(loud[site.output]))))
+        graph = candidates[int(np.argmin(costs))]
+    return graph
+
+
+def can_split(graph: Graph, value: str) -> bool:
+    """Whether `split` can treat the activation that a convolution's output `value` is the input of."""
+    return value in graph.producers and _Site.of(graph, graph.producers[value]) is not None
+
+
+@dataclass(frozen=True)
+class _Site:
+    """An activation between a convolution and a depthwise convolution that is all that reads it.
+
+    Attributes:
+        values: from the convolution's output to the activation's.
+        depthwise: the output of the depthwise convolution.
+        stored: those of `values` whose scale is free.
+    """
+
+    values: tuple[str, ...]
+    depthwise: str
+    stored: tuple[str, ...]
+
+    @property
+    def output(self) -> str:
+        """The activation's output."""
+        return self.values[-1]
+
+    @classmethod
+    def of(cls, graph: Graph, conv: Node) -> _Site | None:
+        """The site that begins with `conv`; None where it does not begin one."""
+        region = find_region(graph, conv.output) if conv.op == "Conv" else None
+        if region is None or conv not in region.producers or prod(graph.shape(conv.output)[2:]) == 1:
+            return None
+        values = [conv.output]
+        ends: list[Node] = []
+        for node in graph.nodes:
+            read = [value for value in node.inputs if not graph.is_constant(value)]
+            if not set(values).intersection(read):
+                continue
+            if node.op == "Conv" and node in region.inside:
+                ends.append(node)
+            elif set(values).issuperset(read) and graph.shape(node.output) == graph.shape(conv.output):
+                values.append(node.output)
+            else:
+                return None
+        if len(ends) != 1 or len(values) == 1 or ends[0].inputs[0] != values[-1]:
+            return None
+        stored = tuple(value for value in values if graph.producers[value].op not in FIXED_OUTPUT)
+        return cls(tuple(values), ends[0].output, stored)
+
+
+def _sizes(channels: int) -> list[int]:
+    """The numbers of loud channels to choose among: doubled again and again, up to half of all."""
+    return [_FEWEST << power for power in range((channels // (2 * _FEWEST)).bit_length())]
+
+
+def _padding(size: int, channels: int) -> float:
+    """How much more kernels compute for two groups, as a share of what they compute for one."""
+    tiles = [-(-count // _TILE) for count in (size, channels - size, channels)]
+    return (tiles[0] + tiles[1]) / tiles[2] - 1
+
+
+def _treat(graph: Graph, site: _Site, loud: Values, size: int) -> tuple[Graph, tuple[str, ...]]:
+    """The graph with the `size` loudest channels apart, and the values that are stored in parts."""
+    region = find_region(graph, site.output)
+    assert region is not None
+    order = np.argsort(-loud, kind="stable")
+    permuted = permute(graph, region, order.tolist())
+    treated, parts = divide(permuted, region, (*site.values, site.depthwise), (size, len(loud) - size))
+    return treated, tuple(part for value in site.stored for part in parts[value])
+
+
+def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
+    """How each of `values` would be stored by itself."""
+    inputs = {site.x for site in find_silus(graph)}
+    return {
+        name: mse_optimal(histogram, silu if name in inputs else identity)
+        for name, histogram in collect(graph, values, sensitivity.feeds).items()
+    }
