@@ -6,14 +6,12 @@ anywhere and in any order, and are merged by concatenation.  Finished ones are k
 
 from __future__ import annotations
 
-import os
+import io
 import shutil
-import tempfile
 import threading
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -21,6 +19,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgefer import cache
 from edgefer.directories import cache_directory
 from edgefer.evaluation.results import Outputs
 from edgefer.images import ImageSet
@@ -68,15 +67,9 @@ class Store:
             for row, heads in enumerate(shard.values())
             for column, values in enumerate(heads.values())
         }
-        with suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, scratch = tempfile.mkstemp(dir=self.folder)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.savez(file, **arrays)  # type: ignore[arg-type]
-                Path(scratch).replace(self.folder / f"{index}.npz")
-            finally:
-                Path(scratch).unlink(missing_ok=True)
+        file = io.BytesIO()
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        cache.store(self.folder / f"{index}.npz", file.getvalue())
 
     def clear(self) -> None:
         """Forget all shards."""

@@ -113,7 +113,7 @@ def _read(timing: Mapping[str, Any]) -> Timing:
     p50, p90 = (tuple(_numbers(line) for line in timing[key]) for key in ("p50_ms", "p90_ms"))
     unfit = "" if p50 else "its times were no evidence when it was made"
     instructions, peak_rss, delegated = map(_optional, (timing[k] for k in _COUNTS))
-    return Timing(p50, p90, instructions, peak_rss, delegated, unfit)
+    return Timing(p50, p90, None, instructions, peak_rss, delegated, unfit)
 
 
 def _optional(value: Any) -> float | None:

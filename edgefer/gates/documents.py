@@ -199,6 +199,7 @@ def _timing(entry: Mapping[str, Any], unfit: str) -> Timing:
     return Timing(
         p50=() if unfit else (_quantile(samples, blocks, 0.5),),
         p90=() if unfit else (_quantile(samples, blocks, 0.9),),
+        fastest=None if unfit else float(samples.min()),
         instructions=None if instructions is None else count(instructions["total"]),
         peak_rss=None if entry["peak_rss_bytes"] is None else count(entry["peak_rss_bytes"]),
         delegated=100 * count(nodes["delegated"]) / count(nodes["total"]) if nodes and nodes["total"] else None,
@@ -237,6 +238,7 @@ def _joined(timings: Sequence[Timing]) -> Timing:
     return Timing(
         p50=tuple(run for timing in fit for run in timing.p50),
         p90=tuple(run for timing in fit for run in timing.p90),
+        fastest=min((timing.fastest for timing in fit if timing.fastest is not None), default=None),
         instructions=_median(timing.instructions for timing in timings),
         peak_rss=_median(timing.peak_rss for timing in timings),
         delegated=_median(timing.delegated for timing in timings),

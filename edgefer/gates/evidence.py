@@ -70,6 +70,7 @@ class Timing:
     Attributes:
         p50: for each run, the median of each block of frames, ms.
         p90: for each run, the 90th percentile of each block, ms.
+        fastest: the fastest frame of all runs, ms; None where that is not known: a baseline does not keep it.
         instructions: per frame.
         peak_rss: bytes.
         delegated: percent of nodes.
@@ -78,6 +79,7 @@ class Timing:
 
     p50: tuple[Floats, ...] = ()
     p90: tuple[Floats, ...] = ()
+    fastest: float | None = None
     instructions: float | None = None
     peak_rss: float | None = None
     delegated: float | None = None
@@ -152,7 +154,8 @@ class Evidence:
                 if not device.emulated:
                     counted["peak_rss"] = timing.peak_rss
                     for metric, runs in (("latency_p50", timing.p50), ("latency_p90", timing.p90)):
-                        yield metric, place, Unfit(timing.unfit) if timing.unfit else Timed(runs, device.cpu)
+                        timed = Timed(runs, device.cpu, timing.fastest)
+                        yield metric, place, Unfit(timing.unfit) if timing.unfit else timed
                 for metric, value in counted.items():
                     if value is not None:
                         yield metric, place, Exact(value, device.cpu)

@@ -7,7 +7,8 @@ In words, for a bound B on something that is worse when higher, with resolution 
     unknown   anything else: what was found may be chance, or the evidence is too coarse to exclude worse than B + R
 
 Changes of answers to the same images are paired, and chance is excluded where the favourable end lies beyond no change
-at all: the exact test of that is sharp.  Two runs always differ in time, so a time must clear the bound itself.
+at all: the exact test of that is sharp.  Two runs always differ in time, so a time must clear the bound itself, and
+so must its fastest frame.
 
 The unfavourable end has a tail of 5 %.  The favourable end's tail is chosen so that all comparisons together raise a
 false alarm in at most 5 % of checks: each gate gets an equal part of that, and shares it among its places (Bonferroni).
@@ -35,7 +36,10 @@ _REMEDIES = {
     "evaluation": "give --evaluation, as `edgefer evaluate --json` writes it",
     "benchmark": "give --benchmark, as `edgefer benchmark --json` writes it",
 }
-_HINTS = {"evaluation": "more images would tell", "benchmark": "several runs would tell: give --benchmark for each"}
+_HINTS = {
+    "evaluation": "more images would tell",
+    "benchmark": "more runs on a quiet machine would tell: give --benchmark for each",
+}
 
 
 @dataclass(frozen=True, eq=False)

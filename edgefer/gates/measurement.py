@@ -7,7 +7,7 @@ a small tail where a false alarm would cost, an ordinary one elsewhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -139,13 +139,19 @@ class Timed:
     frames.  Runs differ by more than their blocks tell, so a drift between runs is added: the spread of the runs'
     medians once there are several, before that the spread of the blocks, and 3 % at least.
 
+    Where something else takes the processor for a whole run, no block tells.  But a network does the same work for
+    every frame, and what disturbs it only adds time: slower code is slower in its fastest frame, too.  So a change is
+    no worse, for all that is known, than from the baseline to the fastest frame.
+
     Attributes:
         runs: for each run the quantile of each block, ms.
         context: the processor.
+        fastest: frame of all runs, ms; None where that is not known.
     """
 
     runs: tuple[Floats, ...]
     context: str
+    fastest: float | None = None
     is_estimate = True
     is_paired = False
 
@@ -159,12 +165,15 @@ class Timed:
         return _quantiles(self.found, np.exp(self._drawn(_drift(self), 0)), tails)
 
     def change(self, baseline: Timed, tails: Tails, *, relative: bool) -> Interval:
-        """The same, of the difference or ratio of both."""
+        """The same, of the difference or ratio of both; it begins no later than what the fastest frame changed."""
         drift = _drift(self, baseline)
         now, before = np.exp(self._drawn(drift, 0)), np.exp(baseline._drawn(drift, 1))
-        if relative:
-            return _quantiles(self.found / baseline.found - 1, now / before - 1, tails)
-        return _quantiles(self.found - baseline.found, now - before, tails)
+        unit = baseline.found if relative else 1.0
+        drawn = now / before - 1 if relative else now - before
+        interval = _quantiles((self.found - baseline.found) / unit, drawn, tails)
+        if self.fastest is None:
+            return interval
+        return replace(interval, low=min(interval.low, (self.fastest - baseline.found) / unit))
 
     def _medians(self) -> Floats:
         return np.array([np.median(np.log(run)) for run in self.runs])

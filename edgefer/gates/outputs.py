@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections import Counter
 from collections.abc import Iterator
 from io import StringIO
 
@@ -34,13 +35,24 @@ def reasons(check: Check) -> Iterator[tuple[Decision, str]]:
 
 
 def to_markdown(check: Check) -> str:
-    """A summary for a pull request."""
-    lines = [f"### {_SIGNS[check.outcome]} {escaped(check.name)}: gates {WORDS[check.outcome]}", ""]
-    lines += [f"- {_SIGNS[decision.outcome]} {escaped(sentence)}" for decision, sentence in reasons(check)]
-    lines += [f"- {escaped(note)}" for note in check.notes]
+    """A summary for a pull request: what did not pass, and behind a click every bound that applied."""
+    told = [f"- {_SIGNS[decision.outcome]} {escaped(sentence)}" for decision, sentence in reasons(check)]
+    told += [f"- {escaped(note)}" for note in check.notes]
     header, found = rows(check)
-    lines += ["", f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
-    lines += [f"| {' | '.join(map(escaped, row))} |" for row in found]
+    counts = Counter(row[-1] for row in found)
+    shown = [row for row in found if row[-1] != WORDS["skip"]]
+    lines = [
+        f"### {_SIGNS[check.outcome]} {escaped(check.name)}: gates {WORDS[check.outcome]}",
+        *(["", *told] if told else []),
+        "",
+        f"<details><summary>{', '.join(f'{counts[word]} {word}' for word in WORDS.values() if counts[word])}</summary>",
+        "",
+        f"| {' | '.join(header)} |",
+        f"|{'---|' * len(header)}",
+        *(f"| {' | '.join(map(escaped, row))} |" for row in shown),
+        "",
+        "</details>",
+    ]
     return "\n".join((*lines, ""))
 
 

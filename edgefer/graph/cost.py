@@ -9,7 +9,7 @@ from edgefer.graph.ir import Graph, Node
 
 def macs(graph: Graph) -> int:
     """Multiply-accumulates of one inference, in convolutions and matrix products."""
-    return sum(_node_macs(graph, node) for node in graph.nodes)
+    return sum(node_macs(graph, node) for node in graph.nodes)
 
 
 def parameters(graph: Graph) -> int:
@@ -17,7 +17,8 @@ def parameters(graph: Graph) -> int:
     return sum(array.size for array in graph.constants.values() if array.dtype.kind == "f")
 
 
-def _node_macs(graph: Graph, node: Node) -> int:
+def node_macs(graph: Graph, node: Node) -> int:
+    """Multiply-accumulates of one node; 0 where it is no convolution or matrix product."""
     if node.op == "Conv":
         return prod(graph.shape(node.output)) * prod(graph.shape(node.inputs[1])[1:])
     if node.op == "ConvTranspose":

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import reduce
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from threading import Event, Lock
 from typing import Any
@@ -17,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgefer import cache
 from edgefer.directories import cache_directory
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
@@ -115,21 +114,14 @@ def load(key: str, tensors: Sequence[str]) -> Mapping[str, Histogram] | None:
 
 def store(key: str, histograms: Mapping[str, Histogram]) -> None:
     """Keep statistics under `key`; a cache that cannot be written is not an error."""
-    rows = histograms.values()
-    with suppress(OSError):
-        _entry(key).parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=_entry(key).parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(
-                    file,
-                    counts=np.stack([row.counts for row in rows]),
-                    exponents=np.asarray([row.exponent for row in rows]),
-                    extremes=np.asarray([(row.minimum, row.maximum) for row in rows]),
-                )
-            Path(scratch).replace(_entry(key))
-        finally:
-            Path(scratch).unlink(missing_ok=True)
+    rows, file = histograms.values(), BytesIO()
+    np.savez_compressed(
+        file,
+        counts=np.stack([row.counts for row in rows]),
+        exponents=np.asarray([row.exponent for row in rows]),
+        extremes=np.asarray([(row.minimum, row.maximum) for row in rows]),
+    )
+    cache.store(_entry(key), file.getvalue())
 
 
 def _entry(key: str) -> Path:

@@ -150,6 +150,13 @@ def test_noise_alone_never_fails(tmp_path, bundle, baseline):
         assert outcomes(result, "fail") == set()
 
 
+def test_a_run_that_is_disturbed_from_end_to_end_fails_no_gate_while_a_frame_is_as_fast_as_before(bundle, baseline):
+    samples = [16.0] * 1023 + [10.1]
+    result = judged(bundle, baseline, benchmarks=[{"invoke_ms": {"samples": samples}}])
+    assert outcomes(result, "unknown") == {"latency_p50", "latency_p90"}
+    assert outcomes(result, "fail") == set()
+
+
 def test_a_drop_that_may_be_chance_is_not_enough_evidence(tmp_path, bundle):
     small = expressions(300)
     (tmp_path / "baseline.json").write_text(judged(bundle, answers=small).baseline)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -105,3 +107,13 @@ def test_runs_that_drift_raise_false_alarms_no_more_often_than_stated():
 def test_a_change_of_time_is_in_ms_or_a_share():
     assert runs(12.0).change(runs(10.0), TAILS, relative=True).found == pytest.approx(0.2)
     assert runs(12.0).change(runs(10.0), TAILS, relative=False).found == pytest.approx(2)
+
+
+def test_no_change_is_told_while_a_frame_is_as_fast_as_ever():
+    before, disturbed = runs(10.0, 10.0, 10.0), runs(16.0, 16.0, 16.0)
+    assert disturbed.change(before, TAILS, relative=True).low > 0.4
+    found = replace(disturbed, fastest=10.5).change(before, TAILS, relative=True)
+    assert (found.found, found.low) == (pytest.approx(0.6), pytest.approx(0.05))
+    assert replace(disturbed, fastest=10.5).change(before, TAILS, relative=False).low == pytest.approx(0.5)
+    slower = replace(disturbed, fastest=15.9)
+    assert slower.change(before, TAILS, relative=True) == disturbed.change(before, TAILS, relative=True)

@@ -57,6 +57,14 @@ def test_markdown_escapes_what_it_did_not_write(check):
     assert "a\\|b & c" in text
 
 
+def test_markdown_hides_what_passed_behind_a_click(check):
+    told, _, hidden = to_markdown(check).partition("<details>")
+    assert told.count("\n- ") == 3
+    assert "<summary>1 failed, 1 not enough evidence, 1 passed, 1 not applied</summary>" in hidden
+    assert "| size | tflite | at most 8 MB | 8.10 MB | passed |" in hidden
+    assert "ccc" not in hidden
+
+
 def test_annotations_escape_what_github_would_read(check):
     assert to_annotations(check).splitlines() == [
         "::error title=edgefer%3A size::size on onnx: 8.10 MB; at most 8 MB: beyond the bound",

@@ -1,7 +1,9 @@
 """`edgefer package` and `edgefer verify` as commands."""
 
 import json
+from importlib.resources import files
 
+import jsonschema
 import pytest
 
 from edgefer.cli.main import main
@@ -21,7 +23,9 @@ def test_a_package_is_made_and_verified(tiny, keys, capsys):
     assert run("verify", keys / "app.zip", "--key", keys / "maker.pub", "--json", keys / "v.json") == 0
     assert "whole and safe to unpack; signed by the owner of" in capsys.readouterr().out
     made, held = (json.loads((keys / name).read_text()) for name in ("p.json", "v.json"))
-    assert (made["schema"], held["schema"]) == ("edgefer.package/1", "edgefer.verification/1")
+    for name, document in {"package": made, "verification": held}.items():
+        schema = files("edgefer").joinpath("schemas", f"{name}-1.schema.json").read_text("utf-8")
+        jsonschema.validate(document, json.loads(schema))
     assert made["sha256"] == held["sha256"]
     assert held["signed"] is True
 

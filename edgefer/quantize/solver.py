@@ -1,0 +1,384 @@
+"""Mixed precision under bounds: which parts of a network compute in float, and which weights take four bits.
+
+The network falls into units at the values through which everything flows.  A unit computes in int8, or in float from
+int8-stored weights.  The noise that stored activations add to the heads is measured unit by unit; it adds up, and so
+do costs.  So for any price of noise the best choice is the cheapest way along a chain with two states for each unit
+(Viterbi), and raising the price step by step gives the frontier.  Its points are then measured as a whole.
+
+Weights are stored in four bits, where kernels read them as fast, for as many layers as the budget demands, those
+first that lose least for each byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from hashlib import sha256
+from itertools import pairwise
+from math import inf, log10
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgefer import cache
+from edgefer.directories import cache_directory
+from edgefer.graph.ir import Graph, Node
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.subgraph import cut_points
+from edgefer.plan import Compute, Plan, QuantParams
+from edgefer.quantize.cost import LITERT_X86, Costs, conversion_cost, node_cost
+from edgefer.quantize.int4 import can_be_int4, with_int4
+from edgefer.quantize.operators import weight_axis
+from edgefer.quantize.ranges import per_channel_symmetric
+from edgefer.quantize.sensitivity import Sensitivity
+
+LATENCY = 1.25
+"""A mixed network may take at most so many times as long as the full-int8 one."""
+
+_PRICES = 2.0 ** (np.arange(-16, 17) / 2)  # of all noise, in times of all cost
+_THREADS = 2
+_VERSION = 1  # of what a cache entry means
+
+PlanOf = Callable[[frozenset[str]], Plan]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a solution must keep.
+
+    Attributes:
+        bytes: of the largest artifact.
+        drop: what the caller measures, in percent; None asks for the least noise instead.
+        latency: times the full-int8 network's.
+    """
+
+    bytes: int
+    drop: float | None = None
+    latency: float = LATENCY
+
+
+@dataclass(frozen=True)
+class Point:
+    """One way to store the network, and what it comes to.
+
+    Attributes:
+        plan: the way.
+        floats: units that compute in float from int8-stored weights, each by its last node's name.
+        int4: nodes whose weights are stored in four bits.
+        bytes: of the largest artifact.
+        noise: over signal, at the heads.
+        drop: what the caller measures, in percent.
+        latency: times the full-int8 network's, by the cost model.
+    """
+
+    plan: Plan
+    floats: tuple[str, ...]
+    int4: tuple[str, ...]
+    bytes: int
+    noise: float
+    drop: float
+    latency: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is shown of it: plain data."""
+        return {
+            "float": list(self.floats),
+            "int4": list(self.int4),
+            "bytes": self.bytes,
+            "sqnr_db": -10 * log10(self.noise) if self.noise else None,
+            "drop": self.drop,
+            "latency": self.latency,
+        }
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The points on the frontier, fastest first, and the one chosen.
+
+    Attributes:
+        points: full int8 first, then in order of latency.
+        chosen: one of them.
+        bounds: what was asked for.
+    """
+
+    points: tuple[Point, ...]
+    chosen: Point
+    bounds: Bounds
+
+    @property
+    def bytes_over(self) -> int:
+        """By how much the budget is missed; 0 where it is kept."""
+        return max(self.chosen.bytes - self.bounds.bytes, 0)
+
+    @property
+    def drop_over(self) -> float:
+        """By how much the drop exceeds its bound, in percent; 0 where it is kept."""
+        return max(self.chosen.drop - (inf if self.bounds.drop is None else self.bounds.drop), 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For manifest and report: plain data."""
+        points = [{**point.to_dict(), "chosen": point is self.chosen} for point in self.points]
+        return {"points": points, "bytes_over": self.bytes_over, "drop_over": self.drop_over}
+
+
+def solve(
+    graph: Graph,
+    plan_of: PlanOf,
+    bounds: Bounds,
+    sensitivity: Sensitivity,
+    *,
+    size: Callable[[Graph, Plan], int],
+    drop: Callable[[Graph, Plan], float],
+    mixed: bool = True,
+    costs: Costs = LITERT_X86,
+    advance: Callable[[], None] = lambda: None,
+) -> Solution:
+    """The fastest way to store the network that keeps all bounds, or else the best trade-off.
+
+    Where no drop is asked for, the one with the least noise that keeps the others.
+
+    Args:
+        graph: the float network, its channels equalised.
+        plan_of: makes the Plan in which the nodes named compute in float, and all others in int8 that can.
+        bounds: what must be kept.
+        sensitivity: measures noise.
+        size: bytes of the largest artifact of a graph and its Plan.
+        drop: how much worse than float, in percent; of accuracy, or of agreement.
+        mixed: whether units may compute in float.
+        costs: what nodes cost; a board's, where it was measured.
+        advance: called after each point that was measured.
+    """
+    base = plan_of(frozenset())
+    noises = _Noises(graph, base, sensitivity)
+    units = _units(graph, base)
+    choices = _frontier(_Chain(graph, base, units, noises.of_units(units), costs)) if mixed else []
+    points = []
+    for floats, latency in [((), 1.0), *choices]:
+        names = frozenset(node.name for unit in floats for node in unit.nodes)
+        plan = _with_stored_weights(graph, plan_of(names), names)
+        plan, int4 = _within(graph, plan, bounds.bytes, size, noises)
+        points.append(
+            Point(
+                plan,
+                tuple(unit.nodes[-1].name for unit in floats),
+                int4,
+                size(graph, plan),
+                sensitivity.noise(graph, plan),
+                drop(graph, plan),
+                latency,
+            )
+        )
+        advance()
+    return Solution(tuple(points), _best(points, bounds), bounds)
+
+
+def _best(points: Sequence[Point], bounds: Bounds) -> Point:
+    """The first bound that cannot be kept is missed by as little as can be; then the next."""
+    most = inf if bounds.drop is None else bounds.drop
+
+    def order(point: Point) -> tuple[float, ...]:
+        excess = (max(point.latency - bounds.latency, 0), max(point.bytes - bounds.bytes, 0), max(point.drop - most, 0))
+        return (*excess, *((point.noise,) if bounds.drop is None else (point.latency, point.noise)))
+
+    return min(points, key=order)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What lies between two values through which everything flows.
+
+    Attributes:
+        nodes: in network order.
+        inner: int8 activations that no other unit sees.
+        end: the value that the next unit reads, where it may be int8; "" where it may not.
+    """
+
+    nodes: tuple[Node, ...]
+    inner: tuple[str, ...]
+    end: str
+
+
+def _units(graph: Graph, plan: Plan) -> tuple[_Unit, ...]:
+    cuts = set(cut_points(graph))
+    groups: list[list[Node]] = [[]]
+    for node in graph.nodes:
+        groups[-1].append(node)
+        if node.output in cuts:
+            groups.append([])
+    return tuple(_unit(graph, plan, nodes, cuts) for nodes in groups if nodes)
+
+
+def _unit(graph: Graph, plan: Plan, nodes: Sequence[Node], cuts: set[str]) -> _Unit:
+    made = [value for node in nodes for value in node.outputs if value in plan.tensors]
+    end = made[-1] if made and made[-1] in cuts else ""
+    return _Unit(tuple(nodes), tuple(value for value in made if value != end), end)
+
+
+class _Noises:
+    """Noise at the heads of what a Plan stores, measured a part at a time and remembered on disk."""
+
+    def __init__(self, graph: Graph, plan: Plan, sensitivity: Sensitivity) -> None:
+        self._graph, self._plan, self._sensitivity = graph, plan, sensitivity
+
+    def of_units(self, units: Sequence[_Unit]) -> list[tuple[float, float]]:
+        """For each unit, that of its inner activations, and of its end."""
+        parts = [part for unit in units for part in (unit.inner, (unit.end,) if unit.end else ())]
+        found = self._remembered("units", parts, self._activations)
+        return list(zip(found[::2], found[1::2], strict=True))
+
+    @cached_property
+    def of_int4(self) -> Mapping[str, float]:
+        """For each node whose weights could take four bits, by name, that of storing them so."""
+        nodes = [node for node in self._graph.nodes if can_be_int4(self._graph, self._plan, node)]
+        found = self._remembered("int4", [(node.inputs[1],) for node in nodes], self._weights)
+        return {node.name: noise for node, noise in zip(nodes, found, strict=True)}
+
+    def _activations(self, values: tuple[str, ...]) -> float:
+        stored = {value: self._plan.tensors[value] for value in values}
+        return self._sensitivity.noise_of(self._graph, stored) if stored else 0.0
+
+    def _weights(self, values: tuple[str, ...]) -> float:
+        (name,) = values
+        (node,) = self._graph.consumers[name]
+        params = with_int4(self._graph, self._plan, [node]).tensors[name]
+        weights = params.dequantize(params.quantize(self._graph.constants[name]))
+        return self._sensitivity.noise(self._graph.with_constants({name: weights}), Plan())
+
+    def _remembered(
+        self, what: str, parts: Sequence[tuple[str, ...]], measure: Callable[[tuple[str, ...]], float]
+    ) -> list[float]:
+        path = cache_directory() / "sensitivity" / f"{self._key(what, parts)}.json"
+        found = _read(path, len(parts))
+        if found is None:
+            with ThreadPoolExecutor(_THREADS) as pool:
+                found = list(pool.map(measure, parts))
+            cache.store(path, json.dumps(found).encode())
+        return found
+
+    def _key(self, what: str, parts: Sequence[tuple[str, ...]]) -> str:
+        digest = sha256(to_onnx(self._graph).SerializeToString())
+        digest.update(json.dumps([_VERSION, what, parts, self._sensitivity.heads]).encode())
+        digest.update(self._plan.to_json().encode())
+        for feed in self._sensitivity.feeds:
+            digest.update(np.ascontiguousarray(feed).data)
+        return digest.hexdigest()
+
+
+def _read(path: Path, count: int) -> list[float] | None:
+    """A cache entry; None where there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+        return [float(number) for number in found] if len(found) == count else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+class _Chain:
+    """Units in a row, with what each state of each, and each meeting of two states, costs and adds in noise."""
+
+    def __init__(
+        self, graph: Graph, plan: Plan, units: Sequence[_Unit], noises: Sequence[tuple[float, float]], costs: Costs
+    ) -> None:
+        self.units = units
+        self._states: list[tuple[Compute, ...]] = [
+            ("int8", "float") if any(plan.is_int8(node.name) for node in unit.nodes) else ("float",) for unit in units
+        ]
+        self._costs = [_unit_costs(graph, plan, unit, costs) for unit in units]
+        self._conversions = [conversion_cost(graph, unit.end, costs) if unit.end else 0.0 for unit in units]
+        self._noises = noises
+        self.full = [states[0] for states in self._states]
+
+    def cheapest(self, price: float) -> list[Compute]:
+        """The states with the least cost plus `price` times noise."""
+        ways = {state: (self._own(0, state, price), [state]) for state in self._states[0]}
+        for index in range(1, len(self.units)):
+            ways = {
+                state: min(
+                    (
+                        total + self._meeting(index, way[-1], state, price) + self._own(index, state, price),
+                        [*way, state],
+                    )
+                    for total, way in ways.values()
+                )
+                for state in self._states[index]
+            }
+        return min(ways.values())[1]
+
+    def cost(self, states: Sequence[Compute]) -> float:
+        """Of units in these states, noise aside."""
+        own = sum(self._own(index, state, 0) for index, state in enumerate(states))
+        return own + sum(self._meeting(index, *pair, 0) for index, pair in enumerate(pairwise(states), 1))
+
+    @property
+    def noise(self) -> float:
+        """Of all units in int8."""
+        return sum(inner + end for inner, end in self._noises)
+
+    def _own(self, index: int, state: Compute, price: float) -> float:
+        return self._costs[index][state] + (price * self._noises[index][0] if state == "int8" else 0.0)
+
+    def _meeting(self, index: int, before: Compute, after: Compute, price: float) -> float:
+        if before == after == "float":
+            return 0.0
+        conversion = self._conversions[index - 1] if before != after else 0.0
+        return conversion + price * self._noises[index - 1][1]
+
+
+def _unit_costs(graph: Graph, plan: Plan, unit: _Unit, costs: Costs) -> dict[Compute, float]:
+    computes = partial(map, lambda node: "int8" if plan.is_int8(node.name) else "float")
+    return {
+        "int8": sum(map(partial(_cost, graph, costs), unit.nodes, computes(unit.nodes))),
+        "float": sum(_cost(graph, costs, node, "float") for node in unit.nodes),
+    }
+
+
+def _cost(graph: Graph, costs: Costs, node: Node, compute: Compute) -> float:
+    return node_cost(graph, node, compute, costs)
+
+
+def _frontier(chain: _Chain) -> list[tuple[tuple[_Unit, ...], float]]:
+    """The best choices for every price of noise, as units in float and latency, fastest first."""
+    full = chain.cost(chain.full)
+    found: dict[tuple[Compute, ...], float] = {}
+    for price in (0.0, *_PRICES * full / max(chain.noise, 1e-12)):
+        states = tuple(chain.cheapest(price))
+        if list(states) != chain.full:
+            found.setdefault(states, chain.cost(states) / full)
+    return [
+        (tuple(unit for unit, state, was in zip(chain.units, states, chain.full, strict=True) if state != was), latency)
+        for states, latency in found.items()
+    ]
+
+
+def _with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Plan:
+    """The Plan with int8-stored weights for the nodes that compute in float by choice."""
+    weights: dict[str, QuantParams] = {}
+    for node in graph.nodes:
+        axis = weight_axis(graph, node) if node.name in floats else None
+        if axis is not None and graph.is_constant(node.inputs[1]):
+            array = graph.constants[node.inputs[1]]
+            weights[node.inputs[1]] = per_channel_symmetric(array, axis, floor=np.zeros(array.shape[axis]))
+    computes: Mapping[str, Compute] = dict.fromkeys(sorted(floats), "float")
+    return Plan({**weights, **plan.tensors}, {**computes, **plan.nodes})
+
+
+def _within(
+    graph: Graph, plan: Plan, budget: int, size: Callable[[Graph, Plan], int], noises: _Noises
+) -> tuple[Plan, tuple[str, ...]]:
+    """The Plan with four-bit weights for as many layers as the budget demands, and their nodes' names."""
+    excess = size(graph, plan) - budget
+    if excess <= 0:
+        return plan, ()
+    nodes = [node for node in graph.nodes if can_be_int4(graph, plan, node)]
+    nodes.sort(key=lambda node: (noises.of_int4[node.name] / graph.constants[node.inputs[1]].size, node.name))
+    count = 0
+    while excess > 0 and count < len(nodes):
+        while excess > 0 and count < len(nodes):
+            excess -= graph.constants[nodes[count].inputs[1]].size // 2
+            count += 1
+        excess = size(graph, with_int4(graph, plan, nodes[:count])) - budget
+    return with_int4(graph, plan, nodes[:count]), tuple(node.name for node in nodes[:count])
