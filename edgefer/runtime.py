@@ -34,8 +34,14 @@ def open_runner(model: bytes | Path, format: str, threads: int = 1) -> Runner:
     return (OnnxRunner if format == "onnx" else TfliteRunner)(model, threads)
 
 
-def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1) -> Any:
+def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1, *, round_weights: bool = True) -> Any:
     """An ONNX Runtime session on the CPU that keeps no memory it does not need.
+
+    Args:
+        model: the model.
+        threads: that compute one operator.
+        round_weights: whether ONNX Runtime may, as it does unasked, store float weights of operators between
+            quantized tensors in int8.
 
     Raises:
         InputError: ONNX Runtime refuses the model.
@@ -48,7 +54,12 @@ def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1) -> Any
     options.log_severity_level = 4  # what fails is raised
     source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            source,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=None if round_weights else ["WeightBiasQuantization"],
+        )
     except Exception as error:  # pybind11 exceptions of several kinds
         raise InputError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
 

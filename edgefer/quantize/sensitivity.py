@@ -55,7 +55,7 @@ class Sensitivity:
 
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""
-        session = onnx_session(emit_onnx(observing(graph, self.heads), plan))
+        session = onnx_session(emit_onnx(observing(graph, self.heads), plan), round_weights=False)
         rows = [session.run(None, {graph.inputs[0]: feed}) for feed in self.feeds]
         return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}
 
