@@ -37,7 +37,7 @@ Floats = npt.NDArray[np.float64]
 def correct_biases(
     graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None
 ) -> Graph:
-    """`graph` with biases with which no int8 layer is wrong in the mean.
+    """`graph` with biases with which no layer of stored weights is wrong in the mean.
 
     Args:
         graph: the float network, one input.
@@ -109,8 +109,8 @@ class _Layer:
 
     @classmethod
     def of(cls, graph: Graph, plan: Plan, node: Node) -> _Layer | None:
-        """The layer of an int8 node, None where `node` is no linear layer with a bias."""
-        if not plan.is_int8(node.name) or node.op not in ("Conv", "Gemm") or not node.input(2):
+        """The layer of a node with stored weights, None where `node` is no linear layer with a bias."""
+        if node.op not in ("Conv", "Gemm") or node.inputs[1] not in plan.tensors or not node.input(2):
             return None
         if node.op == "Conv" and len(graph.shape(node.output)) != 4:
             return None
