@@ -22,6 +22,8 @@ INTERVAL_WIDTH = 0.05
 """Of the median's 95 % interval, as a share of the median: a wider one decides nothing."""
 WANDER = 0.1
 """Between the medians of a run's quarters, as a share of the whole run's."""
+DISTURBED = 1.5
+"""Times the fastest frame: where the median is slower, something else had the machine for most of the run."""
 JUMP_S = 1.0
 FLAGS = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft temperature limit"}
 """Bits of `vcgencmd get_throttled` that tell of now; 16 bits further up, of any time since boot."""
@@ -110,4 +112,6 @@ def _noise(name: str, latency: Latency) -> list[str]:
     medians = [quantile(part, 0.5) for part in np.array_split(latency.samples, 4) if len(part)]
     if max(medians) - min(medians) > WANDER * latency.p50:
         return [f"{name}: the median wandered from {min(medians):.3f} to {max(medians):.3f} ms during the run"]
+    if latency.p50 > DISTURBED * latency.min:
+        return [f"{name}: the median frame took {latency.p50:.3f} ms, the fastest {latency.min:.3f} ms"]
     return []

@@ -97,6 +97,7 @@ def test_a_clock_that_rests_between_paced_frames_is_fine():
     [
         (np.random.default_rng(0).lognormal(0, 2, 200), "interval"),
         (np.linspace(5, 8, 4000), "wandered"),
+        (np.r_[1.0, np.full(3999, 2.0)], "fastest"),
     ],
 )
 def test_times_that_decide_nothing_are_noisy(samples, words):
