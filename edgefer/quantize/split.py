@@ -124,8 +124,9 @@ def _treat(graph: Graph, site: _Site, loud: Values, size: int) -> tuple[Graph, t
     """The graph with the `size` loudest channels apart, and the values that are stored in parts."""
     region = find_region(graph, site.output)
     assert region is not None
-    order = np.argsort(-loud, kind="stable")
-    permuted = permute(graph, region, order.tolist())
+    groups = np.split(np.argsort(-loud, kind="stable"), [size])
+    order = [int(channel) for group in groups for channel in sorted(group)]
+    permuted = permute(graph, region, order)
     treated, parts = divide(permuted, region, (*site.values, site.depthwise), (size, len(loud) - size))
     return treated, tuple(part for value in site.stored for part in parts[value])
 
