@@ -120,14 +120,20 @@ class _Emitter:
         self._add(value, "Shape", "Reshape", (pairs, shape), stored)
 
     def _parameters(self, value: str) -> tuple[str, ...]:
-        """Scale and, where it may be other than zero, zero point."""
+        """Scale and zero point; weights share theirs, and biases, which have no kernel that wants one, leave it out."""
         params = self.plan.tensors[value]
         shape = () if params.axis is None else (-1,)
-        scale, zero_point = self._name(value, "scale"), self._name(value, "zero_point")
+        scale = self._name(value, "scale")
         self.constants[scale] = np.asarray(params.scale, np.float32).reshape(shape)
-        if params.is_symmetric:
+        if params.dtype == "int32":
             return (scale,)
-        self.constants[zero_point] = _shifted(np.asarray(params.zero_point).reshape(shape))
+        integers = np.asarray(params.zero_point, np.int8).reshape(shape)
+        if params.is_symmetric:
+            zero_point = fresh_name(self.graph, f"zeros{list(integers.shape)}")
+            self.constants[zero_point] = integers
+        else:
+            zero_point = self._name(value, "zero_point")
+            self.constants[zero_point] = _shifted(integers)
         return (scale, zero_point)
 
     def _name(self, value: str, part: str) -> str:

@@ -58,12 +58,10 @@ def simulated(graph, plan, feeds):
     for node in graph.nodes:
         is_int8 = plan.is_int8(node.name)
         inputs = {
-            v: stored[v] if v in stored and (is_int8 or (v in makers and plan.is_int8(makers[v].name))) else exact[v]
+            v: stored[v] if v in stored and (is_int8 or v not in makers or plan.is_int8(makers[v].name)) else exact[v]
             for v in node.inputs
             if v
         }
-        if not is_int8:
-            inputs |= {v: exact[v] for v in inputs if v in graph.constants}
         single = replace(graph, nodes=(node,), inputs=(), outputs=node.outputs, constants=inputs)
         for value, array in run_model(to_onnx(single), {}).items():
             note(value, array)
