@@ -39,7 +39,8 @@ from edgefer.quantize.sensitivity import Sensitivity
 LATENCY = 1.25
 """A mixed network may take at most so many times as long as the full-int8 one."""
 
-_PRICES = 2.0 ** (np.arange(-16, 17) / 2)  # of all noise, in times of all cost
+_PRICES = 2.0 ** np.arange(-8, 8, 0.25)  # of all noise, in times of all cost
+_SHOWN = 1.1  # times the latency that is allowed: how far the frontier is followed
 _THREADS = 2
 _VERSION = 1  # of what a cache entry means
 
@@ -52,7 +53,7 @@ class Bounds:
 
     Attributes:
         bytes: of the largest artifact.
-        drop: what the caller measures, in percent; None asks for the least noise instead.
+        drop: what the caller measures, in percent; None asks for as little noise as the others allow.
         latency: times the full-int8 network's.
     """
 
@@ -97,10 +98,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Solution:
-    """The points on the frontier, fastest first, and the one chosen.
+    """The points on the frontier, and the one chosen.
 
     Attributes:
-        points: full int8 first, then in order of latency.
+        points: full int8 first, then with ever less noise of activations.
         chosen: one of them.
         bounds: what was asked for.
     """
@@ -132,22 +133,24 @@ def solve(
     sensitivity: Sensitivity,
     *,
     size: Callable[[Graph, Plan], int],
-    drop: Callable[[Graph, Plan], float],
+    judge: Callable[[Graph, Plan], tuple[float, float]],
+    finish: Callable[[Graph, Plan], Graph] = lambda graph, plan: graph,
     mixed: bool = True,
     costs: Costs = LITERT_X86,
     advance: Callable[[], None] = lambda: None,
 ) -> Solution:
     """The fastest way to store the network that keeps all bounds, or else the best trade-off.
 
-    Where no drop is asked for, the one with the least noise that keeps the others.
+    Where no drop is asked for, the one whose activations are least noisy that keeps the others.
 
     Args:
         graph: the float network, its channels equalised.
         plan_of: makes the Plan in which the nodes named compute in float, and all others in int8 that can.
         bounds: what must be kept.
-        sensitivity: measures noise.
+        sensitivity: measures the noise of parts, on few images.
         size: bytes of the largest artifact of a graph and its Plan.
-        drop: how much worse than float, in percent; of accuracy, or of agreement.
+        judge: measures the whole, on many images: noise over signal at the heads, and the drop, in percent.
+        finish: what is done to the graph for its Plan before it is measured, like correcting biases.
         mixed: whether units may compute in float.
         costs: what nodes cost; a board's, where it was measured.
         advance: called after each point that was measured.
@@ -155,34 +158,29 @@ def solve(
     base = plan_of(frozenset())
     noises = _Noises(graph, base, sensitivity)
     units = _units(graph, base)
-    choices = _frontier(_Chain(graph, base, units, noises.of_units(units), costs)) if mixed else []
+    choices = (
+        _frontier(_Chain(graph, base, units, noises.of_units(units), costs), bounds.latency * _SHOWN) if mixed else []
+    )
     points = []
     for floats, latency in [((), 1.0), *choices]:
         names = frozenset(node.name for unit in floats for node in unit.nodes)
-        plan = _with_stored_weights(graph, plan_of(names), names)
+        plan = with_stored_weights(graph, plan_of(names), names)
         plan, int4 = _within(graph, plan, bounds.bytes, size, noises)
-        points.append(
-            Point(
-                plan,
-                tuple(unit.nodes[-1].name for unit in floats),
-                int4,
-                size(graph, plan),
-                sensitivity.noise(graph, plan),
-                drop(graph, plan),
-                latency,
-            )
-        )
+        stored = finish(graph, plan)
+        ends = tuple(unit.nodes[-1].name for unit in floats)
+        points.append(Point(plan, ends, int4, size(stored, plan), *judge(stored, plan), latency))
         advance()
     return Solution(tuple(points), _best(points, bounds), bounds)
 
 
 def _best(points: Sequence[Point], bounds: Bounds) -> Point:
     """The first bound that cannot be kept is missed by as little as can be; then the next."""
-    most = inf if bounds.drop is None else bounds.drop
 
     def order(point: Point) -> tuple[float, ...]:
-        excess = (max(point.latency - bounds.latency, 0), max(point.bytes - bounds.bytes, 0), max(point.drop - most, 0))
-        return (*excess, *((point.noise,) if bounds.drop is None else (point.latency, point.noise)))
+        excess = (max(point.latency - bounds.latency, 0), max(point.bytes - bounds.bytes, 0))
+        if bounds.drop is None:
+            return (*excess, -points.index(point))
+        return (*excess, max(point.drop - bounds.drop, 0), point.latency)
 
     return min(points, key=order)
 
@@ -340,21 +338,22 @@ def _cost(graph: Graph, costs: Costs, node: Node, compute: Compute) -> float:
     return node_cost(graph, node, compute, costs)
 
 
-def _frontier(chain: _Chain) -> list[tuple[tuple[_Unit, ...], float]]:
-    """The best choices for every price of noise, as units in float and latency, fastest first."""
+def _frontier(chain: _Chain, slowest: float) -> list[tuple[tuple[_Unit, ...], float]]:
+    """The best choices for every price of noise, as units in float and latency, up to the `slowest`."""
     full = chain.cost(chain.full)
     found: dict[tuple[Compute, ...], float] = {}
     for price in (0.0, *_PRICES * full / max(chain.noise, 1e-12)):
         states = tuple(chain.cheapest(price))
-        if list(states) != chain.full:
-            found.setdefault(states, chain.cost(states) / full)
+        latency = chain.cost(states) / full
+        if list(states) != chain.full and latency <= slowest:
+            found[states] = latency
     return [
         (tuple(unit for unit, state, was in zip(chain.units, states, chain.full, strict=True) if state != was), latency)
         for states, latency in found.items()
     ]
 
 
-def _with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Plan:
+def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Plan:
     """The Plan with int8-stored weights for the nodes that compute in float by choice."""
     weights: dict[str, QuantParams] = {}
     for node in graph.nodes:

@@ -1,0 +1,208 @@
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgefer.directories import cache_directory
+from edgefer.graph.builder import GraphBuilder
+from edgefer.graph.passes import normalise
+from edgefer.plan import Plan
+from edgefer.quantize import solver
+from edgefer.quantize.cost import LITERT_X86
+from edgefer.quantize.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.sensitivity import Sensitivity
+from edgefer.quantize.solver import Bounds, solve
+from edgefer.quantize.statistics import collect
+
+PLENTY = 1 << 30
+
+
+def network():
+    """Three convolutions with SiLU, the middle one depthwise, a residual block, and a head."""
+    rng = np.random.default_rng(1)
+
+    def weights(*shape):
+        return (rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
+
+    build = GraphBuilder("network")
+    x = build.input("image", (1, 3, 12, 12))
+    x = build.op("Neg", "preprocess", x)
+    x = build.silu("act1", build.conv("stem", x, weights(16, 3, 3, 3), weights(16), padding=1))
+    x = build.silu("act2", build.conv("depthwise", x, weights(16, 1, 3, 3), weights(16), padding=1, groups=16))
+    shortcut = x = build.conv("project", x, weights(24, 16, 1, 1), weights(24))
+    x = build.silu("act3", build.conv("expand", x, weights(48, 24, 1, 1), weights(48)))
+    x = build.add("sum", build.conv("back", x, weights(24, 48, 1, 1), weights(24)), shortcut)
+    x = build.flatten("flat", build.global_average_pool("pool", x))
+    x = build.linear("head", x, weights(5, 24), weights(5))
+    return normalise(build.graph(build.op("Neg", "y", x)))
+
+
+GRAPH = network()
+FEEDS = [np.random.default_rng(seed).normal(size=(1, 3, 12, 12)).astype(np.float32) for seed in range(6)]
+HISTOGRAMS = collect(GRAPH, tensors_to_observe(GRAPH), FEEDS)
+PRODUCTS = ("project", "expand", "back", "head")
+
+
+def plan_of(floats):
+    return plan_int8(GRAPH, HISTOGRAMS, floats)
+
+
+def size(graph, plan):
+    """Bytes of all constants."""
+    widths = {"int4": 0.5, "int8": 1, "int32": 4}
+    return sum(
+        array.size * (widths[plan.tensors[name].dtype] if name in plan.tensors else 4)
+        for name, array in graph.constants.items()
+    )
+
+
+def judge_activations(graph, plan):
+    activations = {name: params for name, params in plan.tensors.items() if not graph.is_constant(name)}
+    return Sensitivity(GRAPH, ["head"], FEEDS).noise(graph, Plan(activations, plan.nodes)), 0.0
+
+
+def solved(bounds, judge=judge_activations, **options):
+    return solve(GRAPH, plan_of, bounds, Sensitivity(GRAPH, ["head"], FEEDS[:3]), size=size, judge=judge, **options)
+
+
+def test_the_frontier_starts_with_full_int8_and_loses_noise_as_it_goes():
+    solution = solved(Bounds(PLENTY, latency=10))
+    first, *others = solution.points
+    assert (first.floats, first.int4, first.latency) == ((), (), 1.0)
+    assert first.plan == plan_of(frozenset())
+    assert len(others) >= 3
+    assert others[-1].noise < first.noise / 4
+    assert len({point.floats for point in solution.points}) == len(solution.points)
+
+
+def test_without_a_drop_the_quietest_point_within_the_latency_is_chosen():
+    for latency in (1.0, 1.2, 10.0):
+        solution = solved(Bounds(PLENTY, latency=latency))
+        allowed = [point for point in solution.points if point.latency <= latency]
+        assert solution.chosen is allowed[-1]
+
+
+def test_the_fastest_point_that_keeps_the_drop_is_chosen():
+    def judge(graph, plan):
+        floats = sum(compute == "float" for compute in plan.nodes.values())
+        return 0.0, 3.0 if floats < 4 else 0.5
+
+    solution = solved(Bounds(PLENTY, drop=1.0, latency=10), judge)
+    keeping = [point for point in solution.points if point.drop <= 1.0]
+    assert 0 < len(keeping) < len(solution.points)
+    assert solution.chosen.latency == min(point.latency for point in keeping)
+    assert solution.drop_over == 0
+
+
+def test_a_drop_that_cannot_be_kept_is_missed_by_as_little_as_can_be_and_told():
+    solution = solved(Bounds(PLENTY, drop=1.0, latency=10), lambda graph, plan: (0.0, 5 - 0.01 * len(plan.tensors)))
+    assert solution.chosen.drop == min(point.drop for point in solution.points)
+    assert solution.drop_over == solution.chosen.drop - 1.0
+    assert solution.bytes_over == 0
+
+
+def test_a_budget_that_int8_keeps_costs_no_bits():
+    assert solved(Bounds(size(GRAPH, plan_of(frozenset()))), mixed=False).chosen.int4 == ()
+
+
+def test_no_more_layers_than_the_budget_demands_have_int4_weights_the_quietest_first():
+    full = size(GRAPH, plan_of(frozenset()))
+    everything = solved(Bounds(0), mixed=False).chosen.int4
+    assert set(everything) == set(PRODUCTS)
+    saved = 0
+    for count, name in enumerate(everything):
+        saved += GRAPH.constants[f"{name}.weight"].size // 2
+        for short in (1, 0):
+            solution = solved(Bounds(full - saved + short), mixed=False)
+            assert solution.chosen.int4 == everything[: count + 1]
+            assert solution.bytes_over == 0
+    assert solved(Bounds(full - saved - 1), mixed=False).bytes_over == 1
+
+
+def test_a_budget_that_cannot_be_kept_is_told_by_how_much():
+    solution = solved(Bounds(100))
+    assert solution.bytes_over == solution.chosen.bytes - 100
+    assert solution.chosen.bytes == min(point.bytes for point in solution.points if point.latency <= 1.25)
+
+
+def test_units_in_float_keep_their_weights_in_int8_and_store_nothing_between():
+    quiet = solved(Bounds(PLENTY, latency=10)).points[-1].plan
+    floats = {name for name, compute in quiet.nodes.items() if compute == "float"}
+    for name in floats:
+        node = GRAPH.named[name]
+        if node.op in ("Conv", "Gemm"):
+            assert quiet.tensors[node.inputs[1]].dtype == "int8"
+            assert node.inputs[2] not in quiet.tensors
+    assert {"stem", "act1", "depthwise", "act2"}.isdisjoint(quiet.tensors)
+
+
+def test_equal_questions_have_equal_answers():
+    first, second = (solved(Bounds(PLENTY, latency=1.3)) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+    assert first.chosen.plan == second.chosen.plan
+
+
+def test_a_solution_is_plain_data_with_its_choice_marked():
+    solution = solved(Bounds(PLENTY))
+    points = json.loads(json.dumps(solution.to_dict()))["points"]
+    (chosen,) = (point for point in points if point["chosen"])
+    assert chosen["float"] == list(solution.chosen.floats)
+    assert {"bytes", "sqnr_db", "drop", "latency", "int4"} <= chosen.keys()
+
+
+def test_the_graph_is_finished_for_each_plan_before_it_is_judged():
+    judged = []
+    changed = GRAPH.with_constants({"head.bias": np.zeros(5, np.float32)})
+
+    def judge(graph, plan):
+        judged.append(graph)
+        return 0.0, 0.0
+
+    points = solved(Bounds(PLENTY), judge, finish=lambda graph, plan: changed).points
+    assert judged == [changed] * len(points)
+
+
+def test_noises_are_measured_once_and_again_where_the_cache_is_damaged(monkeypatch):
+    calls = []
+    real = Sensitivity.noise_of
+    monkeypatch.setattr(Sensitivity, "noise_of", lambda self, *args: calls.append(1) or real(self, *args))
+    solved(Bounds(PLENTY))
+    count = len(calls)
+    assert count
+    solved(Bounds(PLENTY))
+    assert len(calls) == count
+    for entry in (cache_directory() / "sensitivity").iterdir():
+        entry.write_bytes(b"[1, 2")
+    solved(Bounds(PLENTY))
+    assert len(calls) == 2 * count
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.floats(0, 1e9))
+def test_the_cheapest_way_along_the_chain_is_the_cheapest_of_all(seed, price):
+    plan = plan_of(frozenset())
+    units = solver._units(GRAPH, plan)
+    noises = [tuple(pair) for pair in np.random.default_rng(seed).exponential(1e-5, (len(units), 2))]
+    chain = solver._Chain(GRAPH, plan, units, noises, LITERT_X86)
+
+    def total(states):
+        meetings = sum(chain._meeting(index, *states[index - 1 : index + 1], price) for index in range(1, len(states)))
+        return sum(chain._own(index, state, price) for index, state in enumerate(states)) + meetings
+
+    best = min(map(total, product(*chain._states)))
+    assert total(chain.cheapest(price)) == pytest.approx(best)
+
+
+def test_a_plan_that_stores_nothing_has_nothing_to_choose():
+    solution = solve(
+        GRAPH,
+        lambda floats: Plan(),
+        Bounds(PLENTY),
+        Sensitivity(GRAPH, ["head"], FEEDS[:1]),
+        size=size,
+        judge=judge_activations,
+    )
+    assert [point.floats for point in solution.points] == [()]
