@@ -8,8 +8,6 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgefer.bundle import Artifact, Bundle
 from edgefer.emit.tflite import undelegated
 from edgefer.evaluation.layers import view_layers
@@ -158,10 +156,9 @@ def _tensors(rebuilt: Rebuilt) -> tuple[TensorView, ...]:
 
 def _tensor(rebuilt: Rebuilt, value: str, op: str) -> TensorView:
     info, params = rebuilt.graph.info[value], rebuilt.plan.tensors.get(value)
-    dtype = np.dtype(params.dtype) if params else info.dtype
-    size = prod(info.shape) * dtype.itemsize
     if params is None:
-        return TensorView(value, op, info.shape, str(dtype), size)
+        return TensorView(value, op, info.shape, str(info.dtype), prod(info.shape) * info.dtype.itemsize)
+    size = prod(info.shape) * params.bits // 8
     zero_point = params.zero_point[0] if len(params.zero_point) == 1 else None
     scale = (min(params.scale), max(params.scale))
-    return TensorView(value, op, info.shape, str(dtype), size, scale, len(params.scale), zero_point)
+    return TensorView(value, op, info.shape, params.dtype, size, scale, len(params.scale), zero_point)

@@ -45,9 +45,14 @@ class QuantParams:
     narrow: bool = False
 
     @property
+    def bits(self) -> int:
+        """Bits that each number takes."""
+        return _BITS[self.dtype]
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Smallest and largest stored integer."""
-        largest = (1 << (_BITS[self.dtype] - 1)) - 1
+        largest = (1 << (self.bits - 1)) - 1
         return (-largest if self.narrow else -largest - 1, largest)
 
     @property

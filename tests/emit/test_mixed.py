@@ -123,6 +123,15 @@ def test_weights_are_stored_as_integers_only_once_in_both_files():
         assert kinds[name] == schema.TensorType.INT8
 
 
+def test_a_float_transposed_convolution_computes_with_the_stored_weights_too():
+    graph = network("y = ConvTranspose(x, w)", "y", {"w": numbers(3, 4, 2, 2)})
+    plan = with_stored_weights(graph, Plan(), frozenset(graph.named))
+    stored = plan.tensors["w"].dequantize(plan.tensors["w"].quantize(graph.constants["w"]))
+    expected = run_onnx(graph.with_constants({"w": stored}), FEEDS)["y"]
+    np.testing.assert_allclose(run_onnx_model(emit_onnx(graph, plan)), expected, atol=1e-5)
+    np.testing.assert_allclose(run_tflite(emit_tflite(graph, plan), FEEDS)["y"], expected, atol=1e-5)
+
+
 def test_what_lies_between_two_float_nodes_is_not_stored():
     assert {"a", "s"}.isdisjoint(planned(FIRST).tensors)
     assert "m" in planned(EVERYTHING - FIRST).tensors

@@ -125,7 +125,7 @@ def test_no_more_layers_than_the_budget_demands_have_int4_weights_the_quietest_f
 def test_a_budget_that_cannot_be_kept_is_told_by_how_much():
     solution = solved(Bounds(100))
     assert solution.bytes_over == solution.chosen.bytes - 100
-    assert solution.chosen.bytes == min(point.bytes for point in solution.points if point.latency <= 1.25)
+    assert solution.chosen.bytes == min(point.bytes for point in solution.points if point.latency <= solver.LATENCY)
 
 
 def test_units_in_float_keep_their_weights_in_int8_and_store_nothing_between():

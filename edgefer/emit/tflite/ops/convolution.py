@@ -135,7 +135,9 @@ def transposed_convolution(at: Site) -> None:
 def _dense(at: Site, weights: Array) -> tuple[Array, QuantParams | None]:
     """Weights (in, out, height, width) of one group that does what all groups do: zeros between them."""
     groups = at.node.int("group", 1)
-    params = at.values.params(at.node.inputs[1]) if at.quantized else None
+    params = at.values.plan.tensors.get(at.node.inputs[1])
+    if params is not None and not at.quantized:
+        weights, params = params.dequantize(params.quantize(weights)), None
     if groups == 1:
         return weights, params
     inputs, outputs = weights.shape[0] // groups, weights.shape[1]
