@@ -1,0 +1,1 @@
+"""Trains the bundled network: `python -m benchmarks.train_fer`."""
