@@ -33,6 +33,7 @@ from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
 from edgefer.quantize.method import Effort, Quantized, quantize
+from edgefer.quantize.solver import Bounds
 from edgefer.report import conversion_report
 from edgefer.spec import METADATA_KEY, HeadActivation
 
@@ -55,6 +56,8 @@ def convert(
     calibration: str | Path | None = None,
     samples: int = SAMPLES,
     budget: int = BUDGET,
+    max_drop: float | None = None,
+    mixed: bool = False,
     effort: Effort = "fast",
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
@@ -71,6 +74,10 @@ def convert(
         calibration: folder, zip or npz of images, name of a set, or `synthetic`.
         samples: at most so many images are calibrated on.
         budget: bytes that an artifact may have; `Bundle.over_budget` tells which have more.
+        max_drop: percentage points of accuracy that may be lost, as far as held-back images tell; parts compute in
+            float where this needs it, as few as can be.
+        mixed: whether parts may compute in float, from int8-stored weights, where the artifacts then take at most
+            1.25 times as long; without `max_drop`, those that lose most in int8.
         effort: how much time may be spent to come closer to float: for `fer_b0` about 10 seconds, 1 or 10 minutes.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
@@ -84,6 +91,10 @@ def convert(
         raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
     if not formats or not set(formats) <= set(FORMATS):
         raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
+    if tflite_backend == "onnx2tf" and (mixed or max_drop is not None):
+        raise UsageError("onnx2tf quantizes everything", remedy="Leave out mixed precision and the bound on the drop.")
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
     if output is not None:
         check_destination(Path(output))
 
@@ -100,7 +111,18 @@ def convert(
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     images = calibration_images(calibration, network, samples, progress)
     heads = _heads(network, graph)
-    quantized = quantize(graph, heads, images, network.spec.input, effort, progress)
+    own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
+    quantized = quantize(
+        graph,
+        heads,
+        images,
+        network.spec.input,
+        effort,
+        Bounds(budget, max_drop),
+        lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
+        progress,
+        mixed=mixed or max_drop is not None,
+    )
     if quantized.halves and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
     models: dict[str, bytes] = {}

@@ -65,6 +65,7 @@ def build_manifest(
         **network.spec.to_dict(),
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "budget_bytes": budget,
+        **_solved(quantized),
         "calibration": {
             "source": images.source,
             **_counted(images.calibration),
@@ -73,7 +74,7 @@ def build_manifest(
         },
         "held_back": {"source": images.source, **_counted(images.held_back), "agreement": {}},
         "quantization": {
-            "scheme": "full int8: int8 weights per channel, int8 activations, int32 bias",
+            "scheme": _scheme(quantized.plan),
             "ranges": "minimum mean squared error, judged after SiLU",
             "equalised": list(quantized.equalised),
             "biases": "corrected for the mean error of each layer",
@@ -86,6 +87,22 @@ def build_manifest(
         },
         "tools": {tool: version(tool) for tool in _TOOLS},
     }
+
+
+def _solved(quantized: Quantized) -> dict[str, Any]:
+    """What was chosen among, and the bound on the drop, which `evaluate` takes over."""
+    if quantized.solution is None:
+        return {}
+    drop = quantized.solution.bounds.drop
+    return {"solution": quantized.solution.to_dict(), **({} if drop is None else {"max_drop": drop})}
+
+
+def _scheme(plan: Plan) -> str:
+    floats = sum(compute == "float" for compute in plan.nodes.values())
+    int4 = sum(params.dtype == "int4" for params in plan.tensors.values())
+    scheme = "int8 weights per channel, int8 activations, int32 bias"
+    scheme = f"mixed: {scheme}; {floats} nodes in float from int8 weights" if floats else f"full int8: {scheme}"
+    return f"{scheme}; weights of {int4} layers in int4" if int4 else scheme
 
 
 def _artifact(network: Network, graph: Graph, plan: Plan, format: str, data: bytes) -> Artifact:

@@ -1,5 +1,6 @@
 import json
 import os
+from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -13,6 +14,7 @@ from edgefer.conversion import convert
 from edgefer.images import open_images
 from edgefer.plan import Plan
 from edgefer.preprocess import to_pixels
+from edgefer.quantize.solver import Bounds
 from edgefer.runtime import open_runner
 from tests.convert_files import replaced, write_faces, write_network
 from tests.evaluate.tiny import EXPRESSIONS, SPEC, network
@@ -306,3 +308,28 @@ def test_the_calibration_set_may_be_an_array_file(model, out, tmp_path):
     bundle = convert(model, out, calibration=tmp_path / "faces.npz")
     assert bundle.manifest["calibration"]["source"] == "faces.npz"
     assert len(open_images(tmp_path / "faces.npz")) == 12
+
+
+def test_a_mixed_network_is_less_noisy_and_both_files_compute_it(model, faces, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefer.conversion.Bounds", partial(Bounds, latency=10.0))
+    bundle = convert(model, tmp_path / "mixed", calibration=faces, mixed=True)
+    points = bundle.manifest["solution"]["points"]
+    (chosen,) = (point for point in points if point["chosen"])
+    assert chosen["float"]
+    assert chosen["sqnr_db"] == max(point["sqnr_db"] for point in points) > points[0]["sqnr_db"]
+    assert bundle.manifest["quantization"]["scheme"].startswith("mixed")
+    pixels = to_pixels(open_images(faces).read(0), bundle.spec.input)
+    found = [open_runner(bundle.artifact(f), f)(pixels)["expression"] for f in ("tflite", "onnx")]
+    np.testing.assert_allclose(*found, atol=0.01)
+
+
+def test_four_bits_are_taken_where_the_budget_demands_them(model, faces, tmp_path):
+    plain = convert(model, tmp_path / "plain", calibration=faces, formats=["tflite"])
+    assert "solution" not in plain.manifest
+    small = convert(model, tmp_path / "small", calibration=faces, formats=["tflite"], budget=1)
+    (point,) = small.manifest["solution"]["points"]
+    sizes = [bundle.artifact("tflite").stat().st_size for bundle in (plain, small)]
+    assert point["int4"]
+    assert point["bytes"] == sizes[1] < sizes[0]
+    assert small.manifest["solution"]["bytes_over"] == point["bytes"] - 1
+    assert "in int4" in small.manifest["quantization"]["scheme"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,12 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from benchmarks.train_fer.faces import LABELS, VOTED, Faces, distorted, plain
+from benchmarks.train_fer.faces import LABELS, TRAIN, VOTED, Faces, distorted, plain, split
 from benchmarks.train_fer.network import EfficientNetB0, with_imagenet_convolutions
 
-TRAIN = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "fer2013_train.npz"
 EPOCHS = "4@64,5@96"
-HELD_BACK = 1500
 BATCH = 64
 PEAK = 1e-3
 WARM_UP = 400
@@ -50,26 +48,51 @@ class Step:
 
 
 def main() -> None:
+    """Train as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="directory of the run")
     parser.add_argument("--data", type=Path, default=TRAIN)
-    parser.add_argument("--epochs", default=EPOCHS, help="how many at which size, in turn; default %(default)s")
+    parser.add_argument("--epochs", type=sizes, default=EPOCHS, help="how many at which size; default %(default)s")
     parser.add_argument("--images", type=int, help="train on at most so many, to try it out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    faces = Faces.read(arguments.data)
+    training, held_back = split(len(faces))
     train(
         arguments.run,
-        *_split(Faces.read(arguments.data), arguments.images),
-        epochs=_epochs(arguments.epochs),
+        faces[training[: arguments.images]],
+        faces[held_back],
+        epochs=arguments.epochs,
         seed=arguments.seed,
         device=arguments.device,
     )
 
 
-def train(run: Path, faces: Faces, held_back: Faces, *, epochs: list[int], seed: int, device: str) -> None:
+def sizes(text: str) -> list[int]:
+    """The size of the images in each epoch; `"4@64,5@96"` is four at 64 pixels and five at 96.
+
+    Raises:
+        ArgumentTypeError: it is written otherwise.
+    """
+    stages = [re.fullmatch(r"([1-9]\d*)@([1-9]\d*)", stage) for stage in text.split(",")]
+    if None in stages:
+        raise argparse.ArgumentTypeError(f"{text!r} is not like {EPOCHS!r}: how many epochs at which size, in turn")
+    return [int(stage[2]) for stage in stages if stage for _ in range(int(stage[1]))]
+
+
+def train(
+    run: Path,
+    faces: Faces,
+    held_back: Faces,
+    *,
+    epochs: list[int],
+    seed: int = 0,
+    device: str = "cpu",
+    batch_size: int = BATCH,
+) -> None:
     """Train, or go on, and write `network.pt`.
 
     Args:
@@ -79,6 +102,7 @@ def train(run: Path, faces: Faces, held_back: Faces, *, epochs: list[int], seed:
         epochs: the size of the images in each.
         seed: of everything random.
         device: of PyTorch.
+        batch_size: images of a step; what is left over at the end of an epoch is left out.
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
@@ -88,14 +112,15 @@ def train(run: Path, faces: Faces, held_back: Faces, *, epochs: list[int], seed:
     optimiser = torch.optim.AdamW(_parameter_groups(network), lr=PEAK)
     parts = {"network": network, "averaged": averaged, "optimiser": optimiser}
     done, best = _resume(run / "state.pt", parts)
-    steps = list(_schedule(epochs, len(faces) // BATCH))
+    each = len(faces) // batch_size
+    steps = list(schedule(epochs, each))
     losses, begun = [], time.monotonic()
     for step in steps[done:]:
         torch.manual_seed(_seed(seed, step.number))
         for group in optimiser.param_groups:
-            group["lr"] = PEAK * _rate(step.number, len(steps))
+            group["lr"] = PEAK * rate(step.number, len(steps))
         order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(_seed(seed, -1 - step.epoch)))
-        batch = faces[order[step.number * BATCH % (len(faces) // BATCH * BATCH) :][:BATCH]]
+        batch = faces[order[step.number % each * batch_size :][:batch_size]]
         network.train()
         images = distorted(batch, step.size, torch.default_generator).to(device)
         loss = _loss(network(images), batch.targets.to(device), batch.votes.to(device))
@@ -135,24 +160,15 @@ def _parts(count: int) -> Iterator[Tensor]:
     return iter(torch.arange(count).split(256))
 
 
-def _split(faces: Faces, most: int | None) -> tuple[Faces, Faces]:
-    order = torch.randperm(len(faces), generator=torch.Generator().manual_seed(0))
-    return faces[order[HELD_BACK:][:most]], faces[order[:HELD_BACK]]
-
-
-def _epochs(text: str) -> list[int]:
-    stages = [stage.split("@") for stage in text.split(",")]
-    return [int(size) for count, size in stages for _ in range(int(count))]
-
-
-def _schedule(epochs: list[int], each: int) -> Iterator[Step]:
+def schedule(epochs: list[int], each: int) -> Iterator[Step]:
+    """The steps of all epochs, `each` in every one."""
     for epoch, size in enumerate(epochs):
         for index in range(each):
             yield Step(epoch * each + index, epoch, size, index == each - 1)
 
 
-def _rate(step: int, steps: int) -> float:
-    """Up in a straight line, down along a cosine."""
+def rate(step: int, steps: int) -> float:
+    """What share of the peak a step learns at: up in a straight line, down along a cosine."""
     return min(1.0, (step + 1) / WARM_UP) * (1 + cos(pi * step / steps)) / 2
 
 
@@ -204,7 +220,7 @@ def _resume(path: Path, parts: Mapping[str, Any]) -> tuple[int, float]:
 def _save(path: Path, what: Mapping[str, Any]) -> None:
     temporary = path.with_suffix(".tmp")
     torch.save(dict(what), temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+TRAIN = DATA / "fer2013_train.npz"
+HELD_BACK = 1500
+"""Images of the train file that are not trained on, but choose the epoch."""
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Classes of FER2013."""
@@ -62,6 +68,12 @@ class Faces:
         return torch.where(total > 0, hard + _TRUST_IN_VOTES * (soft / total.clamp_min(1e-6) - hard), hard)
 
 
+def split(count: int, held_back: int = HELD_BACK) -> tuple[Tensor, Tensor]:
+    """Indices of `count` images: what to train on, and what to hold back; always the same ones."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+    return order[held_back:], order[:held_back]
+
+
 def plain(faces: Faces, size: int) -> Tensor:
     """Images as the network is used on them: (N, 3, size, size) in [-1, 1]."""
     images = faces.images[:, None].float()
@@ -88,7 +100,7 @@ def distorted(faces: Faces, size: int, random: torch.Generator) -> Tensor:
     return _normalised(torch.where(_covered(count, size, uniform), mean, images))
 
 
-def _covered(count: int, size: int, uniform) -> Tensor:
+def _covered(count: int, size: int, uniform: Callable[[float, float], Tensor]) -> Tensor:
     """A rectangle of up to a sixth of the image, for one image of four: bool (N, 1, size, size)."""
     place = torch.arange(size)[None] / size
     left, top = uniform(0, 1)[:, None], uniform(0, 1)[:, None]

@@ -1,4 +1,4 @@
-"""EfficientNet-B0 in PyTorch with timm's names for its tensors, so that `converters/efficientnet.py` reads what is saved.
+"""EfficientNet-B0 in PyTorch, its tensors named as timm names them, so that `converters/efficientnet.py` reads them.
 
 timm itself needs a torchvision that belongs to the very build of torch, which the CPU builds do not always have.
 """
@@ -43,6 +43,7 @@ class EfficientNetB0(nn.Module):
         self.classifier = nn.Linear(1280, classes)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised images."""
         x = functional.silu(self.bn1(self.conv_stem(images)))
         x = functional.silu(self.bn2(self.conv_head(self.blocks(x))))
         return self.classifier(functional.dropout(x.mean((2, 3)), _DROPOUT, self.training))

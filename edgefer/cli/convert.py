@@ -57,6 +57,7 @@ Examples:
   edgefer convert                                        the bundled network, offline
   edgefer convert model.onnx --calibration faces/ -o out
   edgefer convert checkpoint.pt --calibration faces.zip --budget 5MB
+  edgefer convert model.onnx --calibration faces/ --effort best --max-drop 0.3
 """
 )
 @click.argument("model", default="fer_b0")
@@ -82,6 +83,17 @@ Examples:
     help="Calibrate on at most so many images.",
 )
 @click.option("--budget", type=SizeType(), default=BUDGET, show_default="8MB", help="Bytes that an artifact may have.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="POINTS",
+    help="Percentage points of accuracy that may be lost; as few parts as can be compute in float for it.",
+)
+@click.option(
+    "--mixed",
+    is_flag=True,
+    help="Let parts compute in float, from int8-stored weights, for up to 1.25 times the latency.",
+)
 @click.option(
     "--effort",
     type=click.Choice(get_args(Effort)),
@@ -113,6 +125,8 @@ def convert(
     calibration: str | None,
     samples: int,
     budget: int,
+    max_drop: float | None,
+    mixed: bool,
     effort: Effort,
     formats: tuple[Format, ...],
     tflite_backend: Backend,
@@ -131,6 +145,8 @@ def convert(
         calibration=calibration,
         samples=samples,
         budget=budget,
+        max_drop=max_drop,
+        mixed=mixed,
         effort=effort,
         formats=formats,
         tflite_backend=tflite_backend,
@@ -142,7 +158,10 @@ def convert(
     write_json(json_file, {**bundle.manifest, "ms_per_frame_on_this_host": times})
     for artifact in bundle.over_budget:
         echo(over_budget(bundle, artifact), err=True)
-    return 1 if bundle.over_budget else 0
+    drop_over = bundle.manifest.get("solution", {}).get("drop_over", 0)
+    if drop_over:
+        echo(over_drop(bundle), err=True)
+    return 1 if bundle.over_budget or drop_over else 0
 
 
 def summary(bundle: Bundle, times: dict[str, float]) -> str:
@@ -183,12 +202,23 @@ def over_budget(bundle: Bundle, artifact: Artifact) -> str:
     """By how much an artifact misses the budget, and what would help."""
     budget = int(bundle.manifest["budget_bytes"])
     parameters = int(bundle.manifest["quantization"]["parameters"])
-    fitting = parameters * budget / artifact.bytes
+    four_bits = "; layers whose kernels read four bits are stored so already" if "solution" in bundle.manifest else ""
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
-        f"  The network has {parameters / 1e6:.2f} M parameters, one byte each in int8; about {fitting / 1e6:.2f} M "
-        "fit.\n  A smaller variant, fewer channels in the last layers, or a larger --budget would help."
+        f"  The network has {parameters / 1e6:.2f} M parameters{four_bits}.\n"
+        "  A smaller variant, fewer channels in the last layers, or a larger --budget would help."
+    )
+
+
+def over_drop(bundle: Bundle) -> str:
+    """By how much the bound on the drop is missed, and what would help."""
+    solution = bundle.manifest["solution"]
+    drop = next(point["drop"] for point in solution["points"] if point["chosen"])
+    return (
+        f"{click.style('over the drop:', fg='red', bold=True)} {drop:.2f} percentage points of accuracy are to be "
+        f"expected, {solution['drop_over']:.2f} more than --max-drop {solution['max_drop']:g}\n"
+        "  More or better calibration images, --effort best, or a larger --max-drop would help."
     )
 
 

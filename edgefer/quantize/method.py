@@ -1,8 +1,8 @@
-"""The method, from a float graph and calibration images to a Plan and the graph that it stores."""
+"""The method, from a float graph, calibration images and bounds to a Plan and the graph that it stores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
@@ -22,6 +22,7 @@ from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.sensitivity import Sensitivity
+from edgefer.quantize.solver import Bounds, Solution, solve
 from edgefer.quantize.split import split
 from edgefer.spec import HeadActivation, InputSpec
 
@@ -36,8 +37,8 @@ FITTED_ON = 128
 MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
 
-JUDGED_ON = 64
-"""At most so many held-back images are run to see whether either half of the calibration images would have done."""
+JUDGED_ON = 128
+"""At most so many held-back images are run to compare Plans, also those of either half of the calibration images."""
 
 SAME_VERDICT = 2.0
 """Halves of the calibration images agree where the noise with one is at most so many times that with the other."""
@@ -54,6 +55,7 @@ class Quantized:
         learned: steps that weights and biases were learned for.
         halves: noise over signal at the heads, on held-back images, with ranges from either half of the
             calibration images alone; empty where there is but one image.
+        solution: what was chosen among, where bounds had to be solved for; None where full int8 keeps them by itself.
     """
 
     graph: Graph
@@ -61,6 +63,7 @@ class Quantized:
     equalised: tuple[str, ...]
     learned: int
     halves: tuple[float, ...]
+    solution: Solution | None
 
     @property
     def calibration_suffices(self) -> bool:
@@ -74,9 +77,13 @@ def quantize(
     images: CalibrationImages,
     spec: InputSpec,
     effort: Effort,
+    bounds: Bounds,
+    size: Callable[[Graph, Plan], int],
     progress: Progress,
+    *,
+    mixed: bool = False,
 ) -> Quantized:
-    """Quantize everything that has integer kernels to int8.
+    """Quantize everything that has integer kernels to int8, or as much as the bounds allow.
 
     Args:
         graph: normalised, pixels in and meanings out.
@@ -84,7 +91,10 @@ def quantize(
         images: to calibrate on, and held back.
         spec: how they become pixels.
         effort: how much is done to come closer to float; more than `fast` needs the `torch` extra to learn weights.
+        bounds: what is to be kept.
+        size: bytes of the largest artifact of a graph and its Plan.
         progress: listens to the stages.
+        mixed: whether parts may compute in float.
     """
     keep_float = contract_nodes(graph)
     feeds = _some(images.calibration, spec, FITTED_ON)
@@ -95,25 +105,49 @@ def quantize(
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
         plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
-        plan = plan_int8(equalised, _merged(halves), keep_float, prescribed) if len(plans) > 1 else plans[0]
+        merged = _merged(halves) if len(halves) > 1 else halves[0]
+        plan = plan_int8(equalised, merged, keep_float, prescribed)
         judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
         noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
+    solution = None
+    if mixed or size(equalised, plan) > bounds.bytes:
+        with progress.stage("solve") as advance:
+            solution = solve(
+                equalised,
+                lambda floats: plan_int8(equalised, merged, keep_float | floats, prescribed),
+                bounds,
+                sensitivity,
+                size=size,
+                judge=lambda graph, plan: judge.noise_and_drop(graph, plan, heads),
+                finish=lambda graph, plan: correct_biases(graph, plan, feeds),
+                mixed=mixed,
+                advance=advance,
+            )
+        plan = solution.chosen.plan
     with progress.stage("correct biases", pieces(equalised)) as advance:
         stored = correct_biases(equalised, plan, feeds, advance)
-    steps = STEPS[effort]
-    if steps and find_spec("torch") is None:
-        progress.note(
-            f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded to nearest; "
-            "pip install 'edgefer[torch]'"
-        )
-        steps = 0
+    steps = _steps(effort, progress)
     if steps:
         from edgefer.quantize.learn import learn
 
         with progress.stage("learn weights", steps) as advance:
             pixels = list(_feeds(images.calibration, spec))
             stored = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
-    return Quantized(stored, plan, tuple(prescribed), steps, noises)
+        if solution is not None:
+            noise, drop = judge.noise_and_drop(stored, plan, heads)
+            solution = solution.improved(size(stored, plan), noise, drop)
+    return Quantized(stored, plan, tuple(prescribed), steps, noises, solution)
+
+
+def _steps(effort: Effort, progress: Progress) -> int:
+    """How long weights are learned, which needs PyTorch."""
+    if STEPS[effort] and find_spec("torch") is None:
+        progress.note(
+            f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded to nearest; "
+            "pip install 'edgefer[torch]'"
+        )
+        return 0
+    return STEPS[effort]
 
 
 def _observed(

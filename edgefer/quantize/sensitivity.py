@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
+from edgefer.quantize.drop import Values, expected_drop
 from edgefer.runtime import onnx_session
-
-Values = npt.NDArray[np.float64]
+from edgefer.spec import HeadActivation
 
 
 class Sensitivity:
@@ -44,14 +43,30 @@ class Sensitivity:
             graph: equal to the float network in its outputs, though not in its nodes.
             plan: of that graph.
         """
+        return self._noise(self.outputs(graph, plan))
+
+    def noise_and_drop(
+        self, graph: Graph, plan: Plan, activations: Mapping[str, HeadActivation]
+    ) -> tuple[float, float]:
+        """The same, and the drop in accuracy that is to be expected of the worst head, in percentage points.
+
+        Args:
+            graph: as for `noise`.
+            plan: of that graph.
+            activations: behind each head.
+        """
         found = self.outputs(graph, plan)
-        return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
+        drops = [expected_drop(self._expected[head], found[head], activations[head]) for head in self.heads]
+        return self._noise(found), max(drops)
 
     def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams]) -> float:
         """The same where only the activations `stored` are integers, and all is computed in float."""
         readers = {node.name for value in stored for node in graph.consumers.get(value, ())}
         makers = {graph.producers[value].name for value in stored if value in graph.producers}
         return self.noise(graph, Plan(stored, dict.fromkeys(sorted(readers | makers), "int8")))
+
+    def _noise(self, found: Mapping[str, Values]) -> float:
+        return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
 
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""

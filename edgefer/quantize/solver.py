@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from itertools import pairwise
@@ -40,7 +40,7 @@ LATENCY = 1.19
 """A mixed network may cost at most so many times the full-int8 one; as costs are right to 5 %, it takes less than
 1.25 times as long."""
 
-_PRICES = 2.0 ** np.arange(-8, 8, 0.25)  # of all noise, in times of all cost
+_PRICES = 2.0 ** np.arange(-8, 8, 0.5)  # of all noise, in times of all cost
 _SHOWN = 1.1  # times the latency that is allowed: how far the frontier is followed
 _THREADS = 2
 _VERSION = 1  # of what a cache entry means
@@ -119,10 +119,22 @@ class Solution:
         """By how much the drop exceeds its bound, in percent; 0 where it is kept."""
         return max(self.chosen.drop - (inf if self.bounds.drop is None else self.bounds.drop), 0.0)
 
+    def improved(self, bytes: int, noise: float, drop: float) -> Solution:
+        """The same with what the chosen point comes to after more was done for it alone."""
+        better = replace(self.chosen, bytes=bytes, noise=noise, drop=drop)
+        points = tuple(better if point is self.chosen else point for point in self.points)
+        return replace(self, points=points, chosen=better)
+
     def to_dict(self) -> dict[str, Any]:
         """For manifest and report: plain data."""
-        points = [{**point.to_dict(), "chosen": point is self.chosen} for point in self.points]
-        return {"points": points, "bytes_over": self.bytes_over, "drop_over": self.drop_over}
+        return {
+            "points": [{**point.to_dict(), "chosen": point is self.chosen} for point in self.points],
+            "bytes_over": self.bytes_over,
+            "drop_over": self.drop_over,
+            "budget_bytes": self.bounds.bytes,
+            "max_drop": self.bounds.drop,
+            "max_latency": self.bounds.latency,
+        }
 
 
 def solve(
@@ -178,7 +190,7 @@ def _best(points: Sequence[Point], bounds: Bounds) -> Point:
     def order(point: Point) -> tuple[float, ...]:
         excess = (max(point.latency - bounds.latency, 0), max(point.bytes - bounds.bytes, 0))
         if bounds.drop is None:
-            return (*excess, -points.index(point))
+            return (*excess, point.noise)
         return (*excess, max(point.drop - bounds.drop, 0), point.latency)
 
     return min(points, key=order)
@@ -364,10 +376,9 @@ def _within(
     graph: Graph, plan: Plan, budget: int, size: Callable[[Graph, Plan], int], noises: _Noises
 ) -> tuple[Plan, tuple[str, ...]]:
     """The Plan with four-bit weights for as many layers as the budget demands, and their nodes' names."""
-    excess = size(graph, plan) - budget
-    if excess <= 0:
-        return plan, ()
-    nodes = [node for node in graph.nodes if can_be_int4(graph, plan, node)]
+    full = size(graph, plan)
+    excess = full - budget
+    nodes = [node for node in graph.nodes if excess > 0 and can_be_int4(graph, plan, node)]
     nodes.sort(key=lambda node: (noises.of_int4[node.name] / graph.constants[node.inputs[1]].size, node.name))
     count = 0
     while excess > 0 and count < len(nodes):
@@ -375,4 +386,6 @@ def _within(
             excess -= graph.constants[nodes[count].inputs[1]].size // 2
             count += 1
         excess = size(graph, with_int4(graph, plan, nodes[:count])) - budget
+    if budget + excess >= full:  # what unpacks four bits takes more than they save
+        return plan, ()
     return with_int4(graph, plan, nodes[:count]), tuple(node.name for node in nodes[:count])

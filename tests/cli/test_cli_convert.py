@@ -138,21 +138,41 @@ def test_verbose_says_more(run):
 
 
 def test_over_budget_says_by_how_much_and_writes_the_bundle(run, files):
-    run(*TINY)
-    tflite, onnx_one = (Bundle.open(files / "tiny_bundle").artifacts[index].bytes for index in range(2))
-    assert tflite > onnx_one
-    code, out, err = run(*TINY, "--budget", onnx_one)
+    code, out, err = run(*TINY, "--budget", "1kB")
     assert code == 1
-    assert [artifact.format for artifact in Bundle.open(files / "tiny_bundle").over_budget] == ["tflite"]
-    assert f"over budget: tiny_int8.tflite has {tflite:,} bytes, {tflite - onnx_one:,} more than the budget" in err
-    assert "tiny_int8.onnx has" not in err
+    for artifact in Bundle.open(files / "tiny_bundle").over_budget:
+        size = artifact.bytes
+        assert f"over budget: {artifact.file} has {size:,} bytes, {size - 1000:,} more than the budget of 1,000" in err
+    assert "tiny_int8.tflite has" in err
     assert "larger --budget would help" in err
     assert "Wrote tiny_bundle" in out
+
+
+def test_a_drop_that_cannot_be_kept_ends_with_1_and_says_by_how_much(run, files, monkeypatch):
+    monkeypatch.setattr("edgefer.quantize.sensitivity.expected_drop", lambda *_: 2.0)
+    code, out, err = run(*TINY, "--max-drop", "0.5")
+    assert code == 1
+    assert "over the drop: 2.00 percentage points of accuracy are to be expected, 1.50 more than --max-drop 0.5" in err
+    assert Bundle.open(files / "tiny_bundle").manifest["solution"]["drop_over"] == 1.5
+    assert "Wrote tiny_bundle" in out
+
+
+def test_a_drop_that_full_int8_keeps_leaves_everything_int8(run, files):
+    code, _, err = run(*TINY, "--max-drop", "100")
+    manifest = Bundle.open(files / "tiny_bundle").manifest
+    (chosen,) = (point for point in manifest["solution"]["points"] if point["chosen"])
+    assert (code, err.count("over")) == (0, 0)
+    assert chosen["float"] == []
+    assert manifest["max_drop"] == 100
+    assert manifest["quantization"]["scheme"].startswith("full int8")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--max-drop", "-1"), "-1.0 is not in the range"),
+        (("--max-drop", "nan"), "a drop is between 0 and 100"),
+        (("--mixed", "--tflite-backend", "onnx2tf"), "onnx2tf quantizes everything"),
         (("--budget", "0"), "'0' is not a size"),
         (("--budget", "-5MB"), "'-5MB' is not a size"),
         (("--formats", "foo"), "'foo': choose from tflite, onnx"),
