@@ -25,6 +25,7 @@ from judge import Network, Quality, judge
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.images import open_images
+from edgefer.quantize.ranges import affine, identity
 
 JUDGED = SHARED / "data" / "fer2013_public.npz"
 RESULT = ROOT / "benchmarks" / "results" / "ablation.md"
@@ -48,16 +49,21 @@ class Lever:
 
 NOTHING = Lever("nothing")
 LEVERS: tuple[Lever, ...] = (
+    Lever("splitting loud channels from quiet ones", {"edgefer.quantize.method.split": lambda graph, *_: graph}),
     Lever(
         "channel equalisation through SiLU",
         {"edgefer.quantize.method.equalise": lambda graph, *_: (graph, {})},
     ),
+    Lever("ranges judged after SiLU", {"edgefer.quantize.int8._view": lambda *_: identity}),
     Lever(
-        "bias correction",
-        {"edgefer.quantize.method.correct_biases": lambda graph, *_, **__: graph},
+        "ranges of least squared error (min/max instead)",
+        {"edgefer.quantize.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
     ),
+    Lever("scales without ties", {"edgefer.quantize.int8._avoid_ties": lambda *_: None}),
+    Lever("bias correction", {"edgefer.quantize.method.correct_biases": lambda graph, *_, **__: graph}),
+    Lever("learned weights and biases", options={"effort": "fast"}),
 )
-OPTIONS: Mapping[str, Any] = {}
+OPTIONS: Mapping[str, Any] = {"effort": "balanced"}
 """Of every conversion."""
 
 

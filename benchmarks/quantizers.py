@@ -109,7 +109,12 @@ HOW = """\
   weights of the others into floats in every frame. Its files are meant for OpenVINO.
 """
 
-EDGEFER_OPTIONS: tuple[tuple[str, ...], ...] = ((),)
+EDGEFER_OPTIONS: tuple[tuple[str, ...], ...] = (
+    (),
+    ("--effort", "balanced"),
+    ("--effort", "best"),
+    ("--effort", "best", "--mixed"),
+)
 """Of `edgefer convert`, one pair of rows each."""
 
 CONVERSIONS = (

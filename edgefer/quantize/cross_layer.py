@@ -2,7 +2,8 @@
 
 Where activations are positively homogeneous, f(s x) = s f(x) for s > 0, as ReLU, LeakyReLU and PReLU are, the
 convolutions that make a channel can take a factor that the convolutions that read it take back (Nagel et
-al., 2019, arXiv:1906.04721).  It costs nothing in the artifacts.
+al., 2019, arXiv:1906.04721).  It costs nothing in the artifacts.  Regions without such an activation are left alone:
+those of EfficientNets, the linear bottlenecks, were never worth scaling when measured.
 
 ReLU6 and other Clips are left alone: scaled channels would need a limit each, which no kernel has, and by
 their limit their channels are of like ranges already.
@@ -29,6 +30,7 @@ NEGLIGIBLE = 1e-3
 WORTHWHILE = 0.75
 """Channels are scaled where at most so much of the noise is left: what changes less may be chance."""
 
+_ACTIVATIONS = frozenset(["LeakyRelu", "PRelu", "Relu"])
 _QUIETEST = 2.0**-8  # of the loudest: what is quieter counts as this loud
 
 
@@ -39,7 +41,7 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity) -> Graph:
         graph: the float network, one input.
         sensitivity: measures the noise of storing a region's activations and what reads them.
     """
-    regions = find_regions(graph, "scale")
+    regions = [region for region in find_regions(graph, "scale") if _is_activated(region)]
     params = _params(graph, [value for region in regions for value in region.values], sensitivity)
     for region in regions:
         values = {value: params[value] for value in region.values}
@@ -52,6 +54,11 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity) -> Graph:
         if noises[best] <= WORTHWHILE * before:
             graph = candidates[best]
     return graph
+
+
+def _is_activated(region: Region) -> bool:
+    nodes = (*region.producers, *region.inside)
+    return any(node.op in _ACTIVATIONS or node.activation for node in nodes)
 
 
 def _factors(graph: Graph, region: Region, sensitivity: Sensitivity) -> list[Values]:

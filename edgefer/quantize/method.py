@@ -18,6 +18,7 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.quantize import statistics
 from edgefer.quantize.biases import correct_biases, pieces
+from edgefer.quantize.cross_layer import equalise_layers
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
@@ -100,7 +101,8 @@ def quantize(
     feeds = _some(images.calibration, spec, FITTED_ON)
     with progress.stage("equalise"):
         sensitivity = Sensitivity(graph, tuple(heads), feeds[:: -(-len(feeds) // MEASURED_ON)])
-        equalised, prescribed = equalise(split(graph, sensitivity), feeds, sensitivity)
+        even = equalise_layers(graph, sensitivity)
+        equalised, prescribed = equalise(split(even, sensitivity), feeds, sensitivity)
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
