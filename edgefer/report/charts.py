@@ -54,6 +54,23 @@ class Lane:
 
 
 @dataclass(frozen=True)
+class Spot:
+    """A choice in a chart of `frontier`.
+
+    Attributes:
+        name: shown where it is pointed at.
+        x: what it costs.
+        y: what it is worth.
+        is_chosen: whether it stands out.
+    """
+
+    name: str
+    x: float
+    y: float
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True)
 class Scale:
     """A range of values, as a percentage of the way from its low to its high end."""
 
@@ -196,6 +213,47 @@ def profile(
     return _svg(title, height + TEXT + 6, *axes, join(dots), join(numbers), framed=True)
 
 
+def frontier(
+    title: str,
+    description: str,
+    spots: Sequence[Spot],
+    *,
+    across: Scale,
+    origin: float,
+    bound_across: float,
+    reached: Sequence[float] = (),
+    bound_upward: float | None = None,
+    height: int = 220,
+) -> Html:
+    """Choices from the cheapest to the dearest, one of them chosen.
+
+    The words in the plot have strips of their own above and below all spots.
+
+    Args:
+        title: what the chart shows.
+        description: its message, for those who cannot see it.
+        spots: the choices, from left to right.
+        across: the horizontal scale.
+        origin: a value across that is drawn as an axis.
+        bound_across: marked by a dashed line.
+        reached: values that the vertical scale must reach.
+        bound_upward: marked by a dashed line.
+        height: of the plot, px.
+    """
+    strip = TEXT + 10
+    limits = [] if bound_upward is None else [bound_upward]
+    scale = widened([*(spot.y for spot in spots), *reached, *limits], margin=0.0)
+    unit = (scale.high - scale.low) / (height - 2 * strip)
+    upward = Scale(scale.low - strip * unit, scale.high + strip * unit)
+    points = [(across.percent(spot.x), _y(upward, spot.y, height)) for spot in spots]
+    parts = [_line("curve plain thin", x1, y1, x2, y2) for (x1, y1), (x2, y2) in pairwise(points)]
+    parts += [_spot(spot, x, y, height) for spot, (x, y) in zip(spots, points, strict=True)]
+    axes = (_across(across, 0, height, origin), _upward(upward, height))
+    bounds = [_limit(across, bound_across, height)]
+    bounds += [_ceiling(points, _y(upward, limit, height), limit) for limit in limits]
+    return _svg(title, height + TEXT + 6, *axes, *bounds, join(parts), framed=True, description=description)
+
+
 def legend(names: Mapping[str, str], *, dots: bool = False) -> Html:
     """Which mark is whose: names by series; `dots` where the chart has nothing else."""
     items = (
@@ -232,13 +290,14 @@ def signed(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _svg(title: str, height: int, *parts: Html, framed: bool = False) -> Html:
+def _svg(title: str, height: int, *parts: Html, framed: bool = False, description: str = "") -> Html:
     return html(
         '<svg class="chart{framed}" role="img" width="100%" height="{height}">\n'
-        "<title>{title}</title>\n{parts}\n</svg>",
+        "<title>{title}</title>\n{description}{parts}\n</svg>",
         framed=" framed" if framed else "",
         height=height,
         title=title,
+        description=html("<desc>{text}</desc>\n", text=description) if description else "",
         parts=join(part for part in parts if part),
     )
 
@@ -327,16 +386,61 @@ def _upward(scale: Scale, height: int) -> Html:
     return join(lines)
 
 
+def _spot(spot: Spot, x: float, y: float, height: int) -> Html:
+    """A dot; the chosen one has a ring, and a line down to the word."""
+    dot = html(
+        '<circle class="dot plain" cx="{x:.2f}%" cy="{y:.1f}" r="{r}"><title>{name}</title></circle>',
+        x=x,
+        y=y,
+        r=5 if spot.is_chosen else 4,
+        name=spot.name,
+    )
+    if not spot.is_chosen:
+        return dot
+    return html(
+        '{leader}<circle class="ring" cx="{x:.2f}%" cy="{y:.1f}" r="9"/>{dot}'
+        '<text class="number" style="text-anchor:{anchor}" x="{x:.2f}%" y="{below}">chosen</text>',
+        leader=_line("shift", x, y + 9, x, height - TEXT),
+        x=x,
+        y=y,
+        dot=dot,
+        anchor=_anchor(x),
+        below=height - 4,
+    )
+
+
+def _ceiling(points: Sequence[tuple[float, float]], y: float, bound: float) -> Html:
+    """A bound from left to right, named at the end that is farther from the points, and not where `_limit` names."""
+
+    def room(end: float) -> float:
+        return min((abs(at - y) for x, at in points if abs(x - end) < 25), default=inf)
+
+    is_right = room(100) >= room(0)
+    return html(
+        '<line class="bound" x1="0%" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
+        '<text class="axis" style="text-anchor:{anchor}" x="{x}%" y="{y:.1f}" dy="{dy}">bound {bound:.4g}</text>',
+        y=y,
+        anchor="end" if is_right else "start",
+        x=100 if is_right else 0,
+        dy=-5 if y > 2 * TEXT + 10 else TEXT,
+        bound=bound,
+    )
+
+
+def _anchor(x: float) -> str:
+    """Which end of a text is at x, so that the text stays inside."""
+    return "start" if x < 20 else "end" if x > 80 else "middle"
+
+
 def _limit(scale: Scale, bound: float, bottom: int) -> Html:
     x = scale.percent(bound)
-    anchor = "start" if x < 20 else "end" if x > 80 else "middle"
     return html(
         '<line class="bound" x1="{x:.2f}%" x2="{x:.2f}%" y1="{top}" y2="{bottom}"/>'
         '<text class="axis" style="text-anchor:{anchor}" x="{x:.2f}%" y="{y}">bound {bound:g}</text>',
         x=x,
         top=TEXT + 4,
         bottom=bottom,
-        anchor=anchor,
+        anchor=_anchor(x),
         y=TEXT - 2,
         bound=bound,
     )

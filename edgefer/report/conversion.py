@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import Any, TypeAlias
 
+from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
 
 Manifest: TypeAlias = Mapping[str, Any]
 
 FEW = 50
 LABELS_SHOWN = 40
+POINTS_SHOWN = 12
 
 _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 _MEANINGS = {
@@ -24,7 +26,7 @@ _MEANINGS = {
 
 
 def section_verdict(manifest: Manifest) -> Html:
-    """The headline: budget kept or not, and agreement with the float network."""
+    """The headline: budget and allowed drop kept or not, and agreement with the float network."""
     budget = manifest["budget_bytes"]
     artifacts = [artifact for artifact in manifest["artifacts"] if artifact["precision"] == "int8"]
     over = [artifact for artifact in artifacts if artifact["bytes"] > budget]
@@ -33,11 +35,14 @@ def section_verdict(manifest: Manifest) -> Html:
     if over:
         excess = ", ".join(f"{_format(a['format'])} is {_mb(a['bytes'] - budget)} over" for a in over)
         verdict = f"The budget of {_mb(budget)} does not hold: {excess}."
+    solution = manifest.get("solution", {})
+    if solution.get("max_drop") is not None:
+        verdict += f" {_drop_sentence(solution)}"
     return html(
         '<header>\n<p class="kicker">Conversion report</p>\n<h1>{name}</h1>\n'
         '<div class="verdict{missed}">\n<strong>{verdict}</strong>\n{agreement}\n</div>\n</header>',
         name=manifest["name"],
-        missed=" missed" if over else "",
+        missed=" missed" if over or solution.get("drop_over") else "",
         verdict=verdict,
         agreement=_agreement_sentence(manifest),
     )
@@ -62,6 +67,21 @@ def section_artifacts(manifest: Manifest) -> Html:
         "the smaller line is its 95 % confidence interval."
     )
     return section("Artifacts", size_chart(manifest), table(caption, names, rows))
+
+
+def section_solution(manifest: Manifest) -> Html:
+    """Which ways to mix int8, float and 4-bit weights were weighed, and which was chosen; empty where none were."""
+    solution = manifest.get("solution")
+    if solution is None:
+        return html("")
+    points = solution["points"]
+    return section(
+        "Size, drop and latency",
+        _weighed_sentence(solution),
+        _missed_sentence(solution),
+        *((_frontier_charts(solution), _points_table(points)) if len(points) > 1 else ()),
+        facts(_chosen_facts(points)),
+    )
 
 
 def section_contract(manifest: Manifest) -> Html:
@@ -198,6 +218,141 @@ def size_chart(manifest: Manifest) -> Html:
     )
 
 
+def _drop_sentence(solution: Mapping[str, Any]) -> str:
+    """Whether the allowed drop is kept, in the headline."""
+    expected = f"{_drop(_chosen(solution['points'])['drop'])} expected"
+    name = f"The allowed drop of {_points(solution['max_drop'])}"
+    if solution["drop_over"] > 0:
+        return f"{name} does not hold: {expected}, {_distance(solution['drop_over'])} over."
+    return f"{name} holds: {expected}."
+
+
+def _weighed_sentence(solution: Mapping[str, Any]) -> Html:
+    count = len(solution["points"])
+    ways = (
+        f"{count} ways to mix int8, float and 4-bit weights were weighed; the first is full int8."
+        if count > 1
+        else "Only full int8 was weighed: nothing else was allowed, or worth its time."
+    )
+    return html(
+        "<p>{ways} Latency is in times full int8, by a model of what operators cost, and may be {latency:g}. "
+        "Drop is the loss of accuracy to expect, in percentage points: an estimate from the float network's own "
+        "probabilities on held-back images, without labels.</p>",
+        ways=ways,
+        latency=solution["max_latency"],
+    )
+
+
+def _missed_sentence(solution: Mapping[str, Any]) -> Html:
+    """How far from the bounds the chosen point is; empty where it keeps them."""
+    bytes_over, drop_over, max_drop = solution["bytes_over"], solution["drop_over"], solution["max_drop"]
+    if not bytes_over and not drop_over:
+        return html("")
+    size = f"is {bytes_over:,} bytes over the budget" if bytes_over else "keeps the budget"
+    size = f"{size} of {_mb(solution['budget_bytes'])}"
+    if max_drop is None:
+        drop = "no bound was set for its drop"
+    elif drop_over:
+        drop = f"its drop is {_distance(drop_over)} over the allowed {_points(max_drop)}"
+    else:
+        drop = f"its drop is within the allowed {_points(max_drop)}"
+    return html("<p>No point keeps every bound: the chosen one {size}, and {drop}.</p>", size=size, drop=drop)
+
+
+def _frontier_charts(solution: Mapping[str, Any]) -> Html:
+    """Over latency: signal to noise, drop, and size where it differs."""
+    points, max_drop = solution["points"], solution["max_drop"]
+    latencies = [point["latency"] for point in points]
+    across = charts.widened([*latencies, solution["max_latency"]])
+    measures: list[tuple[str, str, list[float | None], Sequence[float], float | None]] = [
+        ("Signal to quantization noise", "dB at the heads; more is better", _column(points, "sqnr_db"), (), None),
+        ("Expected drop", "percentage points; less is better", _column(points, "drop"), (0.0,), max_drop),
+    ]
+    if len({point["bytes"] for point in points}) > 1:
+        sizes: list[float | None] = [point["bytes"] / 1e6 for point in points]
+        measures.append(("Size", "MB of the largest int8 file", sizes, (), solution["budget_bytes"] / 1e6))
+    figures = []
+    for name, unit, values, reached, bound in measures:
+        spots = [
+            charts.Spot(_summary(number, point), point["latency"], value, point["chosen"])
+            for number, (point, value) in enumerate(zip(points, values, strict=True), 1)
+            if value is not None
+        ]
+        if not spots:
+            continue
+        chart = charts.frontier(
+            f"{name} over latency",
+            f"{len(spots)} points. Chosen: {_summary(points.index(_chosen(points)) + 1, _chosen(points))}.",
+            sorted(spots, key=lambda spot: spot.x),
+            across=across,
+            origin=1.0,
+            bound_across=solution["max_latency"],
+            reached=reached,
+            bound_upward=bound,
+        )
+        figures.append(
+            html(
+                "<figure>\n<h3>{name}</h3>\n{chart}\n<figcaption>Up: {unit}. Across: latency, times full int8."
+                "</figcaption>\n</figure>",
+                name=name,
+                chart=chart,
+                unit=unit,
+            )
+        )
+    return html('<div class="charts">\n{figures}\n</div>', figures=join(figures))
+
+
+def _points_table(points: Sequence[Mapping[str, Any]]) -> Html:
+    """All points, or of many the first, the last and those around the chosen one."""
+    chosen, last = points.index(_chosen(points)), len(points) - 1
+    shown: Sequence[int] = range(len(points))
+    if len(points) > POINTS_SHOWN:
+        shown = sorted({0, last, *range(max(chosen - 2, 0), min(chosen + 2, last) + 1)})
+    rows = [
+        (
+            _row_name(index + 1, points[index]),
+            [
+                f"{points[index]['latency']:.3f}",
+                _sqnr(points[index]),
+                charts.signed(points[index]["drop"], 2),
+                f"{points[index]['bytes']:,}",
+                len(points[index]["float"]),
+                len(points[index]["int4"]),
+            ],
+        )
+        for index in shown
+    ]
+    caption = "All points" if len(rows) == len(points) else f"{len(rows)} of {len(points)} points"
+    head = ["Latency", "SQNR, dB", "Drop, points", "Bytes", "Float units", "4-bit layers"]
+    return table(f"{caption}, from the fastest to the most exact", head, rows)
+
+
+def _row_name(number: int, point: Mapping[str, Any]) -> Html:
+    name = f"{number}, full int8" if number == 1 else f"{number}"
+    return html('<span class="chosen">{name}, chosen</span>', name=name) if point["chosen"] else html("{n}", n=name)
+
+
+def _chosen_facts(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
+    """The chosen point in words, and which parts of the network it makes an exception for."""
+    point = _chosen(points)
+    pairs: list[tuple[str, object]] = [("Chosen", _summary(points.index(point) + 1, point))]
+    for name, key in (("Units in float", "float"), ("Layers in 4 bits", "int4")):
+        names = [html("<code>{name}</code>", name=name) for name in point[key][:LABELS_SHOWN]]
+        if (more := len(point[key]) - LABELS_SHOWN) > 0:
+            names.append(html("and {more:,} more in manifest.json", more=more))
+        pairs.append((name, join(names, ", ") if names else "none"))
+    return pairs
+
+
+def _summary(number: int, point: Mapping[str, Any]) -> str:
+    """A point in one line."""
+    sqnr = _sqnr(point) if point["sqnr_db"] is None else f"{_sqnr(point)} dB"
+    return (
+        f"point {number}, {point['latency']:.3f} times full int8, {sqnr}, "
+        f"drop {_drop(point['drop'])}, {point['bytes']:,} bytes"
+    )
+
+
 def _agreement_sentence(manifest: Manifest) -> Html:
     held_back = manifest["held_back"]
     results = []
@@ -279,6 +434,31 @@ def _format(format: str) -> str:
 
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
+
+
+def _chosen(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return next(point for point in points if point["chosen"])
+
+
+def _column(points: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
+    return [point[key] for point in points]
+
+
+def _sqnr(point: Mapping[str, Any]) -> str:
+    return "no noise" if point["sqnr_db"] is None else charts.signed(point["sqnr_db"], 1)
+
+
+def _drop(drop: float) -> str:
+    return f"{charts.signed(drop, 2)} points"
+
+
+def _points(bound: float) -> str:
+    return f"{bound:g} point" if bound == 1 else f"{bound:g} points"
+
+
+def _distance(drop: float) -> str:
+    """How far a drop is over its bound, which is never shown as nothing."""
+    return f"{drop:.2f}" if drop >= 0.005 else f"{drop:.1g}"
 
 
 def _mb(size: int) -> str:

@@ -26,6 +26,7 @@ def conversion_report(manifest: Manifest, evaluated: Evaluation | None = None) -
         (
             conversion.section_verdict(manifest),
             conversion.section_artifacts(manifest),
+            conversion.section_solution(manifest),
             conversion.section_contract(manifest),
             conversion.section_python(manifest),
             *found,

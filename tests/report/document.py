@@ -65,6 +65,23 @@ MANIFEST: dict[str, Any] = {
     "tools": {"numpy": "2.4.6", "onnx": "1.23.2"},
 }
 
+
+def point(**changes: Any) -> dict[str, Any]:
+    full = {"float": [], "int4": [], "bytes": 5_128_114, "sqnr_db": 14.0, "drop": 2.0, "latency": 1.0, "chosen": False}
+    return {**full, **changes}
+
+
+def solution(*points: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """What a solver found: three points by default, the middle one chosen."""
+    found = points or (
+        point(),
+        point(float=["stem"], sqnr_db=20.0, drop=0.8, latency=1.1, chosen=True),
+        point(float=["stem", "neck"], sqnr_db=23.5, drop=0.3, latency=1.25),
+    )
+    bounds = {"bytes_over": 0, "drop_over": 0.0, "max_drop": 1.0, "budget_bytes": 8_000_000, "max_latency": 1.19}
+    return {"points": list(found), **bounds, **changes}
+
+
 VOID = {"meta", "link", "br", "img"}
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from edgefer.evaluation.results import Bin
 from edgefer.report import charts
-from edgefer.report.charts import Lane, Scale, Whisker
+from edgefer.report.charts import Lane, Scale, Spot, Whisker
 
 NUMBER = st.floats(-1e6, 1e6, allow_subnormal=False)
 HOSTILE = '"><script>'
@@ -122,6 +122,67 @@ def test_a_profile_has_a_dot_per_known_value(values):
     assert len(list(root.iter("circle"))) == sum(value is not None for value in values)
 
 
+SPOTS = [Spot("full", 1.0, 14.0), Spot("mixed", 1.1, 20.0, is_chosen=True), Spot("float", 1.3, 24.0)]
+
+
+def frontier(spots=SPOTS, **options):
+    across = {"across": Scale(0.9, 1.4), "origin": 1.0, "bound_across": 1.2}
+    return drawn(charts.frontier("Noise", "Three choices", spots, **across, **options))
+
+
+def bounds_of(root):
+    return [e for e in root.iter("line") if e.get("class") == "bound"]
+
+
+def test_a_frontier_has_a_named_dot_per_choice_and_says_what_it_shows():
+    root = frontier()
+    dots = [e for e in root.iter("circle") if e.get("class") == "dot plain"]
+    assert [dot.find("title").text for dot in dots] == ["full", "mixed", "float"]
+    assert [percent(dot, "cx") for dot in dots] == pytest.approx([20, 40, 80])
+    assert [percent(dot, "cy") for dot in dots] == sorted((percent(dot, "cy") for dot in dots), reverse=True)
+    assert (root.find("title").text, root.find("desc").text) == ("Noise", "Three choices")
+
+
+def test_only_the_chosen_one_has_a_ring_and_a_word_which_is_below_all_dots():
+    root = frontier()
+    (ring,) = (e for e in root.iter("circle") if e.get("class") == "ring")
+    (word,) = (e for e in root.iter("text") if e.get("class") == "number")
+    assert (percent(ring, "cx"), percent(word, "x"), word.text) == (40, 40, "chosen")
+    lowest = max(percent(e, "cy") for e in root.iter("circle"))
+    assert lowest + charts.TEXT < percent(word, "y")
+    assert texts(frontier([SPOTS[0], SPOTS[2]]), "number") == []
+
+
+def test_a_frontier_has_lines_where_its_bounds_are():
+    (across,) = bounds_of(frontier())
+    assert percent(across, "x1") == percent(across, "x2") == pytest.approx(60)
+    root = frontier(bound_upward=20.0)
+    _, upward = bounds_of(root)
+    chosen = next(e for e in root.iter("circle") if e.get("class") == "ring")
+    assert percent(upward, "y1") == percent(upward, "y2") == percent(chosen, "cy")
+    assert {"bound 1.2", "bound 20"} <= set(texts(root, "axis"))
+
+
+def test_the_scale_of_a_frontier_reaches_what_it_is_told_to():
+    assert "0" not in texts(frontier(), "side")
+    assert "0" in texts(frontier(reached=[0.0]), "side")
+
+
+@pytest.mark.parametrize(("bound", "at"), [(23.0, "0%"), (15.0, "100%")])
+def test_a_bound_is_named_where_no_dots_are(bound, at):
+    word = next(e for e in frontier(bound_upward=bound).iter("text") if e.text == f"bound {bound:g}")
+    assert word.get("x") == at
+
+
+@given(st.lists(st.tuples(st.floats(1, 2), NUMBER), min_size=1, max_size=9), NUMBER, NUMBER)
+def test_every_choice_and_bound_is_inside_the_frontier(pairs, reached, bound):
+    spots = [Spot("", x, y, is_chosen=index == 0) for index, (x, y) in enumerate(sorted(pairs))]
+    options = {"across": Scale(0.9, 2.1), "origin": 1.0, "bound_across": 1.2, "height": 220}
+    root = drawn(charts.frontier("t", "", spots, reached=[reached], bound_upward=bound, **options))
+    assert all(14 <= percent(e, "cy") <= 206 for e in root.iter("circle"))
+    assert all(0 <= percent(e, "y1") <= 220 for e in bounds_of(root))
+
+
 def test_text_is_escaped_in_every_chart():
     bins = (Bin(0, 1, 1, 0.4, 0.2),)
     for chart in (
@@ -129,6 +190,7 @@ def test_text_is_escaped_in_every_chart():
         charts.lanes(HOSTILE, [Lane(HOSTILE, HOSTILE, 1, {HOSTILE: 1})], Scale(0, 1)),
         charts.reliability(HOSTILE, {HOSTILE: bins}),
         charts.profile(HOSTILE, [HOSTILE], {HOSTILE: [1.0]}),
+        charts.frontier(HOSTILE, HOSTILE, [Spot(HOSTILE, 0, 0, True)], across=Scale(0, 1), origin=0, bound_across=1),
         charts.legend({HOSTILE: HOSTILE}),
     ):
         assert not list(ElementTree.fromstring(chart).iter("script"))

@@ -1,12 +1,15 @@
+import json
 import re
 from copy import deepcopy
+from importlib.resources import files
 from typing import Any
 
+import jsonschema
 import pytest
 
 from edgefer.report import conversion_report
 from edgefer.report.conversion import wilson_interval
-from tests.report.document import MANIFEST, Document, digest
+from tests.report.document import MANIFEST, Document, digest, point, solution
 
 
 def report(**changes: Any) -> Document:
@@ -75,6 +78,116 @@ def test_many_labels_are_cut_short() -> None:
     assert "class 40" not in text
 
 
+def solved(*points: dict[str, Any], **changes: Any) -> Document:
+    return report(solution=solution(*points, **changes))
+
+
+def charts_of(document: Document) -> list[str | None]:
+    return [value for name, value in document.attributes if (name, value) == ("class", "chart framed")]
+
+
+def test_without_a_solver_there_is_no_word_of_its_choice() -> None:
+    assert "Size, drop and latency" not in report().text
+    assert "allowed drop" not in report().text
+
+
+def test_the_frontier_is_drawn_and_told_as_numbers() -> None:
+    document = solved()
+    assert "3 ways to mix int8, float and 4-bit weights were weighed" in document.text
+    assert "1, full int8 1.000 14.0 2.00 5,128,114 0 0 2, chosen 1.100 20.0 0.80 5,128,114 1 0" in document.text
+    assert "Chosen point 2, 1.100 times full int8, 20.0 dB, drop 0.80 points, 5,128,114 bytes" in document.text
+    assert "Units in float stem Layers in 4 bits none" in document.text
+    assert len(charts_of(document)) == 2
+    assert document.open == []
+
+
+def test_the_size_is_drawn_where_it_differs() -> None:
+    document = solved(point(chosen=True), point(bytes=4_000_000, int4=["head"], latency=1.1))
+    assert len(charts_of(document)) == 3
+    assert "MB of the largest int8 file" in document.text
+    assert "2 1.100 14.0 2.00 4,000,000 0 1" in document.text
+
+
+def test_points_without_noise_are_not_in_the_chart_of_noise() -> None:
+    document = solved(point(sqnr_db=None, chosen=True), point(sqnr_db=None, latency=1.1))
+    assert len(charts_of(document)) == 1
+    assert "1, full int8, chosen 1.000 no noise 2.00" in document.text
+
+
+def test_a_single_point_has_facts_and_no_chart() -> None:
+    document = solved(point(chosen=True), max_drop=2.5)
+    assert charts_of(document) == []
+    assert "Only full int8 was weighed" in document.text
+    assert "Chosen point 1, 1.000 times full int8, 14.0 dB, drop 2.00 points, 5,128,114 bytes" in document.text
+    assert "Float units" not in document.text
+
+
+def test_of_many_points_the_table_has_the_first_the_last_and_those_around_the_chosen() -> None:
+    many = [point(latency=1 + index / 100, chosen=index == 20) for index in range(40)]
+    text = solved(*many).text
+    assert "7 of 40 points" in text
+    shown = re.findall(r" (1\.\d\d0) 14\.0 2\.00 ", text)
+    assert shown == ["1.000", "1.180", "1.190", "1.200", "1.210", "1.220", "1.390"]
+    assert "All points" in solved(*many[20 - 11 : 21]).text
+
+
+def test_the_headline_says_whether_the_allowed_drop_holds() -> None:
+    kept, missed = solved(), solved(drop_over=0.3, max_drop=0.5)
+    assert "The allowed drop of 1 point holds: 0.80 points expected." in kept.text
+    assert ("class", "verdict") in kept.attributes
+    assert "The allowed drop of 0.5 points does not hold: 0.80 points expected, 0.30 over." in missed.text
+    assert ("class", "verdict missed") in missed.attributes
+    assert "allowed drop" not in solved(max_drop=None).text
+
+
+@pytest.mark.parametrize(
+    ("bytes_over", "drop_over", "max_drop", "said"),
+    [
+        (2, 0.0, 1.0, "is 2 bytes over the budget of 8.00 MB, and its drop is within the allowed 1 point."),
+        (0, 0.001, 0.799, "keeps the budget of 8.00 MB, and its drop is 0.001 over the allowed 0.799 points."),
+        (
+            1234,
+            0.3,
+            0.5,
+            "is 1,234 bytes over the budget of 8.00 MB, and its drop is 0.30 over the allowed 0.5 points.",
+        ),
+        (1234, 0.0, None, "is 1,234 bytes over the budget of 8.00 MB, and no bound was set for its drop."),
+    ],
+)
+def test_both_distances_are_told_where_a_bound_is_missed(
+    bytes_over: int, drop_over: float, max_drop: float | None, said: str
+) -> None:
+    text = solved(bytes_over=bytes_over, drop_over=drop_over, max_drop=max_drop).text
+    assert f"No point keeps every bound: the chosen one {said}" in text
+    assert "No point keeps every bound" not in solved().text
+
+
+def test_many_parts_that_are_exceptions_are_cut_short() -> None:
+    text = solved(point(), point(float=[f"unit{index}" for index in range(50)], chosen=True)).text
+    assert "unit39 , and 10 more in manifest.json" in text
+    assert "unit40" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "is_valid"),
+    [
+        ({}, True),
+        ({"max_drop": None}, True),
+        ({"points": [point(chosen=True, sqnr_db=None)]}, True),
+        ({"points": [point()]}, False),
+        ({"points": [point(chosen=True), point(chosen=True)]}, False),
+        ({"points": []}, False),
+        ({"drop_over": None}, False),
+        ({"other": 1}, False),
+    ],
+)
+def test_a_solution_is_as_the_schema_says(change: dict[str, Any], is_valid: bool) -> None:
+    schema = json.loads(files("edgefer").joinpath("schemas/bundle-1.schema.json").read_text("utf-8"))
+    assert "solution" not in schema["required"]
+    validator = jsonschema.Draft202012Validator(schema["properties"]["solution"] | {"$defs": schema["$defs"]})
+    assert validator.is_valid(solution(**change)) == is_valid
+
+
 def test_every_hash_and_version_is_there() -> None:
     text = report().text
     sources = ("source", "calibration", "held back", "faces_int8.tflite", "faces_int8.onnx", "faces_fp32.onnx")
@@ -102,10 +215,13 @@ def test_expression_networks_come_with_the_law_and_others_without() -> None:
 def test_hostile_names_stay_text() -> None:
     hostile = '"><script>alert(1)</script>'
     document = report(
-        name=hostile, tools={hostile: hostile}, calibration={**MANIFEST["calibration"], "source": hostile}
+        name=hostile,
+        tools={hostile: hostile},
+        calibration={**MANIFEST["calibration"], "source": hostile},
+        solution=solution(point(), point(float=[hostile], int4=[hostile], chosen=True)),
     )
     assert "script" not in document.tags
-    assert document.text.count(hostile) == 5
+    assert document.text.count(hostile) == 7
 
 
 def test_the_document_is_whole_and_asks_for_nothing() -> None:

@@ -2,12 +2,28 @@
 
 import pytest
 
+from edgefer.report import conversion_report
 from tests.report.browser import PROGRAM, Browser
+from tests.report.document import MANIFEST, point, solution
 from tests.report.test_report_evaluation import AFFECT, EXPRESSION, UNITS, evaluation, report
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
 
 HEADS = (EXPRESSION, AFFECT, UNITS)
+
+FRONTIER = solution(
+    *(
+        point(
+            float=[f"/blocks/blocks.{block}/conv_pwl/Conv" for block in range(index)],
+            bytes=5_128_114 + 1200 * index,
+            sqnr_db=14.0 + index,
+            drop=1.5 - 0.1 * index,
+            latency=1 + 0.02 * index,
+            chosen=index == 9,
+        )
+        for index in range(12)
+    )
+)
 
 OUTSIDE = """(() => {
   const width = document.documentElement.clientWidth;
@@ -38,7 +54,8 @@ CONTRAST = """(() => {
     return channels(color)[3] || !e.parentElement ? color : background(e.parentElement);
   };
   return [...document.querySelectorAll("body *")]
-    .filter((e) => e.tagName !== "title" && [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
+    .filter((e) => !["title", "desc"].includes(e.tagName))
+    .filter((e) => [...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim()))
     .map((e) => {
       const style = getComputedStyle(e);
       const [a, b] = [luminance(e instanceof SVGElement ? style.fill : style.color), luminance(background(e))];
@@ -55,10 +72,14 @@ def browser(tmp_path_factory):
     tab.close()
 
 
-@pytest.fixture(scope="module", params=["labelled", "unlabelled"])
+@pytest.fixture(scope="module", params=["labelled", "unlabelled", "solved"])
 def page(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(report(evaluation(HEADS, labelled=request.param == "labelled"), HEADS), encoding="utf-8")
+    if request.param == "solved":
+        document = conversion_report({**MANIFEST, "solution": FRONTIER})
+    else:
+        document = report(evaluation(HEADS, labelled=request.param == "labelled"), HEADS)
+    path.write_text(document, encoding="utf-8")
     return path
 
 
