@@ -50,12 +50,25 @@ def test_tf_efficientnet_b0_converts(tmp_path, faces, capsys):
     assert "over budget" not in capsys.readouterr().err
 
 
-def test_efficientnet_b2_is_over_the_budget_and_says_so_with_its_bundle_written(tmp_path, faces, capsys):
-    code, bundle = run(tmp_path, faces, "tf_efficientnet_b2", "--formats", "onnx")
+def test_efficientnet_b2_meets_the_budget_with_some_layers_in_four_bits(tmp_path, faces):
+    code, bundle = run(tmp_path, faces, "tf_efficientnet_b2")
+    assert code == 0
+    assert bundle.manifest["quantization"]["parameters"] == pytest.approx(9.1e6, rel=0.01)  # one byte each in int8
+    assert all(artifact.bytes <= 8_000_000 for artifact in bundle.artifacts if artifact.precision == "int8")
+    (point,) = bundle.manifest["solution"]["points"]
+    assert point["int4"]
+    assert point["bytes"] > 7_900_000  # no more layers than it takes
+    assert not bundle.manifest["quantization"]["undelegated"]
+
+
+def test_a_budget_that_four_bits_cannot_keep_is_missed_by_a_distance_told_with_the_bundle_written(
+    tmp_path, faces, capsys
+):
+    code, bundle = run(tmp_path, faces, "tf_efficientnet_b0", "--formats", "onnx", "--budget", "1MB")
     assert code == 1
     (artifact,) = bundle.over_budget
     error = capsys.readouterr().err
     assert f"over budget: {artifact.file} has {artifact.bytes:,} bytes" in error
-    assert f"{artifact.bytes - 8_000_000:,} more than the budget of 8,000,000" in error
-    assert f"{bundle.manifest['quantization']['parameters'] / 1e6:.2f} M parameters" in error
-    assert "would help" in error
+    assert f"{artifact.bytes - 1_000_000:,} more than the budget of 1,000,000" in error
+    assert f"{bundle.manifest['quantization']['parameters'] / 1e6:.2f} M parameters; layers whose kernels" in error
+    assert bundle.manifest["solution"]["bytes_over"] == artifact.bytes - 1_000_000
