@@ -29,7 +29,7 @@ from edgefer.spec import HeadActivation, InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
-STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 600}
+STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 300}
 """How long weights and biases are learned."""
 
 FITTED_ON = 128
