@@ -125,14 +125,14 @@ FOLDER = bundled_directory("calibration") / "fer_b0_synthetic"
 
 def test_the_halves_of_the_bundled_set_share_no_image():
     halves = [set(open_images(FOLDER / f"{part}.npz").digests) for part in PARTS]
-    assert len(halves[0]) == len(halves[1]) == 256
+    assert len(halves[0]) == len(halves[1]) == 128
     assert not halves[0] & halves[1]
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_card_of_the_bundled_set_states_its_hashes(part):
     digest = sha256((FOLDER / f"{part}.npz").read_bytes()).hexdigest()
-    assert f"`{part}.npz` | 256 | `{digest}`" in (FOLDER / "README.md").read_text("utf-8")
+    assert f"`{part}.npz` | 128 | `{digest}`" in (FOLDER / "README.md").read_text("utf-8")
 
 
 def test_the_bundled_set_fits_into_the_repository():

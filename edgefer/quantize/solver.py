@@ -38,7 +38,7 @@ from edgefer.quantize.sensitivity import Sensitivity
 
 LATENCY = 1.29
 """A mixed network may cost at most so many times the full-int8 one, by the cost model; it then takes less than 1.25
-times as long, as three quarters of what the model adds are found when measured."""
+times as long, as measurement finds about four fifths of what the model adds."""
 
 _PRICES = 2.0 ** np.arange(-8, 8, 0.25)  # of all noise, in times of all cost
 _SHOWN = 1.1  # times the latency that is allowed: how far the frontier is followed
