@@ -77,7 +77,7 @@ def section_solution(manifest: Manifest) -> Html:
     points = solution["points"]
     return section(
         "Size, drop and latency",
-        _weighed_sentence(solution),
+        _weighed_sentence(solution, manifest["quantization"]["learned_steps"]),
         _missed_sentence(solution),
         *((_frontier_charts(solution), _points_table(points)) if len(points) > 1 else ()),
         facts(_chosen_facts(points)),
@@ -227,7 +227,7 @@ def _drop_sentence(solution: Mapping[str, Any]) -> str:
     return f"{name} holds: {expected}."
 
 
-def _weighed_sentence(solution: Mapping[str, Any]) -> Html:
+def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
     count = len(solution["points"])
     ways = (
         f"{count} ways to mix int8, float and 4-bit weights were weighed; the first is full int8."
@@ -237,8 +237,9 @@ def _weighed_sentence(solution: Mapping[str, Any]) -> Html:
     return html(
         "<p>{ways} Latency is in times full int8, by a model of what operators cost, and may be {latency:g}. "
         "Drop is the loss of accuracy to expect, in percentage points: an estimate from the float network's own "
-        "probabilities on held-back images, without labels.</p>",
+        "probabilities on held-back images, without labels.{learned}</p>",
         ways=ways,
+        learned=" Weights were learned for the chosen way alone." if learned else "",
         latency=solution["max_latency"],
     )
 

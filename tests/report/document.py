@@ -61,7 +61,13 @@ MANIFEST: dict[str, Any] = {
         "sha256": digest("held back"),
         "agreement": {"tflite": {"expression": 0.93877}, "onnx": {"expression": 0.92857}},
     },
-    "quantization": {"scheme": "full int8", "silu": 33, "parameters": 4_016_515, "new_fact": "kept"},
+    "quantization": {
+        "learned_steps": 0,
+        "scheme": "full int8",
+        "silu": 33,
+        "parameters": 4_016_515,
+        "new_fact": "kept",
+    },
     "tools": {"numpy": "2.4.6", "onnx": "1.23.2"},
 }
 

@@ -242,3 +242,9 @@ def test_equal_manifests_give_equal_documents() -> None:
 )
 def test_the_interval_is_the_published_one(share: float, count: int, interval: tuple[float, float]) -> None:
     assert wilson_interval(share, count) == pytest.approx(interval, abs=1e-4)
+
+
+def test_that_weights_were_learned_for_the_chosen_way_alone_is_said_where_they_were() -> None:
+    learned = {**MANIFEST["quantization"], "learned_steps": 60}
+    assert "learned for the chosen way" not in report(solution=solution()).text
+    assert "Weights were learned for the chosen way alone." in report(solution=solution(), quantization=learned).text
