@@ -109,6 +109,7 @@ def quantize(
         plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
         merged = _merged(halves) if len(halves) > 1 else halves[0]
         plan = plan_int8(equalised, merged, keep_float, prescribed)
+        del halves  # tens of megabytes
         judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
         noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
     solution = None
