@@ -41,7 +41,7 @@ def invocation(model, pixels):
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda: session.run(None, {session.get_inputs()[0].name: pixels})
 
-pixels = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
+pixels = np.random.default_rng(0).integers(0, 256, (1, 96, 96, 3), dtype=np.uint8)
 frames, *models = sys.argv[1:]
 k = 0
 for model in models:
