@@ -126,9 +126,10 @@ def quantize(
                 mixed=mixed,
                 advance=advance,
             )
-        plan = solution.chosen.plan
-    with progress.stage("correct biases", pieces(equalised)) as advance:
-        stored = correct_biases(equalised, plan, feeds, advance)
+        plan, stored = solution.chosen.plan, solution.chosen.graph
+    else:
+        with progress.stage("correct biases", pieces(equalised)) as advance:
+            stored = correct_biases(equalised, plan, feeds, advance)
     steps = _steps(effort, progress)
     if steps:
         from edgefer.quantize.learn import learn

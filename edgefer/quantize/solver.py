@@ -67,6 +67,7 @@ class Point:
 
     Attributes:
         plan: the way.
+        graph: finished for it.
         floats: units that compute in float from int8-stored weights, each by its last node's name.
         int4: nodes whose weights are stored in four bits.
         bytes: of the largest artifact.
@@ -76,6 +77,7 @@ class Point:
     """
 
     plan: Plan
+    graph: Graph
     floats: tuple[str, ...]
     int4: tuple[str, ...]
     bytes: int
@@ -179,7 +181,7 @@ def solve(
         plan, int4 = _within(graph, plan, bounds.bytes, size, noises)
         stored = finish(graph, plan)
         ends = tuple(unit.nodes[-1].name for unit in floats)
-        points.append(Point(plan, ends, int4, size(stored, plan), *judge(stored, plan), latency))
+        points.append(Point(plan, stored, ends, int4, size(stored, plan), *judge(stored, plan), latency))
         advance()
     return Solution(tuple(points), _best(points, bounds), bounds)
 
