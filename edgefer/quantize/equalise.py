@@ -45,17 +45,18 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
         sensitivity: measures what storing a SiLU costs, before and after.
     """
     sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
-    before = _noises(graph, sites, sensitivity)
+    untreated = _untreated(graph, sites, sensitivity.feeds)
     elements = {site.x: prod(graph.shape(site.x)) for site in find_silus(graph)}
     price = {name: WORTH * count / sum(elements.values()) for name, count in elements.items()}
-    loud = [site for site in sites if before[site.x] >= price[site.x]]
+    loud = [site for site in sites if sensitivity.noise_of(graph, untreated[site.x]) >= price[site.x]]
+    before = {site.x: _sum_of_noises(graph, untreated[site.x], sensitivity) for site in loud}
     ratios: dict[str, Values] = {}
     for site, largest in zip(loud, _largest(graph, loud, feeds), strict=True):
         ratio = _ratio(largest)
         treated, names = _treat(graph, site, ratio.astype(np.float32))
         stored = _stored(treated, [names[value] for value in _maps(graph, site)], sensitivity.feeds)
         stored |= _input_params(treated, {names[site.x]: ratio}, sensitivity.feeds)
-        if before[site.x] - sensitivity.noise_of(treated, stored) >= price[site.x]:
+        if before[site.x] - _sum_of_noises(treated, stored, sensitivity) >= price[site.x]:
             graph, ratios[names[site.x]] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
 
@@ -77,14 +78,22 @@ def _makers(graph: Graph, value: str) -> list[Node]:
     return [graph.producers[part] for part in parts] if whole else []
 
 
-def _noises(graph: Graph, sites: Sequence[Silu], sensitivity: Sensitivity) -> dict[str, float]:
-    """For each SiLU, by its input's name, the noise of storing it and all that would be scaled with it."""
-    stored = _stored(graph, [value for site in sites for value in _maps(graph, site)], sensitivity.feeds)
-    stored |= _stored(graph, [site.x for site in sites], sensitivity.feeds, silu)
-    return {
-        site.x: sensitivity.noise_of(graph, {value: stored[value] for value in (site.x, *_maps(graph, site))})
-        for site in sites
-    }
+def _untreated(
+    graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]
+) -> dict[str, Mapping[str, QuantParams]]:
+    """For each SiLU, by its input's name, how that and all that would be scaled with it are stored."""
+    stored = _stored(graph, [value for site in sites for value in _maps(graph, site)], feeds)
+    stored |= _stored(graph, [site.x for site in sites], feeds, silu)
+    return {site.x: {value: stored[value] for value in (site.x, *_maps(graph, site))} for site in sites}
+
+
+def _sum_of_noises(graph: Graph, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
+    """The noise of storing each tensor by itself, added up.
+
+    Stored together, what their errors have in common adds up too, to several times that; but most of it is one mean
+    error per channel, which bias correction takes away.
+    """
+    return sum(sensitivity.noise_of(graph, {value: params}) for value, params in stored.items())
 
 
 def _maps(graph: Graph, site: Silu) -> list[str]:
