@@ -78,9 +78,7 @@ def _makers(graph: Graph, value: str) -> list[Node]:
     return [graph.producers[part] for part in parts] if whole else []
 
 
-def _untreated(
-    graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]
-) -> dict[str, Mapping[str, QuantParams]]:
+def _untreated(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> dict[str, Mapping[str, QuantParams]]:
     """For each SiLU, by its input's name, how that and all that would be scaled with it are stored."""
     stored = _stored(graph, [value for site in sites for value in _maps(graph, site)], feeds)
     stored |= _stored(graph, [site.x for site in sites], feeds, silu)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 from onnx import helper
 
 from edgefer.emit.tflite import emit_tflite, undelegated
@@ -260,3 +261,11 @@ def test_xnnpack_takes_over_all_but_the_operators_listed(name: str) -> None:
 )
 def test_operators_are_the_plain_ones(name: str, expected: list[str]) -> None:
     assert operators(emit_tflite(CASES[name].graph(), Plan())) == expected
+
+
+def test_an_int8_constant_with_a_number_per_channel_is_stored_for_a_row():
+    conv, mul = helper.make_node("Conv", ["x", "w"], ["y"]), helper.make_node("Mul", ["y", "c"], ["z"])
+    graph = graph_of([conv, mul], {"x": IMAGE}, ["z"], {"w": w(6, 6, 1, 1), "c": w(1, 6, 1, 1)})
+    model = emit_tflite(graph, minmax_plan(graph, [sample(graph)], io_int8=True))
+    tensors = Interpreter(model_content=model).get_tensor_details()
+    assert [tuple(tensor["shape"]) for tensor in tensors if tensor["name"].startswith("c")] == [(1, 1, 8, 6)]

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from edgefer.emit.tflite.flatbuffer import schema
-from edgefer.emit.tflite.layout import Layout, default, identity
+from edgefer.emit.tflite.layout import NHWC, Layout, default, identity
 from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 
@@ -30,7 +30,7 @@ _POWERS = {2.0: ("SQUARE", "SquareOptions"), 0.5: ("SQRT", ""), -0.5: ("RSQRT", 
 def binary(at: Site) -> None:
     """Two operands, broadcast as ONNX does."""
     layout = common_layout(at)
-    operands = [at.input(0, layout), at.input(1, layout)]
+    operands = [_operand(at, 0, layout), _operand(at, 1, layout)]
     at.emit(
         _BINARY[at.node.op],
         operands,
@@ -102,6 +102,20 @@ def cast(at: Site) -> None:
     else:
         types = {"inDataType": _type(have), "outDataType": _type(want)}
         at.emit("CAST", [source], target, "CastOptions", **types)
+
+
+def _operand(at: Site, index: int, layout: Layout) -> int:
+    """The tensor of an operand.
+
+    An int8 constant with a number per channel is repeated for one row of the feature map: kernels take the axes that
+    both operands have in one loop, and a loop over a few channels costs as much to begin as to run.
+    """
+    value, shape = at.node.inputs[index], at.output_shape
+    constant = at.graph.constants.get(value)
+    if constant is None or not at.quantized or layout != NHWC or constant.shape != (1, shape[1], 1, 1):
+        return at.input(index, layout)
+    row = np.broadcast_to(constant, (1, shape[1], 1, shape[3]))
+    return at.values.constant(f"{value}/row", row, at.values.params(value), layout)
 
 
 def _type(dtype: str) -> int:
