@@ -27,7 +27,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from benchmarks.train_fer.faces import LABELS, TRAIN, VOTED, Faces, distorted, plain, split
 from benchmarks.train_fer.network import EfficientNetB0, with_imagenet_convolutions
 
-EPOCHS = "4@64,5@96"
+EPOCHS = "6@64,13@96"
 BATCH = 64
 PEAK = 1e-3
 WARM_UP = 400
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def sizes(text: str) -> list[int]:
-    """The size of the images in each epoch; `"4@64,5@96"` is four at 64 pixels and five at 96.
+    """The size of the images in each epoch; `"6@64,13@96"` is six at 64 pixels and thirteen at 96.
 
     Raises:
         ArgumentTypeError: it is written otherwise.

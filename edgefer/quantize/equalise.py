@@ -32,6 +32,7 @@ treating one must take away as much of this as it has of their elements."""
 LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
 
+_BEND = 4.0  # SiLU is bent from about -4 upwards, so that x is needed from there to the largest y
 _GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
 _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact
 
@@ -154,7 +155,8 @@ def _observe(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> Iter
 
 def _ratio(largest: Values) -> Values:
     """R, proportional to each channel's range, within LARGEST_CORRECTION, on the grid of an int8 constant."""
-    steps = np.maximum(np.rint(_LEVELS * largest / largest.max()), np.ceil(_LEVELS / LARGEST_CORRECTION))
+    width = largest + _BEND
+    steps = np.maximum(np.rint(_LEVELS * width / width.max()), np.ceil(_LEVELS / LARGEST_CORRECTION))
     ratio: Values = steps / np.median(steps)
     return ratio
 

@@ -266,7 +266,7 @@ def test_distortions_keep_shape_and_range_and_follow_from_the_seed():
 
 def test_epochs_are_written_as_count_and_size():
     assert training.sizes("2@32,1@48") == [32, 32, 48]
-    assert training.sizes(training.EPOCHS) == [64] * 4 + [96] * 5
+    assert training.sizes(training.EPOCHS) == [64] * 6 + [96] * 13
 
 
 @pytest.mark.parametrize("text", ["", "3", "2@", "@32", "0@32", "2@32,", "a@32", "2@32x"])
