@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.drop import Values, expected_drop
 from edgefer.runtime import onnx_session
 from edgefer.spec import HeadActivation
+
+_THREADS = 2
 
 
 class Sensitivity:
@@ -71,7 +74,8 @@ class Sensitivity:
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""
         session = onnx_session(emit_onnx(observing(graph, self.heads), plan), round_weights=False)
-        rows = [session.run(None, {graph.inputs[0]: feed}) for feed in self.feeds]
+        with ThreadPoolExecutor(_THREADS) as pool:
+            rows = list(pool.map(lambda feed: session.run(None, {graph.inputs[0]: feed}), self.feeds))
         return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}
 
 
