@@ -143,14 +143,16 @@ def _avoid_ties(graph: Graph, layout: _Layout, chosen: dict[str, QuantParams]) -
     for node in layout.nodes:
         output = layout.groups.find(node.output)
         roots = {layout.groups.find(value) for value in node.inputs} & chosen.keys()
-        with_constant = any(map(graph.is_constant, node.inputs))
-        if output in settled or output in roots or node.op not in _ROUNDING or with_constant:
-            continue  # prescribed, stored like what it is made of, or made with a constant
+        if output in settled or output in roots or node.op not in _ROUNDING:
+            continue  # prescribed, or stored like what it is made of
         if node.op in ("GlobalAveragePool", "Mul"):
             count = prod(graph.shape(node.inputs[0])[2:]) if node.op != "Mul" else 1
-            product = prod(chosen[layout.groups.find(value)].scale[0] for value in node.inputs)
+            factors = [_exact(graph, v) if graph.is_constant(v) else chosen[layout.groups.find(v)] for v in node.inputs]
+            product = prod(factor.scale[0] for factor in factors)
             chosen[output] = _at_ratio(chosen[output], product / count, _FINE_FRACTIONS)
             settled.add(output)
+            continue
+        if any(map(graph.is_constant, node.inputs)):
             continue
         first, *others = sorted(roots, key=lambda root: (root not in settled, root))
         if len(others) == 1 and others[0] not in settled:
