@@ -59,7 +59,7 @@ LEVERS: tuple[Lever, ...] = (
         "ranges of least squared error (min/max instead)",
         {"edgefer.quantize.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
     ),
-    Lever("scales without ties", {"edgefer.quantize.int8._avoid_ties": lambda *_: None}),
+    Lever("scales without ties", {"edgefer.quantize.int8.avoid_ties": lambda *_: None}),
     Lever("bias correction", {"edgefer.quantize.method.correct_biases": lambda graph, *_, **__: graph}),
     Lever("learned weights and biases", options={"effort": "fast"}),
 )

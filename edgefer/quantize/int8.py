@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import reduce
-from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +16,6 @@ from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.operators import FIXED_OUTPUT, SAME_SCALE, has_integer_kernel, values_read, weight_axis
 from edgefer.quantize.ranges import (
     View,
-    affine,
     hard_swish,
     identity,
     mse_optimal,
@@ -25,13 +23,11 @@ from edgefer.quantize.ranges import (
     sigmoid,
     silu,
 )
+from edgefer.quantize.ties import avoid_ties, constant_params
 
 _VIEWS: dict[str, View] = {"Sigmoid": sigmoid, "HardSwish": hard_swish, "Tanh": np.tanh}
 _CLIPPING = frozenset({"Relu", "Clip"})
 _LARGEST_BIAS = 2.0**30
-_ROUNDING = frozenset(["Add", "GlobalAveragePool", "Mul", "Sub"])
-_SUM_FRACTIONS = 1023  # kernels that add round to about 1 / 8000
-_FINE_FRACTIONS = 16383  # those that multiply or average, to about 1 / 40000; their steps are finer than the output's
 
 
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -63,7 +59,7 @@ def plan_int8(
         root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
         for root, members in groups.items()
     }
-    _avoid_ties(graph, layout, chosen)
+    avoid_ties(graph, layout.nodes, layout.groups.find, chosen, set(layout.fixed))
     tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
     for node in layout.nodes:
@@ -133,46 +129,6 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
     return layout
 
 
-def _avoid_ties(graph: Graph, layout: _Layout, chosen: dict[str, QuantParams]) -> None:
-    """Nudge scales so that no sum, mean or product lies halfway between two integers, where runtimes round differently.
-
-    With both input scales of an Add a whole number of the output scale's odd fractions, every sum is a multiple
-    of that fraction in output steps, so at least half a fraction away from a tie; and so for means and products.
-    """
-    settled = set(layout.fixed)
-    for node in layout.nodes:
-        output = layout.groups.find(node.output)
-        roots = {layout.groups.find(value) for value in node.inputs} & chosen.keys()
-        if output in settled or output in roots or node.op not in _ROUNDING:
-            continue  # prescribed, or stored like what it is made of
-        if node.op in ("GlobalAveragePool", "Mul"):
-            count = prod(graph.shape(node.inputs[0])[2:]) if node.op != "Mul" else 1
-            factors = [_exact(graph, v) if graph.is_constant(v) else chosen[layout.groups.find(v)] for v in node.inputs]
-            product = prod(factor.scale[0] for factor in factors)
-            chosen[output] = _at_ratio(chosen[output], product / count, _FINE_FRACTIONS)
-            settled.add(output)
-            continue
-        if any(map(graph.is_constant, node.inputs)):
-            continue
-        first, *others = sorted(roots, key=lambda root: (root not in settled, root))
-        if len(others) == 1 and others[0] not in settled:
-            chosen[output] = _at_ratio(chosen[output], chosen[first].scale[0], _SUM_FRACTIONS)
-            fraction = chosen[output].scale[0] / _SUM_FRACTIONS
-            chosen[others[0]] = _scaled_to(
-                chosen[others[0]], fraction * max(round(chosen[others[0]].scale[0] / fraction), 1)
-            )
-            settled |= {first, others[0], output}
-
-
-def _at_ratio(output: QuantParams, given: float, fractions: int) -> QuantParams:
-    """`output` with the nearest scale of which `given` is a whole number of `fractions`."""
-    return _scaled_to(output, given * fractions / max(round(fractions * given / output.scale[0]), 1))
-
-
-def _scaled_to(params: QuantParams, scale: float) -> QuantParams:
-    return replace(params, scale=(float(np.float32(scale)),))
-
-
 def _activations(graph: Graph, node: Node) -> list[str]:
     return [value for value in (*values_read(node), *node.outputs) if value and not graph.is_constant(value)]
 
@@ -217,7 +173,7 @@ def _constant_params(graph: Graph, node: Node, tensors: Mapping[str, QuantParams
     axis = weight_axis(graph, node)
     if axis is None:
         constants = [value for value in values_read(node) if graph.is_constant(value)]
-        return {value: _exact(graph, value) for value in constants}
+        return {value: constant_params(graph, value) for value in constants}
     weights = graph.constants[node.inputs[1]]
     (input_scale,) = tensors[node.inputs[0]].scale
     bias = graph.constants[node.inputs[2]] if node.input(2) else np.zeros(weights.shape[axis], np.float32)
@@ -229,8 +185,3 @@ def _constant_params(graph: Graph, node: Node, tensors: Mapping[str, QuantParams
         rank = graph.constants[node.inputs[2]].ndim
         found[node.inputs[2]] = QuantParams("int32", tuple(float(s) for s in scales), (0,) * len(scales), rank - 1)
     return found
-
-
-def _exact(graph: Graph, value: str) -> QuantParams:
-    array = graph.constants[value]
-    return affine(float(array.min()), float(array.max()))

@@ -192,12 +192,3 @@ def test_what_is_observed_is_what_the_plan_needs_and_no_more():
     assert tensors_to_observe(graph) == ("x", "a", "m")
     assert set(planned(graph).nodes) == {"Conv_0", "Sigmoid_1", "Mul_2"}
     assert to_onnx(graph, tensors_to_observe(graph)).graph.output[0].name == "y"
-
-
-@pytest.mark.parametrize("node", ["Mul(a, r)", "Mul(r, a)", "Mul(a, x)"])
-def test_no_product_lies_halfway_between_two_integers(node):
-    graph = network(f"a = Conv(x, v)\ny = {node}", "y", {"v": numbers(3, 3, 1, 1), "r": numbers(1, 3, 1, 1, seed=1)})
-    scales = {name: params.scale[0] for name, params in planned(graph).tensors.items()}
-    product = np.prod([scales[name] for name in graph.producers["y"].inputs])
-    fraction = product / scales["y"] * 16383  # odd: a half is no whole number of these
-    assert fraction == pytest.approx(round(fraction), abs=1e-2)
