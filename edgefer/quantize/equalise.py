@@ -18,6 +18,7 @@ import numpy as np
 from edgefer.graph.ir import Array, Graph, Node, fresh_name, fresh_node_name
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.patterns import Silu, find_silus
+from edgefer.graph.subgraph import extract
 from edgefer.plan import QuantParams
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_optimal_of, sigmoid, silu
@@ -148,7 +149,7 @@ def _largest(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> lis
 
 def _observe(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> Iterator[list[Array]]:
     if names:
-        session = onnx_session(to_onnx(graph, names))
+        session = onnx_session(to_onnx(extract(graph, graph.inputs, names)))
         for feed in feeds:
             yield session.run(list(names), {graph.inputs[0]: feed})
 

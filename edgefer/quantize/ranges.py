@@ -14,8 +14,11 @@ from edgefer.quantize.histogram import Histogram
 Values: TypeAlias = npt.NDArray[np.float64]
 View: TypeAlias = Callable[[Values], Values]
 
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # smaller numbers have fewer digits
+
 _COARSE = 2.0 ** (-np.arange(0, 41) / 6)  # down to 1/100 of the range seen
 _FINE = 2.0 ** (np.arange(-6, 7) / 48)
+_HOPELESS = 8.0  # ranges further on are not tried once the error is so many times the least
 
 
 def identity(values: Values) -> Values:
@@ -41,7 +44,7 @@ def hard_swish(values: Values) -> Values:
 def affine(low: float, high: float) -> QuantParams:
     """Asymmetric int8 parameters for [low, high], widened to hold zero, which is stored exactly."""
     low, high = min(low, 0.0), max(high, 0.0)
-    scale = float(np.float32((high - low) / 255)) or 1.0
+    scale = max(float(np.float32((high - low) / 255)), _SMALLEST_SCALE) if high > low else 1.0
     zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
     return QuantParams("int8", (scale,), (zero_point,))
 
@@ -69,9 +72,21 @@ def mse_optimal_of(points: Values, weights: Values, view: View, limits: tuple[fl
     low, high = lowest, highest
     for grid in (_COARSE, _COARSE, _FINE, _FINE):
         lows, highs = (lowest * grid, highest * grid) if grid is _COARSE else (low * grid, high * grid)
-        high = min(highs, key=lambda end: error(low, end)) if high > 0 else high
-        low = min(lows, key=lambda end: error(end, high)) if low < 0 else low
+        high = _least(highs, lambda end: error(low, end)) if high > 0 else high
+        low = _least(lows, lambda end: error(end, high)) if low < 0 else low
     return affine(low, high)
+
+
+def _least(ends: Values, error: Callable[[float], float]) -> float:
+    """The end with the least error; the search stops where clipping has made it hopeless."""
+    best, least = ends[0], np.inf
+    for end in ends:
+        found = error(end)
+        if found < least:
+            best, least = end, found
+        elif found > _HOPELESS * least:
+            break
+    return float(best)
 
 
 def per_channel_symmetric(weights: npt.NDArray[np.float32], axis: int, floor: Values) -> QuantParams:

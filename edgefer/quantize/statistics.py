@@ -20,6 +20,7 @@ from edgefer.directories import cache_directory
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.subgraph import extract
 from edgefer.quantize.histogram import HALF, Histogram
 from edgefer.runtime import onnx_session
 
@@ -40,7 +41,7 @@ def collect(
     """
     if not tensors:
         return {}
-    session = onnx_session(to_onnx(graph, tensors))
+    session = onnx_session(to_onnx(extract(graph, graph.inputs, tensors)))
     numbered = enumerate(feeds)
     lock, stopped = Lock(), Event()
 
