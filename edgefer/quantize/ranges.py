@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import numpy as np
@@ -72,19 +72,18 @@ def mse_optimal_of(points: Values, weights: Values, view: View, limits: tuple[fl
     low, high = lowest, highest
     for grid in (_COARSE, _COARSE, _FINE, _FINE):
         lows, highs = (lowest * grid, highest * grid) if grid is _COARSE else (low * grid, high * grid)
-        high = _least(highs, lambda end: error(low, end)) if high > 0 else high
-        low = _least(lows, lambda end: error(end, high)) if low < 0 else low
+        high = _least(highs, (error(low, end) for end in highs)) if high > 0 else high
+        low = _least(lows, (error(end, high) for end in lows)) if low < 0 else low
     return affine(low, high)
 
 
-def _least(ends: Values, error: Callable[[float], float]) -> float:
-    """The end with the least error; the search stops where clipping has made it hopeless."""
+def _least(ends: Values, errors: Iterable[float]) -> float:
+    """The end with the least error; no more are computed once clipping has made it hopeless."""
     best, least = ends[0], np.inf
-    for end in ends:
-        found = error(end)
-        if found < least:
-            best, least = end, found
-        elif found > _HOPELESS * least:
+    for end, error in zip(ends, errors, strict=False):
+        if error < least:
+            best, least = end, error
+        elif error > _HOPELESS * least:
             break
     return float(best)
 
