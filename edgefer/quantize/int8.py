@@ -27,7 +27,7 @@ from edgefer.quantize.ties import avoid_ties, constant_params
 
 _VIEWS: dict[str, View] = {"Sigmoid": sigmoid, "HardSwish": hard_swish, "Tanh": np.tanh}
 _CLIPPING = frozenset({"Relu", "Clip"})
-_LARGEST_BIAS = 2.0**30
+_LARGEST_BIAS = 2.0**22  # in steps; float32 tells them apart, so that files can be rebuilt from their real values
 
 
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
