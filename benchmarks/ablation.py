@@ -2,7 +2,8 @@
 
     python benchmarks/ablation.py
 
-needs ../shared; takes a conversion and a judgement (about a minute) per row.
+needs ../shared; takes a conversion and a judgement (about a minute) per row.  What a lever is worth depends on whether
+weights are learned, so that each is taken away with both efforts; learning itself is the difference of the two.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from typing import Any
 from unittest.mock import patch
 
 from convert_cost import CALIBRATION, MODEL, ROOT, SHARED
-from judge import Network, Quality, judge
+from judge import Network, Quality, frame_rounds, judge, ratio
 
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.images import open_images
+from edgefer.preprocess import iter_pixels
 from edgefer.quantize.ranges import affine, identity
 
 JUDGED = SHARED / "data" / "fer2013_public.npz"
@@ -39,12 +41,10 @@ class Lever:
         name: row of the table.
         replaced: what stands in its place, by the dotted path under which the method finds it.  A path that
             exists no longer is an error, so that no row outlives its lever.
-        options: of `edgefer.convert`, where it has a switch.
     """
 
     name: str
     replaced: Mapping[str, Any] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 NOTHING = Lever("nothing")
@@ -61,22 +61,29 @@ LEVERS: tuple[Lever, ...] = (
     ),
     Lever("scales without ties", {"edgefer.quantize.int8.avoid_ties": lambda *_: None}),
     Lever("bias correction", {"edgefer.quantize.method.correct_biases": lambda graph, *_, **__: graph}),
-    Lever("learned weights and biases", options={"effort": "fast"}),
 )
-OPTIONS: Mapping[str, Any] = {"effort": "balanced"}
-"""Of every conversion."""
+EFFORTS = ("fast", "balanced")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is left without a lever: per format, how the artifact compares with the float network."""
+    """What is left without a lever, per format.
 
+    Attributes:
+        effort: with what `--effort`.
+        off: the lever.
+        quality: how the artifact compares with the float network.
+        x_time: of a frame, relative to the artifact of the whole method with the same effort.
+    """
+
+    effort: str
     off: str
     quality: Mapping[str, Quality]
+    x_time: Mapping[str, float]
 
 
 def main() -> int:
-    """Convert once with everything and once without each lever; write the table and the JSON file beside it."""
+    """Convert with everything and without each lever, for each effort; write the table and the JSON file beside it."""
     parser = argparse.ArgumentParser(description="Tabulate what each lever of the method is worth on fer_b0.")
     parser.add_argument("-o", "--output", type=Path, default=RESULT, help="Markdown file to write; JSON goes beside it")
     target: Path = parser.parse_args().output
@@ -84,9 +91,13 @@ def main() -> int:
     rows = []
     with tempfile.TemporaryDirectory(prefix="edgefer-benchmark-") as name:
         os.environ["EDGEFER_HOME"] = name
-        for number, lever in enumerate((NOTHING, *LEVERS)):
-            print(f"without {lever.name} ...", file=sys.stderr, flush=True)
-            rows.append(Row(lever.name, qualities(convert_without(lever, Path(name) / f"bundle{number}"))))
+        for effort in EFFORTS:
+            whole = convert_without(NOTHING, effort, Path(name) / effort)
+            rows.append(measured(effort, NOTHING, whole, whole))
+            for number, lever in enumerate(LEVERS):
+                print(f"{effort} without {lever.name} ...", file=sys.stderr, flush=True)
+                bundle = convert_without(lever, effort, Path(name) / f"{effort}{number}")
+                rows.append(measured(effort, lever, bundle, whole))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").write_text(
         json.dumps(list(map(asdict, rows)), indent=1, allow_nan=False) + "\n", "utf-8"
@@ -96,49 +107,59 @@ def main() -> int:
     return 0
 
 
-def convert_without(lever: Lever, path: Path) -> Bundle:
+def convert_without(lever: Lever, effort: str, path: Path) -> Bundle:
     """A bundle of fer_b0 made with the lever off."""
     with ExitStack() as off:
         for place, replacement in lever.replaced.items():
             off.enter_context(patch(place, replacement))
-        return edgefer.convert(MODEL, path, calibration=CALIBRATION, **{**OPTIONS, **lever.options})
+        return edgefer.convert(MODEL, path, calibration=CALIBRATION, effort=effort)
 
 
-def qualities(bundle: Bundle) -> dict[str, Quality]:
-    """Per format, how the int8 artifact compares with the bundle's float reference."""
-    networks = {
-        "fp32" if artifact.precision == "float32" else artifact.format: Network(bundle.path / artifact.file)
-        for artifact in bundle.artifacts
-    }
-    found = judge(networks, "fp32", open_images(JUDGED), bundle.spec)
-    return {format: found[format] for format in networks if format != "fp32"}
+def measured(effort: str, lever: Lever, bundle: Bundle, whole: Bundle) -> Row:
+    """How the int8 artifacts of a bundle compare with its float reference, and with the whole method in time."""
+    images, formats = open_images(JUDGED), ("tflite", "onnx")
+    networks = {format: Network(bundle.artifact(format)) for format in formats}
+    reference = Network(bundle.artifact("onnx", "float32"))
+    quality = judge({"fp32": reference, **networks}, "fp32", images, bundle.spec)
+    timed = networks | {f"whole {format}": Network(whole.artifact(format)) for format in formats}
+    rounds = frame_rounds(timed, next(iter_pixels(images, bundle.spec.input)), bundle.spec)
+    return Row(
+        effort,
+        lever.name,
+        {format: quality[format] for format in formats},
+        {format: ratio(rounds, format, f"whole {format}") for format in formats},
+    )
 
 
 def render(rows: Sequence[Row]) -> Iterator[str]:
-    """The result as Markdown; the first row is the whole method."""
-    whole = rows[0].quality
+    """The result as Markdown; the first row of each effort is the whole method."""
+    formats = rows[0].quality
     yield "# What each lever is worth on fer_b0"
     yield ""
     yield "Written by `python benchmarks/ablation.py`; what is measured and how: [README](../README.md)."
-    yield "In brackets: the change from the whole method."
+    yield "In brackets: the change from the whole method with the same effort."
     yield ""
-    yield "| off | " + " | ".join(f"{f}: top-1, % | agreement, % | SQNR, dB" for f in whole) + " |"
-    yield "|---|" + "---:|---:|---:|" * len(whole)
+    titles = (f"{format}: top-1, % | agreement, % | SQNR, dB | time" for format in formats)
+    yield f"| effort | off | {' | '.join(titles)} |"
+    yield "|---|---|" + "---:|---:|---:|---:|" * len(formats)
     for row in rows:
-        cells = (_cells(row.quality[format], whole[format], first=row is rows[0]) for format in whole)
-        yield f"| {row.off} | {' | '.join(cells)} |"
+        whole = next(other for other in rows if other.effort == row.effort)
+        cells = (_cells(row, whole, format) for format in formats)
+        yield f"| {row.effort} | {row.off} | {' | '.join(cells)} |"
     yield ""
 
 
-def _cells(quality: Quality, whole: Quality, *, first: bool) -> str:
+def _cells(row: Row, whole: Row, format: str) -> str:
+    quality, before = row.quality[format], whole.quality[format]
     differences = (
-        100 * (quality.accuracy - whole.accuracy),
-        100 * (quality.agreement - whole.agreement),
-        quality.sqnr_db - whole.sqnr_db,
+        100 * (quality.accuracy - before.accuracy),
+        100 * (quality.agreement - before.agreement),
+        quality.sqnr_db - before.sqnr_db,
     )
     values = (f"{100 * quality.accuracy:.2f}", f"{100 * quality.agreement:.2f}", f"{quality.sqnr_db:.1f}")
-    changes = ("", "", "") if first else tuple(f" ({change:+.1f})" for change in differences)
-    return " | ".join(value + change for value, change in zip(values, changes, strict=True))
+    changes = ("", "", "") if row is whole else tuple(f" ({change:+.1f})" for change in differences)
+    shown = (value + change for value, change in zip(values, changes, strict=True))
+    return " | ".join((*shown, f"{row.x_time[format]:.2f}"))
 
 
 if __name__ == "__main__":
