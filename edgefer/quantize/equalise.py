@@ -21,6 +21,7 @@ from edgefer.graph.patterns import Silu, find_silus
 from edgefer.graph.subgraph import extract
 from edgefer.plan import QuantParams
 from edgefer.quantize.histogram import Histogram
+from edgefer.quantize.loudness import loudness
 from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_optimal_of, sigmoid, silu
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
@@ -53,8 +54,9 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
     loud = [site for site in sites if sensitivity.noise_of(graph, untreated[site.x]) >= price[site.x]]
     before = {site.x: _sum_of_noises(graph, untreated[site.x], sensitivity) for site in loud}
     ratios: dict[str, Values] = {}
-    for site, largest in zip(loud, _largest(graph, loud, feeds), strict=True):
-        ratio = _ratio(largest)
+    largest = loudness(graph, [site.mul.output for site in loud], feeds)
+    for site in loud:
+        ratio = _ratio(largest[site.mul.output])
         treated, names = _treat(graph, site, ratio.astype(np.float32))
         stored = _stored(treated, [names[value] for value in _maps(graph, site)], sensitivity.feeds)
         stored |= _input_params(treated, {names[site.x]: ratio}, sensitivity.feeds)
@@ -137,16 +139,6 @@ def _reach(graph: Graph, value: str) -> _Reach | None:
     return _Reach(tuple(values), tuple(readers)) if readers and value not in graph.outputs else None
 
 
-def _largest(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> list[Values]:
-    """The largest |y| of each channel, for each SiLU."""
-    names = [site.mul.output for site in sites]
-    largest = [np.zeros(graph.shape(name)[1]) for name in names]
-    for values in _observe(graph, names, feeds):
-        for so_far, y in zip(largest, values, strict=True):
-            np.maximum(so_far, np.abs(y).max(axis=(0, 2, 3)), out=so_far)
-    return largest
-
-
 def _observe(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> Iterator[list[Array]]:
     if names:
         session = onnx_session(to_onnx(extract(graph, graph.inputs, names)))
@@ -155,7 +147,7 @@ def _observe(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> Iter
 
 
 def _ratio(largest: Values) -> Values:
-    """R, proportional to each channel's range, within LARGEST_CORRECTION, on the grid of an int8 constant."""
+    """R, proportional to what each channel needs of x, within LARGEST_CORRECTION, on the grid of an int8 constant."""
     width = largest + _BEND
     steps = np.maximum(np.rint(_LEVELS * width / width.max()), np.ceil(_LEVELS / LARGEST_CORRECTION))
     ratio: Values = steps / np.median(steps)
