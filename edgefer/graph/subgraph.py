@@ -45,3 +45,24 @@ def cut_points(graph: Graph) -> tuple[str, ...]:
         if len(live) == 1 and not live <= set(graph.outputs):
             cuts.extend(live)
     return tuple(dict.fromkeys(cuts))
+
+
+def parts(graph: Graph) -> tuple[Graph, ...]:
+    """`graph` as a chain: each part computes, from what the one before returns, the next value of `cut_points`.
+
+    The last one returns the graph's outputs.
+    """
+    cuts = set(cut_points(graph))
+    groups: list[list[Node]] = [[]]
+    for node in graph.nodes:
+        groups[-1].append(node)
+        if node.output in cuts:
+            groups.append([])
+    found, inputs = [], graph.inputs
+    for nodes in filter(None, groups):
+        outputs = (nodes[-1].output,) if nodes[-1].output in cuts else graph.outputs
+        constants = {v: graph.constants[v] for node in nodes for v in node.inputs if graph.is_constant(v)}
+        part = replace(graph, nodes=tuple(nodes), inputs=inputs, outputs=outputs, constants=constants)
+        found.append(part)
+        inputs = outputs
+    return tuple(found)

@@ -63,7 +63,8 @@ def _is_activated(region: Region) -> bool:
 
 def _factors(graph: Graph, region: Region, sensitivity: Sensitivity) -> list[Values]:
     """Factors that make activations even, and that make them and the weights that read them equally uneven."""
-    found = loudness(graph, region.values, sensitivity.feeds)
+    part = sensitivity.part(graph, region.values)
+    found = loudness(part.graph, region.values, part.feeds)
     loud = _evenness(np.max([values / (values.max() or 1.0) for values in found.values()], axis=0))
     weights = _evenness(_weights_reading(graph, region))
     return [_typical_one(1 / loud), _typical_one(np.sqrt(weights / loud))]
@@ -97,7 +98,8 @@ def _noise(graph: Graph, region: Region, sensitivity: Sensitivity) -> float:
 
 def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
     """How each of `values` would be stored by itself."""
-    return {name: mse_optimal(found) for name, found in collect(graph, values, sensitivity.feeds).items()}
+    part = sensitivity.part(graph, values)
+    return {name: mse_optimal(found) for name, found in collect(part.graph, values, part.feeds).items()}
 
 
 def _weight_params(graph: Graph, region: Region) -> dict[str, QuantParams]:

@@ -9,23 +9,21 @@ channels differ 10 to 100 times in range is stored in int8 with little loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node, fresh_name, fresh_node_name
-from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.patterns import Silu, find_silus
-from edgefer.graph.subgraph import extract
 from edgefer.plan import QuantParams
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.loudness import loudness
+from edgefer.quantize.observe import observe
 from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_optimal_of, sigmoid, silu
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
-from edgefer.runtime import onnx_session
 
 WORTH = 5e-3
 """Noise over signal at the heads that treating all SiLUs would have to take away, to be worth one Mul more for each;
@@ -58,8 +56,10 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
     for site in loud:
         ratio = _ratio(largest[site.mul.output])
         treated, names = _treat(graph, site, ratio.astype(np.float32))
-        stored = _stored(treated, [names[value] for value in _maps(graph, site)], sensitivity.feeds)
-        stored |= _input_params(treated, {names[site.x]: ratio}, sensitivity.feeds)
+        maps = [names[value] for value in _maps(graph, site)]
+        part = sensitivity.part(treated, [names[site.x], *maps])
+        stored = _stored(part.graph, maps, part.feeds)
+        stored |= _input_params(part.graph, {names[site.x]: ratio}, part.feeds)
         if before[site.x] - _sum_of_noises(treated, stored, sensitivity) >= price[site.x]:
             graph, ratios[names[site.x]] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
@@ -139,13 +139,6 @@ def _reach(graph: Graph, value: str) -> _Reach | None:
     return _Reach(tuple(values), tuple(readers)) if readers and value not in graph.outputs else None
 
 
-def _observe(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> Iterator[list[Array]]:
-    if names:
-        session = onnx_session(to_onnx(extract(graph, graph.inputs, names)))
-        for feed in feeds:
-            yield session.run(list(names), {graph.inputs[0]: feed})
-
-
 def _ratio(largest: Values) -> Values:
     """R, proportional to what each channel needs of x, within LARGEST_CORRECTION, on the grid of an int8 constant."""
     width = largest + _BEND
@@ -191,7 +184,7 @@ def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Sequence[Ar
     """
     groups = {name: np.rint(_GROUPS_PER_OCTAVE * np.log2(ratio)).astype(int) for name, ratio in ratios.items()}
     histograms = {name: {group: Histogram() for group in np.unique(found)} for name, found in groups.items()}
-    for values in _observe(graph, list(ratios), feeds):
+    for values in observe(graph, list(ratios), feeds):
         for name, x in zip(ratios, values, strict=True):
             for group, histogram in histograms[name].items():
                 histogram.add(np.ascontiguousarray(x[:, groups[name] == group]))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.patterns import is_plain_gemm, is_pointwise
 from edgefer.plan import Plan, QuantParams
-from edgefer.quantize.operators import weight_axis
+from edgefer.quantize.operators import bias_params, weight_axis
 
 _LARGEST = 7
 _SHARES = np.arange(1.0, 0.49, -0.05)  # of the largest weight, beyond which others saturate
@@ -31,9 +30,8 @@ def with_int4(graph: Graph, plan: Plan, nodes: Iterable[Node]) -> Plan:
     for node in nodes:
         weights = tensors[node.inputs[1]] = int4_params(graph.constants[node.inputs[1]], weight_axis(graph, node) or 0)
         if node.input(2):
-            (step,) = tensors[node.inputs[0]].scale
-            scale = np.float32(step) * np.asarray(weights.scale, np.float32)
-            tensors[node.inputs[2]] = replace(tensors[node.inputs[2]], scale=tuple(float(number) for number in scale))
+            axis = graph.constants[node.inputs[2]].ndim - 1
+            tensors[node.inputs[2]] = bias_params(tensors[node.inputs[0]], weights, axis)
     return Plan(tensors, plan.nodes)
 
 

@@ -13,7 +13,14 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import find_silus
 from edgefer.plan import Compute, Plan, QuantParams
 from edgefer.quantize.histogram import Histogram
-from edgefer.quantize.operators import FIXED_OUTPUT, SAME_SCALE, has_integer_kernel, values_read, weight_axis
+from edgefer.quantize.operators import (
+    FIXED_OUTPUT,
+    SAME_SCALE,
+    bias_params,
+    has_integer_kernel,
+    values_read,
+    weight_axis,
+)
 from edgefer.quantize.ranges import (
     View,
     hard_swish,
@@ -181,7 +188,6 @@ def _constant_params(graph: Graph, node: Node, tensors: Mapping[str, QuantParams
     params = per_channel_symmetric(weights, axis, floor=np.abs(bias.astype(np.float64)) / (input_scale * _LARGEST_BIAS))
     found = {node.inputs[1]: params}
     if node.input(2):
-        scales = np.float32(input_scale) * np.asarray(params.scale, np.float32)
-        rank = graph.constants[node.inputs[2]].ndim
-        found[node.inputs[2]] = QuantParams("int32", tuple(float(s) for s in scales), (0,) * len(scales), rank - 1)
+        axis = graph.constants[node.inputs[2]].ndim - 1
+        found[node.inputs[2]] = bias_params(tensors[node.inputs[0]], params, axis)
     return found

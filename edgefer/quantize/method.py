@@ -17,7 +17,7 @@ from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.quantize import statistics
-from edgefer.quantize.biases import correct_biases, pieces
+from edgefer.quantize.correct import correct, pieces
 from edgefer.quantize.cross_layer import equalise_layers
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
@@ -33,7 +33,7 @@ STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 300}
 """How long weights and biases are learned."""
 
 FITTED_ON = 128
-"""At most so many calibration images are run again, to equalise channels and to correct biases."""
+"""At most so many calibration images are run again, to equalise channels and to correct layers."""
 
 MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
@@ -50,7 +50,7 @@ class Quantized:
     """The result of quantization.
 
     Attributes:
-        graph: equal to the float graph but for equalised channels, rounding and corrected biases.
+        graph: equal to the float graph but for equalised channels, rounding, and corrected gains and biases.
         plan: how it is stored.
         equalised: names of the SiLU inputs whose channels were equalised.
         learned: steps that weights and biases were learned for.
@@ -122,14 +122,14 @@ def quantize(
                 sensitivity,
                 size=size,
                 judge=lambda graph, plan: judge.noise_and_drop(graph, plan, heads),
-                finish=lambda graph, plan: correct_biases(graph, plan, feeds),
+                finish=lambda graph, plan: correct(graph, plan, feeds),
                 mixed=mixed,
                 advance=advance,
             )
         plan, stored = solution.chosen.plan, solution.chosen.graph
     else:
-        with progress.stage("correct biases", pieces(equalised)) as advance:
-            stored = correct_biases(equalised, plan, feeds, advance)
+        with progress.stage("correct", pieces(equalised)) as advance:
+            stored, plan = correct(equalised, plan, feeds, advance)
     steps = _steps(effort, progress)
     if steps:
         from edgefer.quantize.learn import learn
@@ -179,7 +179,8 @@ def _merged(halves: Sequence[Mapping[str, Histogram]]) -> Mapping[str, Histogram
 
 def _some(images: ImageSet, spec: InputSpec, most: int) -> list[Array]:
     """Images from all over the set, as the network's input takes them."""
-    return list(_feeds(images.select(range(0, len(images), -(-len(images) // most))), spec))
+    count = min(most, len(images))
+    return list(_feeds(images.select(index * len(images) // count for index in range(count)), spec))
 
 
 def _feeds(images: ImageSet, spec: InputSpec) -> Iterator[Array]:

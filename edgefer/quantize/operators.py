@@ -6,6 +6,8 @@ as free.
 
 from __future__ import annotations
 
+import numpy as np
+
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import is_plain_gemm
 from edgefer.plan import QuantParams
@@ -73,3 +75,9 @@ def weight_axis(graph: Graph, node: Node) -> int | None:
 def values_read(node: Node) -> tuple[str, ...]:
     """The inputs that `node` computes with, leaving out those that are settings."""
     return node.inputs[:1] if node.op in PARAMETERS else tuple(value for value in node.inputs if value)
+
+
+def bias_params(source: QuantParams, weights: QuantParams, axis: int) -> QuantParams:
+    """How a bias is stored, channels along `axis`: int32, in steps of its layer's input times those of the weights."""
+    scale = np.float32(source.scale[0]) * np.asarray(weights.scale, np.float32)
+    return QuantParams("int32", tuple(map(float, scale)), (0,) * len(scale), axis)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
+from edgefer.quantize.chain import Chain, Part
 from edgefer.quantize.drop import Values, expected_drop
+from edgefer.quantize.observe import run
 from edgefer.runtime import onnx_session
 from edgefer.spec import HeadActivation
-
-_THREADS = 2
 
 
 class Sensitivity:
@@ -37,6 +36,7 @@ class Sensitivity:
         """
         self.heads = tuple(heads)
         self.feeds = feeds
+        self._chain = Chain(feeds, heads)
         self._expected = self.outputs(graph, Plan())
 
     def noise(self, graph: Graph, plan: Plan) -> float:
@@ -66,7 +66,14 @@ class Sensitivity:
         """The same where only the activations `stored` are integers, and all is computed in float."""
         readers = {node.name for value in stored for node in graph.consumers.get(value, ())}
         makers = {graph.producers[value].name for value in stored if value in graph.producers}
-        return self.noise(graph, Plan(stored, dict.fromkeys(sorted(readers | makers), "int8")))
+        plan = Plan(stored, dict.fromkeys(sorted(readers | makers), "int8"))
+        part = self.part(graph, stored)
+        rows = self._chain.finish(part, emit_onnx(observing(part.graph, part.graph.outputs), plan))
+        return self._noise(self._named(rows))
+
+    def part(self, graph: Graph, values: Iterable[str]) -> Part:
+        """The part of `graph` that makes and reads `values`, and what it reads for each image."""
+        return self._chain.part(graph, values)
 
     def _noise(self, found: Mapping[str, Values]) -> float:
         return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
@@ -74,8 +81,9 @@ class Sensitivity:
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""
         session = onnx_session(emit_onnx(observing(graph, self.heads), plan), round_weights=False)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            rows = list(pool.map(lambda feed: session.run(None, {graph.inputs[0]: feed}), self.feeds))
+        return self._named(run([session], self.feeds, list))
+
+    def _named(self, rows: Sequence[Sequence[Any]]) -> dict[str, Values]:
         return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -42,8 +41,7 @@ times as long, as measurement finds about four fifths of what the model adds."""
 
 _PRICES = 2.0 ** np.arange(-8, 8, 0.25)  # of all noise, in times of all cost
 _SHOWN = 1.1  # times the latency that is allowed: how far the frontier is followed
-_THREADS = 2
-_VERSION = 1  # of what a cache entry means
+_VERSION = 2  # of what a cache entry means
 
 
 @dataclass(frozen=True)
@@ -147,7 +145,7 @@ def solve(
     *,
     size: Callable[[Graph, Plan], int],
     judge: Callable[[Graph, Plan], tuple[float, float]],
-    finish: Callable[[Graph, Plan], Graph] = lambda graph, plan: graph,
+    finish: Callable[[Graph, Plan], tuple[Graph, Plan]] = lambda graph, plan: (graph, plan),
     mixed: bool = True,
     costs: Costs = LITERT_X86,
     advance: Callable[[], None] = lambda: None,
@@ -163,7 +161,7 @@ def solve(
         sensitivity: measures the noise of parts, on few images.
         size: bytes of the largest artifact of a graph and its Plan.
         judge: measures the whole, on many images: noise over signal at the heads, and the drop, in percent.
-        finish: what is done to the graph for its Plan before it is measured, like correcting biases.
+        finish: what is done to the graph and its Plan before they are measured, like correcting layers.
         mixed: whether units may compute in float.
         costs: what nodes cost; a board's, where it was measured.
         advance: called after each point that was measured.
@@ -179,7 +177,7 @@ def solve(
         names = frozenset(node.name for unit in floats for node in unit.nodes)
         plan = with_stored_weights(graph, plan_of(names), names)
         plan, int4 = _within(graph, plan, bounds.bytes, size, noises)
-        stored = finish(graph, plan)
+        stored, plan = finish(graph, plan)
         ends = tuple(unit.nodes[-1].name for unit in floats)
         points.append(Point(plan, stored, ends, int4, size(stored, plan), *judge(stored, plan), latency))
         advance()
@@ -265,8 +263,7 @@ class _Noises:
         path = cache_directory() / "sensitivity" / f"{self._key(what, parts)}.json"
         found = _read(path, len(parts))
         if found is None:
-            with ThreadPoolExecutor(_THREADS) as pool:
-                found = list(pool.map(measure, parts))
+            found = [measure(part) for part in parts]
             cache.store(path, json.dumps(found).encode())
         return found
 

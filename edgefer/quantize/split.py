@@ -134,7 +134,8 @@ def _treat(graph: Graph, site: _Site, loud: Values, size: int) -> tuple[Graph, t
 def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
     """How each of `values` would be stored by itself."""
     inputs = {site.x for site in find_silus(graph)}
+    part = sensitivity.part(graph, values)
     return {
         name: mse_optimal(histogram, silu if name in inputs else identity)
-        for name, histogram in collect(graph, values, sensitivity.feeds).items()
+        for name, histogram in collect(part.graph, values, part.feeds).items()
     }

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import reduce
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from threading import Event, Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +18,11 @@ from edgefer.directories import cache_directory
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.graph.subgraph import extract
 from edgefer.quantize.histogram import HALF, Histogram
-from edgefer.runtime import onnx_session
+from edgefer.quantize.observe import observe
 
-_VERSION = 1  # of what a cache entry holds
-_THREADS = 2  # histograms merge exactly, so their number changes nothing
+_Item = TypeVar("_Item")
+_VERSION = 2  # of what a cache entry holds
 
 
 def collect(
@@ -41,54 +38,29 @@ def collect(
     """
     if not tensors:
         return {}
-    session = onnx_session(to_onnx(extract(graph, graph.inputs, tensors)))
-    numbered = enumerate(feeds)
-    lock, stopped = Lock(), Event()
-
-    def work() -> list[Histogram]:
-        histograms = [Histogram() for _ in tensors]
-        try:
-            while not stopped.is_set():
-                with lock:
-                    index, feed = next(numbered, (-1, None))
-                if feed is None:
-                    break
-                _observe(session, tensors, {graph.inputs[0]: feed}, histograms, index)
-                with lock:
-                    advance()
-        except BaseException:
-            stopped.set()
-            raise
-        return histograms
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        jobs = [pool.submit(work) for _ in range(_THREADS)]
-        try:
-            parts = [job.result() for job in jobs]
-        finally:
-            stopped.set()
-    merged = [reduce(Histogram.merged, same) for same in zip(*parts, strict=True)]
-    if not all(histogram.counts.any() for histogram in merged):
+    histograms = {name: Histogram() for name in tensors}
+    for index, values in enumerate(_ahead(observe(graph, tensors, feeds))):
+        for name, array in zip(tensors, values, strict=True):
+            try:
+                histograms[name].add(array)
+            except ValueError as error:
+                raise InputError(
+                    f"tensor {name!r} is not finite for calibration image {index}",
+                    remedy="Check the network's weights and the Spec's mean and std.",
+                ) from error
+        advance()
+    if not all(histogram.counts.any() for histogram in histograms.values()):
         raise InputError("there are no calibration images")
-    return dict(zip(tensors, merged, strict=True))
+    return histograms
 
 
-def _observe(
-    session: Any, tensors: Sequence[str], feeds: Mapping[str, Any], histograms: Sequence[Histogram], index: int
-) -> None:
-    """Add what one image makes of the tensors."""
-    try:
-        observed = session.run(list(tensors), feeds)
-    except Exception as error:  # pybind11 exceptions of several kinds
-        raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
-    for name, values, histogram in zip(tensors, observed, histograms, strict=True):
-        try:
-            histogram.add(values)
-        except ValueError as error:
-            raise InputError(
-                f"tensor {name!r} is not finite for calibration image {index}",
-                remedy="Check the network's weights and the Spec's mean and std.",
-            ) from error
+def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items, each made by another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
 
 
 def cache_key(graph: Graph, tensors: Sequence[str], images: str) -> str:

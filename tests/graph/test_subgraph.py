@@ -1,7 +1,7 @@
 import numpy as np
 
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.graph.subgraph import cut_points, extract, observing
+from edgefer.graph.subgraph import cut_points, extract, observing, parts
 from tests.emit.harness import run_model, sample, values_of
 from tests.graph.networks import network, numbers
 
@@ -60,3 +60,20 @@ def test_an_observed_value_is_returned_under_a_name_of_its_own():
     assert graph.outputs == ("observed/m",)
     values = values_of(graph, feeds)
     np.testing.assert_array_equal(values["observed/m"], values["m"])
+
+
+def test_parts_follow_each_other_at_cut_points():
+    graph = network(RESIDUAL, "y", WEIGHTS)
+    chain = parts(graph)
+    assert [part.outputs for part in chain] == [("a",), ("m",), ("c",), ("y",)]
+    assert [set(part.constants) for part in chain] == [{"w"}, set(), {"v"}, set()]
+    values = sample(graph)
+    for part in chain:
+        values = run_model(to_onnx(part), values)
+    np.testing.assert_allclose(values["y"], values_of(graph, sample(graph))["y"], 1e-5, 1e-6)
+
+
+def test_a_graph_without_cut_points_is_one_part():
+    graph = network("a = Relu(x)\nb = Sigmoid(x)\ny = Add(a, b)", "a y")
+    (part,) = parts(graph)
+    assert (part.nodes, part.inputs, part.outputs) == (graph.nodes, ("x",), ("a", "y"))

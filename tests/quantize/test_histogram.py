@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgefer.quantize.histogram import HALF, Histogram
+from edgefer.quantize.histogram import COUNTED, HALF, Histogram
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 batches = st.lists(arrays(np.float32, st.integers(1, 20), elements=finite), min_size=1, max_size=6)
@@ -68,3 +68,25 @@ def test_tiny_negative_values_beside_huge_ones_stay_negative():
     together = counted([np.concatenate([small, large])])
     assert together.counts[HALF - 1] == 1
     assert_equal(together, counted([small, large]))
+
+
+def test_of_a_large_array_some_values_stand_for_all():
+    random = np.random.default_rng(0)
+    loud = np.repeat([1.0, 8.0], 32).reshape(1, 64, 1, 1)
+    values = (random.normal(size=(1, 64, 28, 28)) * loud).astype(np.float32)
+    histogram = counted([values])
+    assert histogram.counts.sum() == pytest.approx(values.size, rel=2 / COUNTED * values.size / COUNTED)
+    assert np.count_nonzero(histogram.counts) <= COUNTED
+    assert (histogram.minimum, histogram.maximum) == (values.min(), values.max())
+    centres, weights = histogram.points()
+    assert (weights * centres**2).sum() == pytest.approx(np.square(values).mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 28, 28), (1, 96, 112, 112), (1, 30, 77, 65), (1, 5000)])
+def test_every_channel_row_and_column_of_a_large_array_is_counted(shape):
+    for axis in range(1, len(shape)):
+        along = [-1 if index == axis else 1 for index in range(len(shape))]
+        values = np.broadcast_to(np.arange(1, shape[axis] + 1, dtype=np.float32).reshape(along), shape)
+        centres, weights = counted([values]).points()
+        assert len(centres) == shape[axis] or len(shape) == 2
+        assert weights.max() < 1.6 * weights.mean()

@@ -158,11 +158,12 @@ def test_the_graph_is_finished_for_each_plan_before_it_is_judged():
     changed = GRAPH.with_constants({"head.bias": np.zeros(5, np.float32)})
 
     def judge(graph, plan):
-        judged.append(graph)
+        judged.append((graph, plan))
         return 0.0, 0.0
 
-    points = solved(Bounds(PLENTY), judge, finish=lambda graph, plan: changed).points
-    assert judged == [changed] * len(points)
+    points = solved(Bounds(PLENTY), judge, finish=lambda graph, plan: (changed, Plan())).points
+    assert judged == [(changed, Plan())] * len(points)
+    assert [(point.graph, point.plan) for point in points] == judged
 
 
 def test_noises_are_measured_once_and_again_where_the_cache_is_damaged(monkeypatch):

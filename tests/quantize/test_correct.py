@@ -6,8 +6,9 @@ import pytest
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.passes.separate_biases import separate_biases
 from edgefer.graph.subgraph import cut_points
-from edgefer.quantize.biases import correct_biases, pieces
+from edgefer.quantize.correct import _affine, correct, pieces
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.operators import bias_params
 from edgefer.quantize.statistics import collect
 from tests.emit.harness import run_model, sample, values_of
 from tests.graph.networks import network, numbers
@@ -59,15 +60,31 @@ def with_coarse_weights(plan):
     return replace(plan, tensors={**plan.tensors, **coarse})
 
 
-def mean_errors(graph, corrected, plan, feeds):
-    """By output, how far its int8 mean per channel is from the float mean, at most."""
-    model = emit_onnx(corrected, plan)
+def outputs(graph, stored, plan, feeds):
+    """By output, what it is in float and in int8: (channels, values) each."""
+    model = emit_onnx(stored, plan)
     pairs = [(values_of(graph, {"x": feed}), run_model(model, {"x": feed})) for feed in feeds]
-    errors = {}
-    for name in graph.outputs:
-        difference = np.stack([found[name] - exact[name] for exact, found in pairs])
-        errors[name] = np.abs(difference.mean(axis=(0, *range(3, difference.ndim)))).max()
-    return errors
+    return {
+        name: [np.moveaxis(np.stack([pair[side][name] for pair in pairs]), 2, 0) for side in range(2)]
+        for name in graph.outputs
+    }
+
+
+def mean_errors(graph, stored, plan, feeds):
+    """By output, how far its int8 mean per channel is from the float mean, at most."""
+    found = outputs(graph, stored, plan, feeds)
+    return {
+        name: np.abs((int8 - exact).reshape(len(exact), -1).mean(axis=1)).max() for name, (exact, int8) in found.items()
+    }
+
+
+def slope_errors(graph, stored, plan, feeds):
+    """By output, how far the slope of int8 over float is from 1, on average over channels."""
+    found = outputs(graph, stored, plan, feeds)
+    return {
+        name: np.mean([abs(np.polyfit(x.ravel(), y.ravel(), 1)[0] - 1) for x, y in zip(*sides, strict=True)])
+        for name, sides in found.items()
+    }
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -75,27 +92,48 @@ def test_no_output_is_wrong_in_the_mean_after_correction(name):
     graph, plan, feeds = planned(*NETWORKS[name])
     plan = with_coarse_weights(plan)
     before = mean_errors(graph, graph, plan, feeds)
-    after = mean_errors(graph, correct_biases(graph, plan, feeds), plan, feeds)
+    after = mean_errors(graph, *correct(graph, plan, feeds), feeds)
     for output in graph.outputs:
         assert before[output] > plan.tensors[output].scale[0]
         assert after[output] < 0.4 * plan.tensors[output].scale[0]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_what_saturates_on_the_way_does_not_shrink_the_output(name):
+    graph, plan, feeds = planned(*NETWORKS[name])
+    clipped = replace(plan.tensors["r"], scale=(plan.tensors["r"].scale[0] / 2,))
+    plan = replace(plan, tensors={**plan.tensors, "a": clipped, "r": clipped})
+    plan = replace(plan, tensors={**plan.tensors, **consistent_biases(graph, plan)})
+    before = slope_errors(graph, graph, plan, feeds)
+    after = slope_errors(graph, *correct(graph, plan, feeds), feeds)
+    for output in graph.outputs:
+        assert after[output] < 0.5 * before[output]
+
+
+def consistent_biases(graph, plan):
+    layers = [node for node in graph.nodes if node.op in ("Conv", "Gemm") and node.input(2) in plan.tensors]
+    return {
+        node.inputs[2]: bias_params(plan.tensors[node.inputs[0]], plan.tensors[node.inputs[1]], 0) for node in layers
+    }
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_integers_of_the_weights_stay(name):
     graph, plan, feeds = planned(*NETWORKS[name])
-    corrected = correct_biases(graph, plan, feeds)
+    corrected, rescaled = correct(graph, plan, feeds)
     for value, params in plan.tensors.items():
         if params.narrow:
-            before, after = (params.quantize(g.constants[value]) for g in (graph, corrected))
-            np.testing.assert_array_equal(before, after, value)
+            before, after = params.quantize(graph.constants[value]), rescaled.tensors[value]
+            np.testing.assert_array_equal(before, after.quantize(corrected.constants[value]), value)
+    assert dict(rescaled.tensors) == dict(rescaled.tensors) | consistent_biases(graph, rescaled)
+    assert rescaled.nodes == plan.nodes
     assert corrected.nodes == graph.nodes
     assert dict(corrected.info) == dict(graph.info)
 
 
 def test_a_layer_without_a_bias_is_left_alone():
     graph, plan, feeds = planned(STEM + "y = Conv<kernel_shape=[1, 1]>(r, plain)", "y")
-    corrected = correct_biases(graph, plan, feeds)
+    corrected, _ = correct(graph, plan, feeds)
     np.testing.assert_array_equal(corrected.constants["plain"], graph.constants["plain"])
     assert not np.array_equal(corrected.constants["b"], graph.constants["b"])
 
@@ -104,7 +142,7 @@ def test_gemm_over_several_rows_counts_each_as_an_input():
     text = STEM + "t = Transpose<perm=[0, 2, 3, 1]>(r)\nm = Reshape(t, shape)\ny = Gemm<transB=1>(m, rows, five)"
     graph, plan, feeds = planned(text, "y", {**ALL, "shape": np.array([25, 8])})
     assert plan.is_int8(graph.producers["y"].name)
-    errors = mean_errors(graph, correct_biases(graph, plan, feeds), plan, feeds)
+    errors = mean_errors(graph, *correct(graph, plan, feeds), feeds)
     assert errors["y"] < plan.tensors["y"].scale[0]
 
 
@@ -113,22 +151,39 @@ def test_a_graph_without_cut_points_is_one_piece():
     graph, plan, feeds = planned(text, "y", {**ALL, "w": numbers(8, 3, 1, 1), "v": numbers(8, 3, 1, 1, seed=2)})
     assert cut_points(graph) == ()
     assert pieces(graph) == 1
-    corrected = correct_biases(graph, plan, feeds)
+    corrected, _ = correct(graph, plan, feeds)
     assert not np.array_equal(corrected.constants["b"], graph.constants["b"])
 
 
 def test_progress_is_told_after_each_piece():
     graph, plan, feeds = planned(*NETWORKS["Gemm of rows"])
     done = []
-    correct_biases(graph, plan, feeds, advance=lambda: done.append(None))
+    correct(graph, plan, feeds, advance=lambda: done.append(None))
     assert len(done) == pieces(graph) == 2
 
 
 def test_large_values_are_computed_again_rather_than_kept(monkeypatch):
     graph, plan, feeds = planned(*RESIDUAL)
-    kept = correct_biases(graph, plan, feeds)
-    monkeypatch.setattr("edgefer.quantize.biases._KEPT", 1)
+    kept, _ = correct(graph, plan, feeds)
+    monkeypatch.setattr("edgefer.quantize.correct._KEPT", 1)
     assert pieces(graph) == 1
-    again = correct_biases(graph, plan, feeds)
+    again, _ = correct(graph, plan, feeds)
     for name, array in kept.constants.items():
         np.testing.assert_allclose(again.constants[name], array, 1e-6, 1e-7)
+
+
+def test_layers_that_share_weights_are_left_alone():
+    text = STEM + "c = Conv<pads=[1, 1, 1, 1]>(r, square, b)\ny = Conv<pads=[1, 1, 1, 1]>(c, square, b)"
+    graph, plan, feeds = planned(text, "y", {**ALL, "square": numbers(8, 8, 3, 3)})
+    corrected, rescaled = correct(graph, plan, feeds)
+    np.testing.assert_array_equal(corrected.constants["square"], graph.constants["square"])
+    assert rescaled.tensors["square"] == plan.tensors["square"]
+
+
+def test_the_slope_of_a_channel_that_is_mostly_noise_does_not_count():
+    random = np.random.default_rng(0)
+    signal, noise = random.normal(size=(2, 1, 1000))
+    exact = np.concatenate([signal, signal])
+    gain, shift = _affine(exact, np.concatenate([0.8 * signal + 0.1 * noise + 1, 0.2 * signal + noise]))
+    assert gain == pytest.approx([1.25, 1.0], abs=0.02)
+    assert shift == pytest.approx([-1.25, 0.0], abs=0.1)
