@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -60,7 +61,11 @@ LEVERS: tuple[Lever, ...] = (
         {"edgefer.quantize.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
     ),
     Lever("scales without ties", {"edgefer.quantize.int8.avoid_ties": lambda *_: None}),
-    Lever("bias correction", {"edgefer.quantize.method.correct_biases": lambda graph, *_, **__: graph}),
+    Lever("correction of gains", {"edgefer.quantize.correct._CORRELATED": inf}),
+    Lever(
+        "correction of gains and biases",
+        {"edgefer.quantize.method.correct": lambda graph, plan, *_, **__: (graph, plan)},
+    ),
 )
 EFFORTS = ("fast", "balanced")
 

@@ -77,7 +77,7 @@ def build_manifest(
             "scheme": _scheme(quantized.plan),
             "ranges": "minimum mean squared error, judged after SiLU",
             "equalised": list(quantized.equalised),
-            "biases": "corrected for the mean error of each layer",
+            "biases": "corrected, with gains, for the mean and the slope of each channel",
             "learned_steps": quantized.learned,
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),

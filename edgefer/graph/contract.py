@@ -112,44 +112,57 @@ def _row(channels: Array, width: int) -> Array:
 
 
 def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
+    """Pixels less the mean; convolutions that read them take what is left of the normalisation into their weights."""
     height, width = spec.input.size
     mean, std = (np.asarray(values, np.float64) for values in (spec.input.mean, spec.input.std))
-    if spec.input.color == "BGR":
-        graph, mean, std = _reading_rgb(graph), mean[::-1], std[::-1]
-    constants: dict[str, Array] = {
-        "normalise/scale": _row(1 / (255 * std), width),
-        "normalise/shift": _row(-mean / std, width),
-    }
+    bgr = spec.input.color == "BGR"
     nchw = TensorInfo((1, 3, height, width), _FLOAT)
     info = {
         INPUT: TensorInfo((1, height, width, 3), np.dtype(np.uint8)),
         "normalise/float": TensorInfo((1, height, width, 3), _FLOAT),
         "normalise/planes": nchw,
-        "normalise/scaled": nchw,
     }
     nodes = [
         Node("normalise/Cast", "Cast", (INPUT,), ("normalise/float",), {"to": 1}),
         Node("normalise/Transpose", "Transpose", ("normalise/float",), ("normalise/planes",), {"perm": (0, 3, 1, 2)}),
     ]
-    nodes += [
-        Node("normalise/Mul", "Mul", ("normalise/planes", "normalise/scale"), ("normalise/scaled",)),
-        Node("normalise/Add", "Add", ("normalise/scaled", "normalise/shift"), graph.inputs),
-    ]
+    value, constants = "normalise/planes", {"normalise/shift": _row(-255 * mean[:: -1 if bgr else 1], width)}
+    other = _reader_but_plain_convolutions(graph)
+    if other is None:
+        graph = _reading_pixels(graph, 1 / (255 * std), bgr)
+    elif bgr:
+        raise InputError(
+            f"node {other.name!r} ({other.op}) reads the image: BGR networks must begin with a convolution",
+            remedy='Export the network with RGB input and state color = "RGB".',
+        )
+    else:
+        constants = {"normalise/scale": _row(1 / (255 * std), width), "normalise/shift": _row(-mean / std, width)}
+        nodes.append(Node("normalise/Mul", "Mul", (value, "normalise/scale"), ("normalise/scaled",)))
+        value, info["normalise/scaled"] = "normalise/scaled", nchw
+    nodes.append(Node("normalise/Add", "Add", (value, "normalise/shift"), graph.inputs))
     return replace(graph.with_constants(constants).with_nodes((*nodes, *graph.nodes), info), inputs=(INPUT,))
 
 
-def _reading_rgb(graph: Graph) -> Graph:
-    """A graph that reads RGB planes where it read BGR: its first convolutions take their inputs in the other order."""
-    for node in graph.consumers[graph.inputs[0]]:
-        weights = graph.constants.get(node.input(1))
-        if node.op != "Conv" or node.int("group", 1) != 1 or weights is None:
-            raise InputError(
-                f"node {node.name!r} ({node.op}) reads the image: BGR networks must begin with a convolution",
-                remedy='Export the network with RGB input and state color = "RGB".',
-            )
-        flipped = fresh_name(graph, f"{node.inputs[1]}/flipped")
-        reading = replace(node, inputs=(node.inputs[0], flipped, *node.inputs[2:]))
-        graph = substitute(graph, {node.name: [reading]}, {flipped: np.ascontiguousarray(weights[:, ::-1])})
+def _reader_but_plain_convolutions(graph: Graph) -> Node | None:
+    """A node that reads the image and is no convolution of all its channels with weights that are known."""
+    for node in graph.consumers.get(graph.inputs[0], ()):
+        if node.op != "Conv" or node.int("group", 1) != 1 or not graph.is_constant(node.input(1)):
+            return node
+    return None
+
+
+def _reading_pixels(graph: Graph, factors: Array, bgr: bool) -> Graph:
+    """A graph whose first convolutions multiply their inputs, RGB planes now, with these `factors`.
+
+    Where they read BGR planes, and have factors in that order, they take them in the other order.
+    """
+    for node in graph.consumers.get(graph.inputs[0], ()):
+        weights = graph.constants[node.inputs[1]] * factors.reshape(1, 3, 1, 1)
+        for_pixels = fresh_name(graph, f"{node.inputs[1]}/pixels")
+        reading = replace(node, inputs=(node.inputs[0], for_pixels, *node.inputs[2:]))
+        ordered = weights[:, ::-1] if bgr else weights
+        constants = {for_pixels: np.ascontiguousarray(ordered, np.float32)}
+        graph = substitute(graph, {node.name: [reading]}, constants)
     return graph
 
 

@@ -25,7 +25,7 @@ from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_opt
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
 
-WORTH = 5e-3
+WORTH = 8e-3
 """Noise over signal at the heads that treating all SiLUs would have to take away, to be worth one Mul more for each;
 treating one must take away as much of this as it has of their elements."""
 
@@ -92,8 +92,8 @@ def _untreated(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> d
 def _sum_of_noises(graph: Graph, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
     """The noise of storing each tensor by itself, added up.
 
-    Stored together, what their errors have in common adds up too, to several times that; but most of it is one mean
-    error per channel, which bias correction takes away.
+    Stored together, what their errors have in common adds up too, to several times that; but most of it is a mean or
+    a slope that is wrong in each channel, which correction takes away.
     """
     return sum(sensitivity.noise_of(graph, {value: params}) for value, params in stored.items())
 

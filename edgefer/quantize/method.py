@@ -128,7 +128,7 @@ def quantize(
             )
         plan, stored = solution.chosen.plan, solution.chosen.graph
     else:
-        with progress.stage("correct", pieces(equalised)) as advance:
+        with progress.stage("correct layers", pieces(equalised)) as advance:
             stored, plan = correct(equalised, plan, feeds, advance)
     steps = _steps(effort, progress)
     if steps:

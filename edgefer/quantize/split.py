@@ -28,7 +28,7 @@ from edgefer.quantize.ranges import Values, identity, mse_optimal, silu
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
 
-WORTH = 2e-3
+WORTH = 4e-3
 """Noise over signal at the heads that splitting all activations would have to take away, to be worth its time;
 splitting one must take away as much of this as it has of their elements, and more where `_TILE` fits ill."""
 

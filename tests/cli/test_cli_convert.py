@@ -350,7 +350,7 @@ def test_a_reader_that_goes_early_does_not_stop_the_work(files):
     Bundle.open(files / "tiny_bundle")
 
 
-STAGES = ("read", "normalise", "open images", "calibrate", "correct biases", "emit tflite", "compare", "write")
+STAGES = ("read", "normalise", "open images", "calibrate", "correct layers", "emit tflite", "compare", "write")
 
 
 @pytest.mark.parametrize("stage", STAGES)
