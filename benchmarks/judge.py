@@ -134,7 +134,7 @@ def _block(network: Network, feed: Array) -> float:
 
 class _Onnx:
     def __init__(self, path: Path) -> None:
-        self._session = onnx_session(path)
+        self._session = onnx_session(path, arena=True)
         (taken,) = self._session.get_inputs()
         self._name = taken.name
         self.dtype = np.dtype(np.uint8 if taken.type == "tensor(uint8)" else np.float32)

@@ -34,14 +34,17 @@ def open_runner(model: bytes | Path, format: str, threads: int = 1) -> Runner:
     return (OnnxRunner if format == "onnx" else TfliteRunner)(model, threads)
 
 
-def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1, *, round_weights: bool = True) -> Any:
-    """An ONNX Runtime session on the CPU that keeps no memory it does not need.
+def onnx_session(
+    model: onnx.ModelProto | bytes | Path, threads: int = 1, *, round_weights: bool = True, arena: bool = False
+) -> Any:
+    """An ONNX Runtime session on the CPU.
 
     Args:
         model: the model.
         threads: that compute one operator.
         round_weights: whether ONNX Runtime may, as it does unasked, store float weights of operators between
             quantized tensors in int8.
+        arena: whether it keeps memory from run to run, as apps do.
 
     Raises:
         InputError: ONNX Runtime refuses the model.
@@ -51,6 +54,7 @@ def onnx_session(model: onnx.ModelProto | bytes | Path, threads: int = 1, *, rou
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = arena
     options.log_severity_level = 4  # what fails is raised
     source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
     try:
@@ -86,7 +90,7 @@ class OnnxRunner:
     """Runs an ONNX artifact."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
-        self._session = onnx_session(model, threads)
+        self._session = onnx_session(model, threads, arena=True)
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 

@@ -157,12 +157,13 @@ def _reading_pixels(graph: Graph, factors: Array, bgr: bool) -> Graph:
     Where they read BGR planes, and have factors in that order, they take them in the other order.
     """
     for node in graph.consumers.get(graph.inputs[0], ()):
-        weights = graph.constants[node.inputs[1]] * factors.reshape(1, 3, 1, 1)
-        for_pixels = fresh_name(graph, f"{node.inputs[1]}/pixels")
+        name = node.inputs[1]
+        shared = len(graph.consumers[name]) > 1
+        for_pixels = fresh_name(graph, f"{name}/pixels") if shared else name
+        weights = graph.constants[name] * factors.reshape(1, 3, 1, 1)
+        ordered = np.ascontiguousarray(weights[:, ::-1] if bgr else weights, np.float32)
         reading = replace(node, inputs=(node.inputs[0], for_pixels, *node.inputs[2:]))
-        ordered = weights[:, ::-1] if bgr else weights
-        constants = {for_pixels: np.ascontiguousarray(ordered, np.float32)}
-        graph = substitute(graph, {node.name: [reading]}, constants)
+        graph = substitute(graph, {node.name: [reading]}, {for_pixels: ordered})
     return graph
 
 

@@ -64,7 +64,7 @@ class Chain:
     def finish(self, part: Part, model: onnx.ModelProto) -> list[list[Any]]:
         """The outputs for each image where `model` computes the part, and all that follows is computed in float."""
         sessions = [onnx_session(model, round_weights=False), *map(self._session, part.rest)]
-        return run(sessions, part.feeds, list)
+        return list(run(sessions, part.feeds, list))
 
     def _values_behind(self, chain: tuple[Graph, ...]) -> Sequence[Array]:
         """What the chain returns for each image."""
@@ -73,7 +73,7 @@ class Chain:
             known, values = (), self._feeds
         if len(known) < len(chain):
             sessions = [self._session(part) for part in chain[len(known) :]]
-            values = run(sessions, values, lambda outputs: outputs[0])
+            values = list(run(sessions, values, lambda outputs: outputs[0]))
         self._reached = chain, values
         return values
 

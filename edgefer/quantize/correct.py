@@ -16,8 +16,9 @@ by piece between its cut points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from math import prod
 
 import numpy as np
@@ -32,7 +33,7 @@ from edgefer.quantize.operators import bias_params
 from edgefer.quantize.ranges import Values
 from edgefer.runtime import onnx_session
 
-SIDE = 8
+SIDE = 6
 """At most so many rows and columns of each feature map are looked at."""
 
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
@@ -51,23 +52,25 @@ def correct(
         advance: called after each of `pieces(graph)` pieces.
     """
     current = graph
-    exact = quantized = list(feeds)
+    exact = quantized = feeds
     ends = _piece_ends(graph)
     for start, piece in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
         end = piece[0]
         layers = [node for node in extract(graph, [start], piece).nodes if _can_be_corrected(graph, plan, node)]
         watched = _watching(graph, start, [end], [_alone(node) for node in layers])
-        rows = run([onnx_session(to_onnx(watched))], exact, lambda values: [values[0], *map(_sampled, values[1:])])
-        exact = [values for values, *_ in rows]
-        for index, node in enumerate(layers, 1):
+        session = onnx_session(to_onnx(watched))
+        watching = run([session], exact, lambda values: [values[0], *map(_sampled, values[1:])])
+        reached, *expected = _blocks(watching, len(feeds))
+        exact = list(reached)
+        for node, wanted in zip(layers, expected, strict=True):
             watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
             session = onnx_session(emit_onnx(watched, plan), round_weights=False)
-            found = run([session], quantized, lambda values: _sampled(values[0]))
-            expected = _channels([row[index] for row in rows])
-            current, plan = _corrected(current, plan, node, *_affine(expected, _channels(found)))
+            (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
+            current, plan = _corrected(current, plan, node, *_affine(_channels(wanted), _channels(found)))
         if end not in graph.outputs:
             model = emit_onnx(observing(extract(current, [start], [end]), [end]), plan)
-            quantized = run([onnx_session(model)], quantized, lambda values: values[0])
+            (reached,) = _blocks(run([onnx_session(model)], quantized, list), len(feeds))
+            quantized = list(reached)
         advance()
     return current, plan
 
@@ -129,10 +132,19 @@ def _sampled(values: Array) -> Array:
     return np.ascontiguousarray(values[:, :, rows, columns])
 
 
-def _channels(samples: Sequence[Array]) -> Values:
-    """All values of each channel (axis 1): float64 (channels, values)."""
-    together = np.moveaxis(np.concatenate(samples), 1, 0).astype(np.float64)
-    return together.reshape(len(together), -1)
+def _blocks(rows: Iterator[list[Array]], count: int) -> list[Array]:
+    """Each value of a row, for all `count` rows in one block, as many small arrays would leave memory in pieces."""
+    first = next(rows)
+    blocks = [np.empty((count, *values.shape), values.dtype) for values in first]
+    for index, row in enumerate(chain([first], rows)):
+        for block, values in zip(blocks, row, strict=True):
+            block[index] = values
+    return blocks
+
+
+def _channels(block: Array) -> Values:
+    """All values of each channel, axis 1 of what the block holds for each feed: float64 (channels, values)."""
+    return np.moveaxis(block, 2, 0).reshape(block.shape[2], -1).astype(np.float64)
 
 
 def _affine(expected: Values, found: Values) -> tuple[Values, Values]:
@@ -151,11 +163,15 @@ def _corrected(graph: Graph, plan: Plan, node: Node, gain: Values, shift: Values
     params = plan.tensors[weights]
     scale = (np.asarray(params.scale) * gain).astype(np.float32)
     along = [-1 if axis == params.axis else 1 for axis in range(graph.constants[weights].ndim)]
+    integers, rescaled = params.quantize(graph.constants[weights]), replace(params, scale=tuple(map(float, scale)))
+    factors = (scale / np.asarray(params.scale, np.float32)).reshape(along)
+    multiplied = (graph.constants[weights] * factors).astype(np.float32)
+    stays = rescaled.quantize(multiplied) == integers  # but for what lies within rounding of a tie
     constants = {
-        weights: (graph.constants[weights] * (scale / np.asarray(params.scale)).reshape(along)).astype(np.float32),
+        weights: np.where(stays, multiplied, rescaled.dequantize(integers)),
         bias: (gain * graph.constants[bias].reshape(-1) + shift).astype(np.float32),
     }
-    tensors = {**plan.tensors, weights: replace(params, scale=tuple(map(float, scale)))}
+    tensors = {**plan.tensors, weights: rescaled}
     if bias in tensors:
         tensors[bias] = bias_params(tensors[source], tensors[weights], 0)
     return graph.with_constants(constants), Plan(tensors, plan.nodes)

@@ -24,8 +24,8 @@ _BATCH_PIXELS = 32 * 64 * 64
 _SMALLEST_BATCH = 8
 _DIVERGENCE = 2.0  # what a nat of divergence counts beside noise over signal
 _WARM_UP = 20
-_WEIGHT_RATE = 1e-2  # steps of the weight's scale
-_BIAS_RATE = 1e-2  # steps of the layer's output
+_WEIGHT_RATE = 4e-3  # steps of the weight's scale
+_BIAS_RATE = 4e-3  # steps of the layer's output
 
 
 def learn(

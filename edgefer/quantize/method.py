@@ -13,7 +13,7 @@ from edgefer.calibration import CalibrationImages
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
 from edgefer.images import ImageSet
-from edgefer.plan import Plan
+from edgefer.plan import Plan, QuantParams
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.quantize import statistics
@@ -99,10 +99,10 @@ def quantize(
     """
     keep_float = contract_nodes(graph)
     feeds = _some(images.calibration, spec, FITTED_ON)
+    few = feeds[:: -(-len(feeds) // MEASURED_ON)]
+    judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
     with progress.stage("equalise"):
-        sensitivity = Sensitivity(graph, tuple(heads), feeds[:: -(-len(feeds) // MEASURED_ON)])
-        even = equalise_layers(graph, sensitivity)
-        equalised, prescribed = equalise(split(even, sensitivity), feeds, sensitivity)
+        equalised, prescribed = _even(graph, tuple(heads), feeds, few)
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
@@ -110,7 +110,6 @@ def quantize(
         merged = _merged(halves) if len(halves) > 1 else halves[0]
         plan = plan_int8(equalised, merged, keep_float, prescribed)
         del halves  # tens of megabytes
-        judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
         noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
     solution = None
     if mixed or size(equalised, plan) > bounds.bytes:
@@ -119,7 +118,7 @@ def quantize(
                 equalised,
                 lambda floats: plan_int8(equalised, merged, keep_float | floats, prescribed),
                 bounds,
-                sensitivity,
+                Sensitivity(graph, tuple(heads), few),
                 size=size,
                 judge=lambda graph, plan: judge.noise_and_drop(graph, plan, heads),
                 finish=lambda graph, plan: correct(graph, plan, feeds),
@@ -141,6 +140,14 @@ def quantize(
             noise, drop = judge.noise_and_drop(stored, plan, heads)
             solution = solution.improved(size(stored, plan), noise, drop)
     return Quantized(stored, plan, tuple(prescribed), steps, noises, solution)
+
+
+def _even(
+    graph: Graph, heads: Sequence[str], feeds: Sequence[Array], few: Sequence[Array]
+) -> tuple[Graph, Mapping[str, QuantParams]]:
+    """The graph with channels of like ranges, and how SiLU inputs that were equalised are stored."""
+    sensitivity = Sensitivity(graph, heads, few)
+    return equalise(split(equalise_layers(graph, sensitivity), sensitivity), feeds, sensitivity)
 
 
 def _steps(effort: Effort, progress: Progress) -> int:

@@ -32,7 +32,7 @@ def observe(graph: Graph, values: Sequence[str], feeds: Iterable[Array]) -> Iter
                 raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
 
 
-def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[Any]], _Kept]) -> list[_Kept]:
+def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[Any]], _Kept]) -> Iterator[_Kept]:
     """For each of the feeds, what `keep` makes of the outputs of the last of `sessions`.
 
     Each session has one input, which is the first output of the session before.
@@ -44,4 +44,4 @@ def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[An
         return outputs
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        return list(pool.map(lambda feed: keep(reduce(step, range(len(sessions)), [feed])), feeds))
+        yield from pool.map(lambda feed: keep(reduce(step, range(len(sessions)), [feed])), feeds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -72,20 +73,22 @@ def mse_optimal_of(points: Values, weights: Values, view: View, limits: tuple[fl
     low, high = lowest, highest
     for grid in (_COARSE, _COARSE, _FINE, _FINE):
         lows, highs = (lowest * grid, highest * grid) if grid is _COARSE else (low * grid, high * grid)
-        high = _least(highs, (error(low, end) for end in highs)) if high > 0 else high
-        low = _least(lows, (error(end, high) for end in lows)) if low < 0 else low
+        high = _least(high, highs, partial(error, low)) if high > 0 else high
+        low = _least(low, lows, partial(error, high=high)) if low < 0 else low
     return affine(low, high)
 
 
-def _least(ends: Values, errors: Iterable[float]) -> float:
-    """The end with the least error; no more are computed once clipping has made it hopeless."""
-    best, least = ends[0], np.inf
-    for end, error in zip(ends, errors, strict=False):
-        if error < least:
-            best, least = end, error
-        elif error > _HOPELESS * least:
+def _least(end: float, others: Values, error: Callable[[float], float]) -> float:
+    """The end, or one of the others, with the least error; no more are tried once clipping has made them hopeless."""
+    least, before = error(end), np.inf
+    for other in map(float, others):
+        found = error(other)
+        if found < least:
+            end, least = other, found
+        elif before < found > _HOPELESS * least:
             break
-    return float(best)
+        before = found
+    return end
 
 
 def per_channel_symmetric(weights: npt.NDArray[np.float32], axis: int, floor: Values) -> QuantParams:

@@ -86,7 +86,7 @@ class Sensitivity:
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""
         session = onnx_session(emit_onnx(observing(graph, self.heads), plan), round_weights=False)
-        return self._named(run([session], self.feeds, list))
+        return self._named(list(run([session], self.feeds, list)))
 
     def _named(self, rows: Sequence[Sequence[Any]]) -> dict[str, Values]:
         return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}

@@ -103,7 +103,7 @@ def test_heads_follow_the_float_network_on_images_that_were_not_learned_from(gra
     unseen = pictures(64, 1)
     exact, nearest, better = (heads_of(*stored, unseen) for stored in ((graph, Plan()), (graph, plan), (learned, plan)))
     shares = [noise(e, after) / noise(e, before) for e, before, after in zip(exact, nearest, better, strict=True)]
-    assert shares[0] < 0.5
+    assert shares[0] < 0.6
     assert shares[1] < 0.9
 
 
