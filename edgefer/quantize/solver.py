@@ -27,7 +27,7 @@ from edgefer import cache
 from edgefer.directories import cache_directory
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.graph.subgraph import cut_points
+from edgefer.graph.subgraph import parts
 from edgefer.plan import Compute, Plan, QuantParams
 from edgefer.quantize.cost import LITERT_X86, Costs, conversion_cost, node_cost
 from edgefer.quantize.int4 import can_be_int4, with_int4
@@ -212,19 +212,13 @@ class _Unit:
 
 
 def _units(graph: Graph, plan: Plan) -> tuple[_Unit, ...]:
-    cuts = set(cut_points(graph))
-    groups: list[list[Node]] = [[]]
-    for node in graph.nodes:
-        groups[-1].append(node)
-        if node.output in cuts:
-            groups.append([])
-    return tuple(_unit(graph, plan, nodes, cuts) for nodes in groups if nodes)
+    *chain, last = parts(graph)
+    return (*(_unit(plan, part, part.outputs[0]) for part in chain), _unit(plan, last, ""))
 
 
-def _unit(graph: Graph, plan: Plan, nodes: Sequence[Node], cuts: set[str]) -> _Unit:
-    made = [value for node in nodes for value in node.outputs if value in plan.tensors]
-    end = made[-1] if made and made[-1] in cuts else ""
-    return _Unit(tuple(nodes), tuple(value for value in made if value != end), end)
+def _unit(plan: Plan, part: Graph, end: str) -> _Unit:
+    made = [value for node in part.nodes for value in node.outputs if value in plan.tensors]
+    return _Unit(part.nodes, tuple(value for value in made if value != end), end if end in made else "")
 
 
 class _Noises:
