@@ -28,6 +28,7 @@ from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.images import ImageSet
 from edgefer.manifest import build_manifest
 from edgefer.measure import agreement
+from edgefer.memory import release
 from edgefer.network import Network
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
@@ -135,6 +136,7 @@ def convert(
                 models[format] = _emit(format, network, quantized.graph, quantized.plan)
     manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend)
     files = _files(network, quantized.plan, models, reference)
+    release()
     with progress.stage("compare"):
         evaluation = _compare(path.name, manifest, files, images.held_back)
     with progress.stage("write"):

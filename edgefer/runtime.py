@@ -57,6 +57,7 @@ def onnx_session(
     options.enable_cpu_mem_arena = arena
     options.log_severity_level = 4  # what fails is raised
     source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
+    del model  # which may be large, and of which the caller has often no use any more
     try:
         return onnxruntime.InferenceSession(
             source,

@@ -13,6 +13,7 @@ from edgefer.calibration import CalibrationImages
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
 from edgefer.images import ImageSet
+from edgefer.memory import release
 from edgefer.plan import Plan, QuantParams
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
@@ -103,8 +104,10 @@ def quantize(
     judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
     with progress.stage("equalise"):
         equalised, prescribed = _even(graph, tuple(heads), feeds, few)
+        release()
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
+    release()
     with progress.stage("choose ranges"):
         plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
         merged = _merged(halves) if len(halves) > 1 else halves[0]
