@@ -11,6 +11,7 @@ import onnx
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import extract, parts
+from edgefer.memory import release
 from edgefer.quantize.observe import run
 from edgefer.runtime import onnx_session
 
@@ -74,6 +75,7 @@ class Chain:
         if len(known) < len(chain):
             sessions = [self._session(part) for part in chain[len(known) :]]
             values = list(run(sessions, values, lambda outputs: outputs[0]))
+            release()
         self._reached = chain, values
         return values
 

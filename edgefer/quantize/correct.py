@@ -27,6 +27,7 @@ from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import cut_points, extract, observing
+from edgefer.memory import release
 from edgefer.plan import Plan
 from edgefer.quantize.observe import run
 from edgefer.quantize.operators import bias_params
@@ -71,6 +72,7 @@ def correct(
             model = emit_onnx(observing(extract(current, [start], [end]), [end]), plan)
             (reached,) = _blocks(run([onnx_session(model)], quantized, list), len(feeds))
             quantized = list(reached)
+        release()
         advance()
     return current, plan
 

@@ -107,7 +107,6 @@ def quantize(
         release()
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
-    release()
     with progress.stage("choose ranges"):
         plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
         merged = _merged(halves) if len(halves) > 1 else halves[0]
@@ -179,6 +178,7 @@ def _observed(
             else:
                 progress.detail(f"statistics of {len(half)} images are cached as {key[:12]}")
             found.append(histograms)
+            release()
     return found
 
 
