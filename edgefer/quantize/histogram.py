@@ -1,7 +1,7 @@
 """A histogram whose range need not be known in advance, in memory that does not grow.
 
 Bins are 2**k wide and aligned at zero.  When a value falls outside, neighbouring bins merge and k grows by
-one, which is exact: the final histogram depends only on the values, not on the order they came in.
+one, which is exact: the final histogram depends only on the values counted, not on the order they came in.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Histogram:
     maximum: float = -np.inf
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Count `values` of any shape.
+        """Count `values` of any shape, or some of them where there are many.
 
         Raises:
             ValueError: one is not finite; nothing is counted.

@@ -27,9 +27,10 @@ def observe(graph: Graph, values: Sequence[str], feeds: Iterable[Array]) -> Iter
         session = onnx_session(to_onnx(extract(graph, graph.inputs, values)))
         for feed in feeds:
             try:
-                yield session.run(list(values), {graph.inputs[0]: feed})
+                found = session.run(list(values), {graph.inputs[0]: feed})
             except Exception as error:  # pybind11 exceptions of several kinds
                 raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
+            yield found
 
 
 def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[Any]], _Kept]) -> Iterator[_Kept]:

@@ -8,6 +8,15 @@ from tests.emit.harness import graph_of, run_model, sample
 
 IMAGE = (1, 3, 5, 5)
 
+RESIDUAL = """
+a = Conv<kernel_shape=[1, 1]>(x, w)
+s = Sigmoid(a)
+m = Mul(a, s)
+b = Conv<kernel_shape=[1, 1]>(m, v)
+c = Add(b, m)
+"""
+"""SiLU and a residual block; `w` is (4, 3, 1, 1), `v` (4, 4, 1, 1)."""
+
 
 def network(text, outputs, constants=None, x=IMAGE):
     """The graph of nodes such as `a = Conv<group=1>(x, w)`, one in a line, on the input `x`."""

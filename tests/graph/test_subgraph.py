@@ -3,26 +3,19 @@ import numpy as np
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import cut_points, extract, observing, parts
 from tests.emit.harness import run_model, sample, values_of
-from tests.graph.networks import network, numbers
+from tests.graph.networks import RESIDUAL, network, numbers
 
-RESIDUAL = """
-a = Conv<kernel_shape=[1, 1]>(x, w)
-s = Sigmoid(a)
-m = Mul(a, s)
-b = Conv<kernel_shape=[1, 1]>(m, v)
-c = Add(b, m)
-y = Relu(c)
-"""
+TEXT = RESIDUAL + "y = Relu(c)"
 WEIGHTS = {"w": numbers(4, 3, 1, 1), "v": numbers(4, 4, 1, 1, seed=1)}
 
 
 def test_a_cut_point_is_a_value_that_nothing_bypasses():
-    graph = network(RESIDUAL, "y", WEIGHTS)
+    graph = network(TEXT, "y", WEIGHTS)
     assert cut_points(graph) == ("a", "m", "c")
 
 
 def test_what_follows_a_cut_point_depends_on_it_alone():
-    graph = network(RESIDUAL, "y", WEIGHTS)
+    graph = network(TEXT, "y", WEIGHTS)
     values = values_of(graph, sample(graph))
     for cut in cut_points(graph):
         rest = extract(graph, [cut], ["y"])
@@ -47,7 +40,7 @@ def test_heads_part_at_a_cut_point():
 
 
 def test_an_extract_holds_only_what_its_outputs_need():
-    graph = network(RESIDUAL, "y", WEIGHTS)
+    graph = network(TEXT, "y", WEIGHTS)
     part = extract(graph, ["m"], ["c"])
     assert [node.op for node in part.nodes] == ["Conv", "Add"]
     assert (part.inputs, part.outputs) == (("m",), ("c",))
@@ -55,7 +48,7 @@ def test_an_extract_holds_only_what_its_outputs_need():
 
 
 def test_an_observed_value_is_returned_under_a_name_of_its_own():
-    graph = observing(network(RESIDUAL, "y", WEIGHTS), ["m"])
+    graph = observing(network(TEXT, "y", WEIGHTS), ["m"])
     feeds = sample(graph)
     assert graph.outputs == ("observed/m",)
     values = values_of(graph, feeds)
@@ -63,7 +56,7 @@ def test_an_observed_value_is_returned_under_a_name_of_its_own():
 
 
 def test_parts_follow_each_other_at_cut_points():
-    graph = network(RESIDUAL, "y", WEIGHTS)
+    graph = network(TEXT, "y", WEIGHTS)
     chain = parts(graph)
     assert [part.outputs for part in chain] == [("a",), ("m",), ("c",), ("y",)]
     assert [set(part.constants) for part in chain] == [{"w"}, set(), {"v"}, set()]

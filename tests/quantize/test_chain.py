@@ -8,18 +8,16 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.quantize import chain as module
 from edgefer.quantize.chain import Chain
 from tests.emit.harness import sample, values_of
-from tests.graph.networks import network, numbers
+from tests.graph.networks import RESIDUAL, network, numbers
 
-TEXT = """
-a = Conv<kernel_shape=[1, 1]>(x, w)
-s = Sigmoid(a)
-m = Mul(a, s)
-b = Conv<kernel_shape=[1, 1]>(m, v)
-c = Add(b, m)
+TEXT = (
+    RESIDUAL
+    + """\
 d = Conv<kernel_shape=[1, 1]>(c, u)
 y = Relu(d)
 z = Tanh(d)
 """
+)
 WEIGHTS = {"w": numbers(4, 3, 1, 1), "v": numbers(4, 4, 1, 1, seed=1), "u": numbers(4, 4, 1, 1, seed=2)}
 
 

@@ -12,6 +12,7 @@ from edgefer.quantize.operators import bias_params
 from edgefer.quantize.statistics import collect
 from tests.emit.harness import run_model, sample, values_of
 from tests.graph.networks import network, numbers
+from tests.quantize.plans import with_coarse_weights
 
 STEM = "a = Conv<kernel_shape=[3, 3], pads=[1, 1, 1, 1]>(x, w, b)\nr = Relu(a)\n"
 CONSTANTS = {
@@ -50,16 +51,6 @@ def planned(text, outputs, constants=ALL, images=16):
     return graph, plan_int8(graph, collect(graph, tensors, feeds)), feeds
 
 
-def with_coarse_weights(plan):
-    """A Plan in which weights have so few levels that each layer's mean is off."""
-    coarse = {
-        name: replace(params, scale=tuple(32 * scale for scale in params.scale))
-        for name, params in plan.tensors.items()
-        if params.narrow or params.dtype == "int32"
-    }
-    return replace(plan, tensors={**plan.tensors, **coarse})
-
-
 def outputs(graph, stored, plan, feeds):
     """By output, what it is in float and in int8: (channels, values) each."""
     model = emit_onnx(stored, plan)
@@ -90,7 +81,7 @@ def slope_errors(graph, stored, plan, feeds):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_output_is_wrong_in_the_mean_after_correction(name):
     graph, plan, feeds = planned(*NETWORKS[name])
-    plan = with_coarse_weights(plan)
+    plan = with_coarse_weights(plan, 32)
     before = mean_errors(graph, graph, plan, feeds)
     after = mean_errors(graph, *correct(graph, plan, feeds), feeds)
     for output in graph.outputs:

@@ -15,6 +15,7 @@ from edgefer.quantize.statistics import collect
 from edgefer.spec import InputSpec, OutputSpec, Spec
 from tests.emit.harness import run_model
 from tests.graph.networks import network, numbers
+from tests.quantize.plans import with_coarse_weights
 
 torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
 
@@ -73,17 +74,12 @@ def fine(graph):
 @pytest.fixture(scope="module")
 def plan(fine):
     """A Plan in which weights have few levels, so that rounding them does harm."""
-    coarse = {
-        name: replace(params, scale=tuple(16 * scale for scale in params.scale))
-        for name, params in fine.tensors.items()
-        if params.narrow or params.dtype == "int32"
-    }
-    return replace(fine, tensors={**fine.tensors, **coarse})
+    return with_coarse_weights(fine, 16)
 
 
 @pytest.fixture(scope="module")
 def learned(graph, plan):
-    return learn(graph, plan, HEADS, pictures(24, 0), reference=graph, steps=100)
+    return learn(graph, plan, HEADS, pictures(24, 0), reference=graph, steps=300)
 
 
 def heads_of(graph, plan, images):
@@ -103,7 +99,7 @@ def test_heads_follow_the_float_network_on_images_that_were_not_learned_from(gra
     unseen = pictures(64, 1)
     exact, nearest, better = (heads_of(*stored, unseen) for stored in ((graph, Plan()), (graph, plan), (learned, plan)))
     shares = [noise(e, after) / noise(e, before) for e, before, after in zip(exact, nearest, better, strict=True)]
-    assert shares[0] < 0.6
+    assert shares[0] < 0.5
     assert shares[1] < 0.9
 
 
