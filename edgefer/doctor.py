@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 from edgefer.directories import cache_directory, data_directory
 from edgefer.environments import ENVIRONMENTS, Environment
+from edgefer.runtime import EXACT
 from edgefer.units import format_size
 
 Status: TypeAlias = Literal["ok", "warn", "missing"]
@@ -119,7 +120,7 @@ def check_package(distribution: str, module: str) -> Finding:
 def check_torch() -> Finding:
     """Whether PyTorch is there; it is found, not imported, because that takes seconds."""
     if importlib.util.find_spec("torch") is None:
-        detail = "not installed; needed only for `--calibration synthetic`"
+        detail = "not installed; needed only for `--calibration synthetic` and `--effort balanced` or `best`"
         return Finding("torch", "missing", detail, "python -m pip install 'edgefer[torch]'", optional=True)
     return Finding("torch", "ok", importlib.metadata.version("torch"), optional=True)
 
@@ -134,7 +135,7 @@ def check_environment(environment: Environment) -> Finding:
 
 
 def check_int8_instructions() -> Finding:
-    """Whether the CPU multiplies uint8 by int8 without an intermediate that saturates."""
+    """How fast the CPU multiplies integers exactly."""
     name = "int8 instructions"
     flags = _cpu_flags()
     if not flags:
@@ -143,13 +144,7 @@ def check_int8_instructions() -> Finding:
         return Finding(name, "ok", ", ".join(found))
     if "asimd" in flags:
         return Finding(name, "ok", "NEON without dot product (as a Raspberry Pi 4): exact, but slower")
-    return Finding(
-        name,
-        "warn",
-        "no VNNI: ONNX Runtime's uint8 x int8 products may saturate at 16 bits, so the ONNX artifact can be less "
-        "accurate here than on the board; LiteRT is not affected",
-        "Judge the ONNX artifact's accuracy on the board, or on a CPU with VNNI.",
-    )
+    return Finding(name, "ok", f"no VNNI: ONNX Runtime is exact with {EXACT[0]}=1, which edgefer sets, but slower")
 
 
 def check_cpu_lists() -> Finding:

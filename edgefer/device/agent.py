@@ -613,6 +613,7 @@ class Onnx:
         options = self._module.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.x64quantprecision", "1")  # x86 without VNNI saturates otherwise
         options.log_severity_level = 4
         try:
             session = self._module.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])

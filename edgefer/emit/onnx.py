@@ -120,20 +120,19 @@ class _Emitter:
         self._add(value, "Shape", "Reshape", (pairs, shape), stored)
 
     def _parameters(self, value: str) -> tuple[str, ...]:
-        """Scale and zero point; weights share theirs, and biases, which have no kernel that wants one, leave it out."""
+        """Scale and zero point; biases, which have no kernel that wants one, leave it out.
+
+        Weights do not share theirs: ONNX Runtime renames each where it computes with uint8 weights, which
+        `session.x64quantprecision` asks for, and refuses to do so twice.
+        """
         params = self.plan.tensors[value]
         shape = () if params.axis is None else (-1,)
-        scale = self._name(value, "scale")
+        scale, zero_point = (self._name(value, part) for part in ("scale", "zero_point"))
         self.constants[scale] = np.asarray(params.scale, np.float32).reshape(shape)
         if params.dtype == "int32":
             return (scale,)
         integers = np.asarray(params.zero_point, np.int8).reshape(shape)
-        if params.is_symmetric:
-            zero_point = fresh_name(self.graph, f"zeros{list(integers.shape)}")
-            self.constants[zero_point] = integers
-        else:
-            zero_point = self._name(value, "zero_point")
-            self.constants[zero_point] = _shifted(integers)
+        self.constants[zero_point] = integers if params.is_symmetric else _shifted(integers)
         return (scale, zero_point)
 
     def _name(self, value: str, part: str) -> str:

@@ -23,6 +23,7 @@ from edgefer.quantize.int4 import can_be_int4, with_int4
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solver import with_stored_weights
 from edgefer.quantize.statistics import collect
+from edgefer.runtime import onnx_session
 from edgefer.spec import METADATA_KEY
 from tests.emit.harness import operators, run_onnx, run_tflite, sample
 from tests.evaluate.conftest import tiny  # noqa: F401 - a fixture
@@ -95,7 +96,7 @@ def test_float_nodes_compute_with_the_stored_weights_in_both_files():
 
 
 def run_onnx_model(model):
-    return onnxruntime.InferenceSession(model.SerializeToString()).run(None, FEEDS)[0]
+    return onnx_session(model).run(None, FEEDS)[0]
 
 
 @pytest.mark.parametrize("floats", [frozenset(), FIRST, EVERYTHING - FIRST, EVERYTHING])

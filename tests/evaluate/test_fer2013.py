@@ -4,13 +4,12 @@ import json
 
 import jsonschema
 import numpy as np
-import onnxruntime
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, roc_auc_score
 
 from edgefer.preprocess import to_pixels
-from edgefer.runtime import tflite_interpreter
+from edgefer.runtime import onnx_session, tflite_interpreter
 from tests.evaluate.schema import evaluation_schema
 
 HAPPY = 3  # in FER2013's order, which is the network's
@@ -36,7 +35,7 @@ def part(request, fer2013, data):
 
 
 def test_outputs_are_those_of_the_files_run_one_by_one(fer2013, fer_b0, data):
-    reference, onnx = (onnxruntime.InferenceSession(fer_b0.path / f"fer_b0_{kind}.onnx") for kind in ("fp32", "int8"))
+    reference, onnx = (onnx_session(fer_b0.path / f"fer_b0_{kind}.onnx") for kind in ("fp32", "int8"))
     tflite = tflite_interpreter(fer_b0.path / "fer_b0_int8.tflite")
     for index in range(0, 3589, 101):
         image = np.repeat(data["images"][index][:, :, None], 3, axis=2)

@@ -45,6 +45,7 @@ struct Env {
 };
 
 struct SessionOptions {
+  void AddConfigEntry(const char* key, const char* value) { call(130, handle, key, value); }
   void* handle = made<void*>(10);
 };
 
