@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -21,18 +21,17 @@ from edgefer.plan import QuantParams
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.loudness import loudness
 from edgefer.quantize.observe import observe
+from edgefer.quantize.price import price
 from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_optimal_of, sigmoid, silu
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
 
-WORTH = 8e-3
-"""Noise over signal at the heads that treating all SiLUs would have to take away, to be worth one Mul more for each;
-treating one must take away as much of this as it has of their elements."""
-
 LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
 
-_BEND = 4.0  # SiLU is bent from about -4 upwards, so that x is needed from there to the largest y
+_PASSES = 2  # over each element: the Mul, and that of the SiLU, which kernels then cannot look up with its Sigmoid
+_FROM_INPUT = 0.25  # of what must be taken away: what storing x adds where treating is worth a try
+_BEND = 2.0  # SiLU is bent most from about -2 upwards, so that x is needed from there to the largest y
 _GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
 _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact
 
@@ -47,22 +46,43 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
     """
     sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
     untreated = _untreated(graph, sites, sensitivity.feeds)
-    elements = {site.x: prod(graph.shape(site.x)) for site in find_silus(graph)}
-    price = {name: WORTH * count / sum(elements.values()) for name, count in elements.items()}
-    loud = [site for site in sites if sensitivity.noise_of(graph, untreated[site.x]) >= price[site.x]]
-    before = {site.x: _sum_of_noises(graph, untreated[site.x], sensitivity) for site in loud}
+    largest = loudness(graph, [site.mul.output for site in sites], feeds)
     ratios: dict[str, Values] = {}
-    largest = loudness(graph, [site.mul.output for site in loud], feeds)
-    for site in loud:
+    for site in sites:
+        stored, worth = untreated[site.x], _price(graph, site)
+        if sensitivity.noise_of(graph, {site.x: stored[site.x]}) < _FROM_INPUT * worth:
+            continue
+        before = _sum_of_noises(graph, stored, sensitivity)
+        if before < worth:
+            continue
         ratio = _ratio(largest[site.mul.output])
-        treated, names = _treat(graph, site, ratio.astype(np.float32))
-        maps = [names[value] for value in _maps(graph, site)]
-        part = sensitivity.part(treated, [names[site.x], *maps])
-        stored = _stored(part.graph, maps, part.feeds)
-        stored |= _input_params(part.graph, {names[site.x]: ratio}, part.feeds)
-        if before[site.x] - _sum_of_noises(treated, stored, sensitivity) >= price[site.x]:
-            graph, ratios[names[site.x]] = treated, ratio
+        treated, name, after = _candidate(graph, site, ratio, sensitivity)
+        if before - after >= worth:
+            graph, ratios[name] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
+
+
+def equalised_cost(graph: Graph, x: str, sensitivity: Sensitivity) -> float:
+    """What noise and price of the SiLU of `x` add up to once it is treated; infinite where it cannot be."""
+    site = next((site for site in find_silus(graph) if site.x == x and _can_be_treated(graph, site)), None)
+    if site is None:
+        return inf
+    part = sensitivity.part(graph, [site.mul.output])
+    ratio = _ratio(loudness(part.graph, [site.mul.output], part.feeds)[site.mul.output])
+    return _price(graph, site) + _candidate(graph, site, ratio, sensitivity)[2]
+
+
+def _price(graph: Graph, site: Silu) -> float:
+    return price(graph, _PASSES * prod(graph.shape(site.x)))
+
+
+def _candidate(graph: Graph, site: Silu, ratio: Values, sensitivity: Sensitivity) -> tuple[Graph, str, float]:
+    """The graph with one SiLU treated, the new name of its input, and the noise of storing all that is scaled."""
+    treated, names = _treat(graph, site, ratio.astype(np.float32))
+    x, maps = names[site.x], [names[value] for value in _maps(graph, site)]
+    part = sensitivity.part(treated, [x, *maps])
+    stored = _stored(part.graph, maps, part.feeds) | _input_params(part.graph, {x: ratio}, part.feeds)
+    return treated, x, _sum_of_noises(treated, stored, sensitivity)
 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from math import prod
 
 import numpy as np
@@ -22,18 +23,18 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import find_silus
 from edgefer.graph.regions import divide, find_region, permute
 from edgefer.plan import QuantParams
+from edgefer.quantize.equalise import equalised_cost
 from edgefer.quantize.loudness import loudness
 from edgefer.quantize.operators import FIXED_OUTPUT
+from edgefer.quantize.price import price
 from edgefer.quantize.ranges import Values, identity, mse_optimal, silu
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
 
-WORTH = 4e-3
-"""Noise over signal at the heads that splitting all activations would have to take away, to be worth its time;
-splitting one must take away as much of this as it has of their elements, and more where `_TILE` fits ill."""
-
-_TILE = 16  # channels that kernels compute at once: a group that is no multiple takes as long as the next one
-_PADDED = 10  # price of computing an activation and its convolutions once more, in prices of a split that fits
+_APART = 4000  # passes over an element that one more group takes, however small
+_JOINED = 20  # the same for each group and pixel where depthwise outputs are joined
+_PADDED = 5  # the same for each element that kernels compute for nothing
+_TILE = 16  # channels that they compute at once: a group that is no multiple takes as long as the next one
 _FEWEST = 4  # loud channels
 
 
@@ -45,19 +46,13 @@ def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
         sensitivity: measures what storing an activation costs, before and after.
     """
     sites = [site for node in graph.nodes if (site := _Site.of(graph, node)) is not None]
-    elements = [prod(graph.shape(site.output)) for site in sites]
     loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
     params = _params(graph, [value for site in sites for value in site.stored], sensitivity)
-    for site, count in zip(sites, elements, strict=True):
-        price = WORTH * count / sum(elements)
-        untreated = sensitivity.noise_of(graph, {value: params[value] for value in site.stored})
-        candidates, costs = [graph], [untreated]
-        for size in _sizes(len(loud[site.output])) if untreated > price else ():
-            treated, parts = _treat(graph, site, loud[site.output], size)
-            noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
-            candidates.append(treated)
-            costs.append(noise + price * (1 + _PADDED * _padding(size, len(loud[site.output]))))
-        graph = candidates[int(np.argmin(costs))]
+    for site in sites:
+        noise = sensitivity.noise_of(graph, {value: params[value] for value in site.stored})
+        divided, cost = _divided(graph, site, loud[site.output], noise, sensitivity)
+        if divided is not graph and cost < equalised_cost(graph, site.values[0], sensitivity):
+            graph = divided
     return graph
 
 
@@ -109,25 +104,48 @@ class _Site:
         return cls(tuple(values), ends[0].output, stored)
 
 
-def _sizes(channels: int) -> list[int]:
-    """The numbers of loud channels to choose among: doubled again and again, up to half of all."""
-    return [_FEWEST << power for power in range((channels // (2 * _FEWEST)).bit_length())]
+def _divided(
+    graph: Graph, site: _Site, loud: Values, untreated: float, sensitivity: Sensitivity
+) -> tuple[Graph, float]:
+    """The graph with the site in as many groups as pay, and what noise and price add up to."""
+    best, cost = graph, untreated
+    sizes: tuple[int, ...] = (len(loud),)
+    divided = True
+    while divided:
+        divided = False
+        for worth, finer in sorted((price(graph, _passes(graph, site, finer)), finer) for finer in _finer(sizes)):
+            if worth >= cost:
+                break
+            treated, parts = _treat(graph, site, loud, finer)
+            noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
+            if noise + worth < cost:
+                best, sizes, cost, divided = treated, finer, noise + worth, True
+    return best, cost
 
 
-def _padding(size: int, channels: int) -> float:
-    """How much more kernels compute for two groups, as a share of what they compute for one."""
-    tiles = [-(-count // _TILE) for count in (size, channels - size, channels)]
-    return (tiles[0] + tiles[1]) / tiles[2] - 1
+def _finer(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """All ways to divide one group once more, where the numbers of loud channels double again and again."""
+    ends, channels = set(accumulate(sizes)), sum(sizes)
+    steps = [_FEWEST << power for power in range((channels // (2 * _FEWEST)).bit_length())]
+    finer = [sorted({0, step} | ends) for step in steps if step not in ends]
+    return [tuple(end - start for start, end in pairwise(points)) for points in finer]
 
 
-def _treat(graph: Graph, site: _Site, loud: Values, size: int) -> tuple[Graph, tuple[str, ...]]:
-    """The graph with the `size` loudest channels apart, and the values that are stored in parts."""
+def _passes(graph: Graph, site: _Site, sizes: Sequence[int]) -> float:
+    """What computing a site in groups takes, in passes over an element."""
+    pixels, joined = (prod(graph.shape(value)[2:]) for value in (site.output, site.depthwise))
+    padded = _TILE * (sum(-(-size // _TILE) for size in sizes) - -(-sum(sizes) // _TILE))
+    return _APART * (len(sizes) - 1) + _JOINED * joined * len(sizes) + _PADDED * pixels * padded
+
+
+def _treat(graph: Graph, site: _Site, loud: Values, sizes: tuple[int, ...]) -> tuple[Graph, tuple[str, ...]]:
+    """The graph with groups of channels, the loudest first, and the values that are stored in parts."""
     region = find_region(graph, site.output)
     assert region is not None
-    groups = np.split(np.argsort(-loud, kind="stable"), [size])
+    groups = np.split(np.argsort(-loud, kind="stable"), list(accumulate(sizes))[:-1])
     order = [int(channel) for group in groups for channel in sorted(group)]
     permuted = permute(graph, region, order)
-    treated, parts = divide(permuted, region, (*site.values, site.depthwise), (size, len(loud) - size))
+    treated, parts = divide(permuted, region, (*site.values, site.depthwise), sizes)
     return treated, tuple(part for value in site.stored for part in parts[value])
 
 
