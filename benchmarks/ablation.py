@@ -53,7 +53,10 @@ LEVERS: tuple[Lever, ...] = (
     Lever("splitting loud channels from quiet ones", {"edgefer.quantize.method.split": lambda graph, *_: graph}),
     Lever(
         "channel equalisation through SiLU",
-        {"edgefer.quantize.method.equalise": lambda graph, *_: (graph, {})},
+        {
+            "edgefer.quantize.method.equalise": lambda graph, *_: (graph, {}),
+            "edgefer.quantize.split.equalised_cost": lambda *_: inf,
+        },
     ),
     Lever("ranges judged after SiLU", {"edgefer.quantize.int8._view": lambda *_: identity}),
     Lever(

@@ -8,7 +8,7 @@ from tests.graph.networks import network
 
 
 def test_integers_are_exact_where_sums_of_two_products_exceed_16_bits():
-    """As they do not on x86 without VNNI unless ONNX Runtime is asked; two layers, as it must rename what they share."""
+    """As they do on x86 without VNNI, unless ONNX Runtime is asked; in two layers, as it renames what they share."""
     weights = np.ones((4, 4, 1, 1), np.float32)
     constants = {"w": weights, "b": np.zeros(4, np.float32), "v": weights, "c": np.zeros(4, np.float32)}
     graph = network("h = Conv(x, w, b)\ny = Conv(h, v, c)", "y", constants, x=(1, 4, 3, 3))

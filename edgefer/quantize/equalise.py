@@ -30,7 +30,7 @@ LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
 
 _PASSES = 2  # over each element: the Mul, and that of the SiLU, which kernels then cannot look up with its Sigmoid
-_FROM_INPUT = 0.25  # of what must be taken away: what storing x adds where treating is worth a try
+_FROM_INPUT = 0.1  # of what must be taken away: what storing x adds where treating is worth a try
 _BEND = 2.0  # SiLU is bent most from about -2 upwards, so that x is needed from there to the largest y
 _GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
 _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact

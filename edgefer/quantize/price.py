@@ -6,7 +6,7 @@ from math import prod
 
 from edgefer.graph.ir import Graph
 
-WORTH = 4e-3
+WORTH = 4.2e-3
 """Noise over signal at the heads that is worth one more pass over all feature maps by an elementwise kernel."""
 
 

@@ -111,10 +111,11 @@ def _ratio(expected: Values, found: Values) -> float:
 
 
 def _typical_ratio(expected: Values, found: Values) -> float:
-    """The same without shifts of columns, and without the images that are noisiest."""
-    noise, signal = _powers(expected, found - _shift(expected, found))
+    """The same without the images that are noisiest, and without shifts of columns."""
+    noise, _ = _powers(expected, found)
     kept = np.argsort(noise, kind="stable")[: len(noise) - len(noise) // _UNUSUAL]
-    return float(noise[kept].sum() / max(signal[kept].sum(), 1e-12))
+    expected, found = expected[kept], found[kept]
+    return _ratio(expected, found - _shift(expected, found))
 
 
 def _powers(expected: Values, found: Values) -> tuple[Values, Values]:

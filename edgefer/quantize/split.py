@@ -32,7 +32,7 @@ from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.statistics import collect
 
 _APART = 4000  # passes over an element that one more group takes, however small
-_JOINED = 20  # the same for each group and pixel where depthwise outputs are joined
+_JOINED = 25  # the same for each group and pixel where depthwise outputs are joined
 _PADDED = 5  # the same for each element that kernels compute for nothing
 _TILE = 16  # channels that they compute at once: a group that is no multiple takes as long as the next one
 _FEWEST = 4  # loud channels

@@ -117,3 +117,9 @@ def test_what_can_be_split_is_known_by_the_convolution_before_it():
     assert can_split(graph, "first")
     assert not can_split(graph, "reading")
     assert not can_split(graph, "image")
+
+
+def test_a_group_is_divided_further_while_that_pays():
+    graph = network(np.where(np.arange(CHANNELS) < 4, 1e5, np.where(np.arange(CHANNELS) < 8, 300.0, 1.0)))
+    (join,) = joins(split(graph, measured(graph)))
+    assert len(join.inputs) == 3
