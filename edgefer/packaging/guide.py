@@ -21,7 +21,8 @@ def guide(name: str, artifacts: Sequence[str], samples: Sequence[Sample], browse
     rows = "".join(f"| {sample.platform} | `{sample.folder}` | {sample.needs} |\n" for sample in samples)
     has_page = any(sample.folder == "browser" for sample in samples)
     demo = _DEMO if browser_demo else _NO_DEMO if has_page else ""
-    return _TEXT.format(title=plain(name), name=name, models=models, samples=rows, demo=demo).encode()
+    exact = _EXACT if any(file.endswith(".onnx") for file in artifacts) else ""
+    return _TEXT.format(title=plain(name), name=name, models=models, samples=rows, exact=exact, demo=demo).encode()
 
 
 _TEXT = """\
@@ -44,7 +45,7 @@ _TEXT = """\
 | on | in | needs |
 |---|---|---|
 {samples}
-3. Run the golden tests in your app, on your devices: every sample has them.
+3. Run the golden tests in your app, on your devices: every sample has them.{exact}
 4. Read `MODEL_CARD.md` before you ship: its limits and the law are yours, too.
 {demo}
 The samples and the page are edgefer's, under Apache-2.0; the licence of the network is in `MODEL_CARD.md`.
@@ -56,6 +57,10 @@ With edgefer: `edgefer verify {name}.zip --key maker.pub`. With OpenSSH alone, w
     echo "maker $(cat maker.pub)" > signers
     ssh-keygen -Y verify -f signers -I maker -n edgefer.package -s {name}.zip.sig < {name}.zip
 """
+
+_EXACT = """
+   Where ONNX Runtime is to run on x86, open its session with `session.x64quantprecision` set to 1, as the samples do:
+   without it, CPUs that have no VNNI saturate sums, and the golden tests fail."""
 
 _DEMO = """
 ## Demo in a browser

@@ -256,7 +256,10 @@ def test_a_bundle_without_onnx_has_no_samples_for_it(tiny, tmp_path):
     bundle = edgefer.Bundle.open(tmp_path / "bundle", verify=False)
     names = contents(edgefer.package(bundle, tmp_path / "app.zip").path)
     assert not any(name.startswith(("browser/", "samples/cpp/")) for name in names)
-    assert b"browser" not in names["README.md"]
+    whole = contents(edgefer.package(tiny, tmp_path / "whole.zip").path)
+    for said in (b"browser", b"x64quantprecision"):
+        assert said not in names["README.md"]
+        assert said in whole["README.md"]
     with pytest.raises(UsageError, match="needs an ONNX artifact"):
         edgefer.package(bundle, tmp_path / "app.zip", browser_demo=True)
 
