@@ -17,7 +17,6 @@ from typing import Any, Literal, TypeAlias
 
 from edgefer.directories import cache_directory, data_directory
 from edgefer.environments import ENVIRONMENTS, Environment
-from edgefer.runtime import EXACT
 from edgefer.units import format_size
 
 Status: TypeAlias = Literal["ok", "warn", "missing"]
@@ -144,7 +143,8 @@ def check_int8_instructions() -> Finding:
         return Finding(name, "ok", ", ".join(found))
     if "asimd" in flags:
         return Finding(name, "ok", "NEON without dot product (as a Raspberry Pi 4): exact, but slower")
-    return Finding(name, "ok", f"no VNNI: ONNX Runtime is exact with {EXACT[0]}=1, which edgefer sets, but slower")
+    detail = "no VNNI: ONNX Runtime is exact with session.x64quantprecision=1, which edgefer sets, but slower"
+    return Finding(name, "ok", detail)
 
 
 def check_cpu_lists() -> Finding:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from functools import partial
 
@@ -117,3 +118,8 @@ def test_install_makes_the_environment_before_looking(run, monkeypatch):
 
 def test_an_unknown_tool_cannot_be_installed(run):
     assert run([], "--install", "onnx3tf").exit_code != 0
+
+
+def test_it_can_be_asked_where_the_packages_that_it_looks_for_are_missing():
+    code = "import sys; sys.modules.update(dict.fromkeys(['numpy', 'onnx', 'onnxruntime'])); import edgefer.doctor"
+    subprocess.run([sys.executable, "-c", code], check=True)

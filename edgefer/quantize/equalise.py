@@ -46,18 +46,14 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
     """
     sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
     untreated = _untreated(graph, sites, sensitivity.feeds)
-    largest = loudness(graph, [site.mul.output for site in sites], feeds)
+    noises = {site.x: _noise_if_loud(graph, site, untreated[site.x], sensitivity) for site in sites}
+    loud = [site for site in sites if noises[site.x] >= _price(graph, site)]
     ratios: dict[str, Values] = {}
-    for site in sites:
-        stored, worth = untreated[site.x], _price(graph, site)
-        if sensitivity.noise_of(graph, {site.x: stored[site.x]}) < _FROM_INPUT * worth:
-            continue
-        before = _sum_of_noises(graph, stored, sensitivity)
-        if before < worth:
-            continue
+    largest = loudness(graph, [site.mul.output for site in loud], feeds)
+    for site in loud:
         ratio = _ratio(largest[site.mul.output])
-        treated, name, after = _candidate(graph, site, ratio, sensitivity)
-        if before - after >= worth:
+        treated, name, noise = _candidate(graph, site, ratio, sensitivity)
+        if noises[site.x] - noise >= _price(graph, site):
             graph, ratios[name] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
 
@@ -70,6 +66,15 @@ def equalised_cost(graph: Graph, x: str, sensitivity: Sensitivity) -> float:
     part = sensitivity.part(graph, [site.mul.output])
     ratio = _ratio(loudness(part.graph, [site.mul.output], part.feeds)[site.mul.output])
     return _price(graph, site) + _candidate(graph, site, ratio, sensitivity)[2]
+
+
+def _noise_if_loud(graph: Graph, site: Silu, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
+    """The noise of storing all that would be scaled, or of x alone where that adds too little to go on."""
+    others = dict(stored)
+    noise = sensitivity.noise_of(graph, {site.x: others.pop(site.x)})
+    if noise < _FROM_INPUT * _price(graph, site):
+        return noise
+    return noise + _sum_of_noises(graph, others, sensitivity)
 
 
 def _price(graph: Graph, site: Silu) -> float:

@@ -12,6 +12,7 @@ import pytest
 
 import edgefer
 from edgefer.errors import EdgeferError
+from tests.packaging.golden_table import expected_values
 from tests.report.browser import PROGRAM, Browser
 from tests.report.test_report_in_browser import CONTRAST, OUTSIDE
 
@@ -113,7 +114,8 @@ def test_a_drawing_moves_bars_and_smile(browser, url, app):
     show(browser, url)
     browser.evaluate("document.querySelector('img[alt=\"drawing: happy\"]').parentElement.click(), 0")
     wait_for(browser, "document.querySelector('.top')")
-    top = most_likely(app, "happy")
+    values = expected_values(app, "happy", "onnx")
+    top = (app / "labels.txt").read_text().splitlines()[values.index(max(values))]
     assert browser.evaluate("document.querySelector('.top').textContent") == top
     score = text(browser, "score")
     rows = "[...document.querySelectorAll('.bar')].map(bar => bar.parentElement)"
@@ -124,13 +126,6 @@ def test_a_drawing_moves_bars_and_smile(browser, url, app):
     )
     assert text(browser, "network").endswith(" ms")
     assert text(browser, "said").startswith(f"{top}, ")
-
-
-def most_likely(package, case):
-    """The label that the ONNX file gives a golden image, as the package has it."""
-    rows = [line.split("\t") for line in (package / "golden" / "expected.tsv").read_text().splitlines()]
-    (values,) = (list(map(float, row[3:])) for row in rows if row[:2] == [case, "onnx"])
-    return (package / "labels.txt").read_text().splitlines()[values.index(max(values))].split()[-1]
 
 
 def test_the_crop_is_what_the_network_sees(browser, url):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgefer.images.decode import decode
+from tests.packaging.golden_table import expected_values
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 CASES = ("angry", "happy", "neutral", "pattern", "sad", "surprise")
@@ -69,17 +70,10 @@ def test_python_notices_a_wrong_expectation(unpacked, python_sample, tmp_path):
     assert done.stdout.count("FAILED") == 1
 
 
-def expected(package, case):
-    """What the package says that its TFLite file makes of a golden image, in the order of its labels."""
-    rows = [line.split("\t") for line in (package / "golden" / "expected.tsv").read_text().splitlines()]
-    (values,) = (row[3:] for row in rows if row[:2] == [case, "tflite"])
-    return list(map(float, values))
-
-
 def test_python_reads_a_face(unpacked, python_sample):
     done = run(*python_sample, unpacked / "golden" / "happy.png")
     found = [float(value) for _, value in map(str.split, done.stdout.splitlines())]
-    assert found == pytest.approx(expected(unpacked, "happy"), abs=0.03)
+    assert found == pytest.approx(expected_values(unpacked, "happy", "tflite"), abs=0.03)
 
 
 def test_cpp_passes_the_golden_tests(cpp_sample, unpacked):
@@ -90,13 +84,12 @@ def test_cpp_passes_the_golden_tests(cpp_sample, unpacked):
 
 @pytest.mark.parametrize("case", ["pattern", "surprise"])
 def test_cpp_resizes_as_the_contract_says(cpp_sample, unpacked, tmp_path, case):
-    table = (unpacked / "golden" / "expected.tsv").read_text().splitlines()
-    expected = next(line.split("\t")[3:] for line in table if line.startswith(f"{case}\tonnx"))
+    expected = expected_values(unpacked, case, "onnx")
     image = decode((unpacked / "golden" / f"{case}.png").read_bytes())
     (tmp_path / "face.ppm").write_bytes(b"P6\n%d %d\n255\n" % image.shape[1::-1] + image.tobytes())
     done = run(cpp_sample, unpacked, tmp_path / "face.ppm")
     values = [line.split("\t")[1] for line in done.stdout.splitlines()]
-    np.testing.assert_allclose(np.array(values, float), np.array(expected, float), atol=0.02)
+    np.testing.assert_allclose(np.array(values, float), expected, atol=0.02)
 
 
 def test_cpp_refuses_what_is_no_image(cpp_sample, unpacked):
