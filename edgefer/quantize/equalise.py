@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, prod
 
 import numpy as np
@@ -217,12 +218,13 @@ def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Sequence[Ar
 
 
 def _group_params(histograms: Mapping[int, Histogram]) -> QuantParams:
-    cells = [
-        (*histogram.points(), histogram.counts.sum(), 2.0 ** (group / _GROUPS_PER_OCTAVE))
-        for group, histogram in histograms.items()
-    ]
-    points = np.concatenate([centres for centres, _, _, _ in cells])
-    weights = np.concatenate([share * count for _, share, count, _ in cells])
-    ratio = np.concatenate([np.full(len(centres), r) for centres, _, _, r in cells])
-    limits = (min(h.minimum for h in histograms.values()), max(h.maximum for h in histograms.values()))
-    return mse_optimal_of(points, weights / weights.sum(), lambda values: values * sigmoid(values * ratio), limits)
+    return mse_optimal_of(
+        [
+            (found, partial(_silu_scaled, ratio=2.0 ** (group / _GROUPS_PER_OCTAVE)))
+            for group, found in histograms.items()
+        ]
+    )
+
+
+def _silu_scaled(x: Values, ratio: float) -> Values:
+    return x * sigmoid(x * ratio)

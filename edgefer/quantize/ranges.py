@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ View: TypeAlias = Callable[[Values], Values]
 
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)  # smaller numbers have fewer digits
 
+_INT8 = np.arange(-128.0, 128)
 _COARSE = 2.0 ** (-np.arange(0, 41) / 6)  # down to 1/100 of the range seen
 _FINE = 2.0 ** (np.arange(-6, 7) / 48)
 _HOPELESS = 8.0  # ranges further on are not tried once the error is so many times the least
@@ -44,38 +45,57 @@ def hard_swish(values: Values) -> Values:
 
 def affine(low: float, high: float) -> QuantParams:
     """Asymmetric int8 parameters for [low, high], widened to hold zero, which is stored exactly."""
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max(float(np.float32((high - low) / 255)), _SMALLEST_SCALE) if high > low else 1.0
-    zero_point = int(np.clip(np.rint(-128 - low / scale), -128, 127))
+    scale, zero_point = _affine(low, high)
     return QuantParams("int8", (scale,), (zero_point,))
 
 
 def mse_optimal(histogram: Histogram, view: View = identity) -> QuantParams:
     """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram."""
-    centres, weights = histogram.points()
-    return mse_optimal_of(centres, weights, view, (histogram.minimum, histogram.maximum))
+    return mse_optimal_of([(histogram, view)])
 
 
-def mse_optimal_of(points: Values, weights: Values, view: View, limits: tuple[float, float]) -> QuantParams:
-    """The same over `points` that count as much as `weights`, with a range inside `limits`.
+def mse_optimal_of(seen: Sequence[tuple[Histogram, View]]) -> QuantParams:
+    """The same over several histograms of one tensor, each through a view of its own.
 
     Both ends of the range are searched in turn, first over a coarse geometric grid, then finely.
     """
-    target = view(points)
+    parts = [_Seen(histogram, view) for histogram, view in seen]
 
     def error(low: float, high: float) -> float:
-        params = affine(low, high)
-        scale, zero_point = params.scale[0], params.zero_point[0]
-        stored = np.clip(np.rint(points / scale), -128 - zero_point, 127 - zero_point)
-        return float((weights * np.square(view(stored * scale) - target)).sum())
+        scale, zero_point = _affine(low, high)
+        return sum(part.error(scale, zero_point) for part in parts)
 
-    lowest, highest = min(limits[0], 0.0), max(limits[1], 0.0)
+    lowest = min(0.0, *(histogram.minimum for histogram, _ in seen))
+    highest = max(0.0, *(histogram.maximum for histogram, _ in seen))
     low, high = lowest, highest
     for grid in (_COARSE, _COARSE, _FINE, _FINE):
         lows, highs = (lowest * grid, highest * grid) if grid is _COARSE else (low * grid, high * grid)
         high = _least(high, highs, partial(error, low)) if high > 0 else high
         low = _least(low, lows, partial(error, high=high)) if low < 0 else low
     return affine(low, high)
+
+
+class _Seen:
+    """A histogram through a view."""
+
+    def __init__(self, histogram: Histogram, view: View) -> None:
+        self._points, share = histogram.points()
+        self._weights = share * histogram.counts.sum()
+        self._target = view(self._points)
+        self._view = view
+
+    def error(self, scale: float, zero_point: int) -> float:
+        """The squared error of storing it in int8, summed over all that was counted."""
+        stored = np.rint(self._points / scale) + (zero_point + 128)
+        np.minimum(np.maximum(stored, 0, out=stored), 255, out=stored)
+        found = self._view(scale * (_INT8 - zero_point))[stored.astype(np.intp)]
+        return float(self._weights @ np.square(found - self._target))
+
+
+def _affine(low: float, high: float) -> tuple[float, int]:
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max(float(np.float32((high - low) / 255)), _SMALLEST_SCALE) if high > low else 1.0
+    return scale, min(max(round(-128 - low / scale), -128), 127)
 
 
 def _least(end: float, others: Values, error: Callable[[float], float]) -> float:
