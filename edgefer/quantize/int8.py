@@ -37,22 +37,18 @@ _CLIPPING = frozenset({"Relu", "Clip"})
 _LARGEST_BIAS = 2.0**22  # in steps; float32 tells them apart, so that files can be rebuilt from their real values
 
 
-def stored_alike(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[tuple[str, ...], ...]:
-    """The activations of each scale that `plan_int8` is free to choose, in network order."""
-    layout = _lay_out(graph, keep_float)
-    return tuple(tuple(members) for root, members in layout.groups.members().items() if root not in layout.fixed)
-
-
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
-    """The activations whose distribution `plan_int8` needs to know."""
-    return tuple(value for group in stored_alike(graph, keep_float) for value in group)
+    """The activations whose distribution `plan_int8` needs to know, in network order."""
+    layout = _lay_out(graph, keep_float)
+    wanted = dict.fromkeys(value for node in layout.nodes for value in _activations(graph, node))
+    return tuple(value for value in wanted if layout.groups.find(value) not in layout.fixed)
 
 
 def plan_int8(
     graph: Graph,
     histograms: Mapping[str, Histogram],
     keep_float: frozenset[str] = frozenset(),
-    decided: Mapping[str, QuantParams] = MappingProxyType({}),
+    prescribed: Mapping[str, QuantParams] = MappingProxyType({}),
 ) -> Plan:
     """The Plan in which every node with an integer kernel computes in int8.
 
@@ -60,14 +56,14 @@ def plan_int8(
         graph: normalised.
         histograms: of `tensors_to_observe(graph, keep_float)`.
         keep_float: names of nodes that compute in float all the same.
-        decided: parameters of activations that are decided already, but for what avoids ties.
+        prescribed: parameters of activations that are decided already.
     """
     layout = _lay_out(graph, keep_float)
-    given = {layout.groups.find(value): params for value, params in decided.items()} | layout.fixed
+    layout.fixed.update({layout.groups.find(value): params for value, params in prescribed.items()})
     silu_inputs = frozenset(pattern.x for pattern in find_silus(graph))
     groups = layout.groups.members()
     chosen = {
-        root: given.get(root) or _group_params(graph, members, histograms, silu_inputs)
+        root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
         for root, members in groups.items()
     }
     avoid_ties(graph, layout.nodes, layout.groups.find, chosen, set(layout.fixed))

@@ -22,8 +22,7 @@ from edgefer.quantize.correct import correct, pieces
 from edgefer.quantize.cross_layer import equalise_layers
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
-from edgefer.quantize.int8 import plan_int8, stored_alike, tensors_to_observe
-from edgefer.quantize.refine import refine
+from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.solver import Bounds, Solution, solve
 from edgefer.quantize.split import split
@@ -39,9 +38,6 @@ FITTED_ON = 128
 
 MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
-
-REFINED_ON: Mapping[Effort, int] = {"fast": 0, "balanced": 0, "best": 400}
-"""At most so many calibration images are run again and again to choose ranges by the noise at the heads."""
 
 JUDGED_ON = 128
 """At most so many held-back images are run to compare Plans, also those of either half of the calibration images."""
@@ -107,30 +103,22 @@ def quantize(
     few = feeds[:: -(-len(feeds) // MEASURED_ON)]
     judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
     with progress.stage("equalise"):
-        equalised, decided = _even(graph, tuple(heads), feeds, few)
+        equalised, prescribed = _even(graph, tuple(heads), feeds, few)
         release()
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
-        plans = [plan_int8(equalised, statistics, keep_float, decided) for statistics in halves]
+        plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
         merged = _merged(halves) if len(halves) > 1 else halves[0]
-        plan = plan_int8(equalised, merged, keep_float, decided)
+        plan = plan_int8(equalised, merged, keep_float, prescribed)
         del halves  # tens of megabytes
         noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
-    names = tuple(decided)
-    if REFINED_ON[effort]:
-        groups = stored_alike(equalised, keep_float)
-        with progress.stage("refine ranges", len(groups)) as advance:
-            many = Sensitivity(graph, tuple(heads), _some(images.calibration, spec, REFINED_ON[effort]))
-            decided = {**decided, **refine(equalised, plan, groups, many, advance)}
-            plan = plan_int8(equalised, merged, keep_float, decided)
-            release()
     solution = None
     if mixed or size(equalised, plan) > bounds.bytes:
         with progress.stage("solve") as advance:
             solution = solve(
                 equalised,
-                lambda floats: plan_int8(equalised, merged, keep_float | floats, decided),
+                lambda floats: plan_int8(equalised, merged, keep_float | floats, prescribed),
                 bounds,
                 Sensitivity(graph, tuple(heads), few),
                 size=size,
@@ -153,7 +141,7 @@ def quantize(
         if solution is not None:
             noise, drop = judge.noise_and_drop(stored, plan, heads)
             solution = solution.improved(size(stored, plan), noise, drop)
-    return Quantized(stored, plan, names, steps, noises, solution)
+    return Quantized(stored, plan, tuple(prescribed), steps, noises, solution)
 
 
 def _even(

@@ -63,8 +63,8 @@ def run(model, feed):
 @pytest.mark.parametrize("ending", ["se", "depthwise", "pointwise"])
 def test_the_float_outputs_stay_what_they_were(ending):
     graph = network(LOUD, ending)
-    equalised, decided = equalise(graph, feeds())
-    assert len(decided) == 1
+    equalised, prescribed = equalise(graph, feeds())
+    assert len(prescribed) == 1
     for feed in feeds(3):
         expected = run(to_onnx(graph), feed)
         np.testing.assert_allclose(
@@ -74,9 +74,9 @@ def test_the_float_outputs_stay_what_they_were(ending):
 
 def test_channels_of_like_ranges_are_left_alone():
     graph = network(EVEN)
-    equalised, decided = equalise(graph, feeds())
+    equalised, prescribed = equalise(graph, feeds())
     assert equalised is graph
-    assert not decided
+    assert not prescribed
 
 
 @pytest.mark.parametrize("ending", ["shortcut", "output"])
@@ -87,8 +87,8 @@ def test_a_silu_whose_scaling_cannot_be_taken_in_is_left_alone(ending):
 
 def test_channels_come_closer_but_no_more_than_the_limit():
     graph = network(LOUD)
-    equalised, decided = equalise(graph, feeds())
-    (name,) = decided
+    equalised, prescribed = equalise(graph, feeds())
+    (name,) = prescribed
     before, after = (
         np.max(
             [
@@ -114,8 +114,8 @@ def test_the_ratios_are_stored_in_int8_without_error():
 def test_the_int8_network_comes_closer_to_the_float_network():
     graph = network(LOUD)
     errors = []
-    for candidate, decided in ((graph, {}), equalise(graph, feeds())):
+    for candidate, prescribed in ((graph, {}), equalise(graph, feeds())):
         histograms = collect(candidate, tensors_to_observe(candidate), feeds())
-        model = emit_onnx(candidate, plan_int8(candidate, histograms, decided=decided))
+        model = emit_onnx(candidate, plan_int8(candidate, histograms, prescribed=prescribed))
         errors.append(sum(np.square(run(model, feed) - run(to_onnx(graph), feed)).sum() for feed in feeds(4)))
     assert errors[1] < errors[0] / 1.5
