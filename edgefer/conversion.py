@@ -79,7 +79,7 @@ def convert(
             float where this needs it, as few as can be.
         mixed: whether parts may compute in float, from int8-stored weights, where the artifacts then take at most
             1.25 times as long; without `max_drop`, those that lose most in int8.
-        effort: how much time may be spent to come closer to float: for `fer_b0` about 15 seconds, 1 or 3 minutes.
+        effort: how much time may be spent to come closer to float: for `fer_b0` about 15 seconds, 1 or 5 minutes.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
         progress: listens to the stages.

@@ -21,18 +21,9 @@ from edgefer.quantize.operators import (
     values_read,
     weight_axis,
 )
-from edgefer.quantize.ranges import (
-    View,
-    hard_swish,
-    identity,
-    mse_optimal,
-    per_channel_symmetric,
-    sigmoid,
-    silu,
-)
+from edgefer.quantize.ranges import CURVES, View, identity, mse_optimal, per_channel_symmetric, silu
 from edgefer.quantize.ties import avoid_ties, constant_params
 
-_VIEWS: dict[str, View] = {"Sigmoid": sigmoid, "HardSwish": hard_swish, "Tanh": np.tanh}
 _CLIPPING = frozenset({"Relu", "Clip"})
 _LARGEST_BIAS = 2.0**22  # in steps; float32 tells them apart, so that files can be rebuilt from their real values
 
@@ -172,7 +163,7 @@ def _view(graph: Graph, value: str, silu_inputs: frozenset[str]) -> View:
     operators = {node.op for node in readers}
     if operators == {"Sigmoid", "Mul"} and value in silu_inputs and len(readers) == 2:
         return silu
-    return _VIEWS.get(operators.pop(), identity) if len(operators) == 1 else identity
+    return CURVES.get(operators.pop(), identity) if len(operators) == 1 else identity
 
 
 def _constant_params(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> dict[str, QuantParams]:

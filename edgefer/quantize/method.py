@@ -30,7 +30,7 @@ from edgefer.spec import HeadActivation, InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
-STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 60, "best": 300}
+STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 150, "best": 1000}
 """How long weights and biases are learned."""
 
 FITTED_ON = 128

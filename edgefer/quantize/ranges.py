@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -41,6 +41,10 @@ def silu(values: Values) -> Values:
 def hard_swish(values: Values) -> Values:
     """HardSwish(x) = x * clip(x + 3, 0, 6) / 6."""
     return values * np.clip(values + 3, 0, 6) / 6
+
+
+CURVES: Mapping[str, View] = {"HardSwish": hard_swish, "Sigmoid": sigmoid, "Tanh": np.tanh}
+"""The functions of operators through which tensors are seen."""
 
 
 def affine(low: float, high: float) -> QuantParams:

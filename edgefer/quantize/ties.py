@@ -16,12 +16,11 @@ import numpy as np
 from edgefer.graph.ir import Graph, Node
 from edgefer.plan import QuantParams
 from edgefer.quantize.operators import FIXED_OUTPUT
-from edgefer.quantize.ranges import View, affine, sigmoid
+from edgefer.quantize.ranges import CURVES, affine
 
 _SUM_FRACTIONS = 1023  # kernels that add round to about 1 / 8000
 _FINE_FRACTIONS = 16383  # those that multiply or average, to about 1 / 40000; their steps are finer than the output's
 
-_CURVES: dict[str, View] = {"Sigmoid": sigmoid, "Tanh": np.tanh}
 _CURVE_MARGIN = 1e-3  # in steps of the output; kernels approximate curves to about 1 / 30000
 _TRIES = 64
 
@@ -42,7 +41,7 @@ def avoid_ties(
     wholes: dict[str, float] = {}  # by group, of what its scale is a whole fraction
     for node in nodes:
         output, inputs = find(node.output), [find(value) for value in node.inputs]
-        if node.op in _CURVES:
+        if node.op in CURVES and node.op in FIXED_OUTPUT:
             if inputs[0] not in settled or inputs[0] in wholes:
                 chosen[inputs[0]] = _beside_ties(node.op, chosen[inputs[0]], wholes.get(inputs[0]))
         elif output in settled or output in inputs:
@@ -84,7 +83,7 @@ def _beside_ties(op: str, params: QuantParams, whole: float | None) -> QuantPara
 def _distance(op: str, params: QuantParams) -> float:
     """How near the curve comes to a tie, in steps of its output."""
     low, high = params.limits
-    curve = _CURVES[op](params.scale[0] * (np.arange(low, high + 1) - params.zero_point[0]).astype(np.float64))
+    curve = CURVES[op](params.scale[0] * (np.arange(low, high + 1) - params.zero_point[0]).astype(np.float64))
     steps = curve / FIXED_OUTPUT[op].scale[0]
     return float(np.abs(steps - np.floor(steps) - 0.5).min())
 
