@@ -49,7 +49,9 @@ CURVES: Mapping[str, View] = {"HardSwish": hard_swish, "Sigmoid": sigmoid, "Tanh
 
 def affine(low: float, high: float) -> QuantParams:
     """Asymmetric int8 parameters for [low, high], widened to hold zero, which is stored exactly."""
-    scale, zero_point = _affine(low, high)
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max(float(np.float32((high - low) / 255)), _SMALLEST_SCALE) if high > low else 1.0
+    zero_point = min(max(round(-128 - low / scale), -128), 127)
     return QuantParams("int8", (scale,), (zero_point,))
 
 
@@ -66,8 +68,8 @@ def mse_optimal_of(seen: Sequence[tuple[Histogram, View]]) -> QuantParams:
     parts = [_Seen(histogram, view) for histogram, view in seen]
 
     def error(low: float, high: float) -> float:
-        scale, zero_point = _affine(low, high)
-        return sum(part.error(scale, zero_point) for part in parts)
+        params = affine(low, high)
+        return sum(part.error(params) for part in parts)
 
     lowest = min(0.0, *(histogram.minimum for histogram, _ in seen))
     highest = max(0.0, *(histogram.maximum for histogram, _ in seen))
@@ -88,18 +90,13 @@ class _Seen:
         self._target = view(self._points)
         self._view = view
 
-    def error(self, scale: float, zero_point: int) -> float:
+    def error(self, params: QuantParams) -> float:
         """The squared error of storing it in int8, summed over all that was counted."""
+        (scale,), (zero_point,) = params.scale, params.zero_point
         stored = np.rint(self._points / scale) + (zero_point + 128)
         np.minimum(np.maximum(stored, 0, out=stored), 255, out=stored)
         found = self._view(scale * (_INT8 - zero_point))[stored.astype(np.intp)]
         return float(self._weights @ np.square(found - self._target))
-
-
-def _affine(low: float, high: float) -> tuple[float, int]:
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max(float(np.float32((high - low) / 255)), _SMALLEST_SCALE) if high > low else 1.0
-    return scale, min(max(round(-128 - low / scale), -128), 127)
 
 
 def _least(end: float, others: Values, error: Callable[[float], float]) -> float:
