@@ -34,22 +34,6 @@ def save(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def fer_b0(shared, tmp_path_factory):
+def fer_b0(converted_fer_b0):
     """A bundle of the network trained on FER2013."""
-    folder = tmp_path_factory.mktemp("fer_b0")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEFER_HOME", str(folder / "home"))
-        return edgefer.convert(
-            shared / "models" / "fer_b0.onnx",
-            folder / "bundle",
-            calibration=shared / "data" / "fer2013_calibration.npz",
-            samples=64,
-        )
-
-
-@pytest.fixture(scope="session")
-def fer2013(fer_b0, shared, tmp_path_factory):
-    """The evaluation of all 3,589 images of the public test set."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EDGEFER_HOME", str(tmp_path_factory.mktemp("home")))
-        return edgefer.evaluate(fer_b0, shared / "data" / "fer2013_public.npz")
+    return converted_fer_b0[0]
