@@ -11,7 +11,7 @@ from threading import Event, Lock
 from edgefer.bundle import SUMS, Bundle
 from edgefer.device.registry import find_device
 from edgefer.device.results import Benchmark, Run, Settings
-from edgefer.device.run import run_on, ticks
+from edgefer.device.run import Extras, run_on, ticks
 from edgefer.device.target import LOCAL, Device
 from edgefer.device.workload import prepare
 from edgefer.errors import DeviceError, UsageError
@@ -31,6 +31,7 @@ def benchmark(
     settings: Settings | None = None,
     formats: Collection[str] | None = None,
     count_instructions: bool = False,
+    operator_costs: bool = False,
     progress: Progress = SILENT,
 ) -> Benchmark:
     """Time a bundle's artifacts on devices, and compare what they compute there.
@@ -46,6 +47,8 @@ def benchmark(
         settings: how frames are timed.
         formats: of `tflite`, `onnx` (int8) and `fp32`; all when None.
         count_instructions: ARM instructions per inference, on emulated boards.
+        operator_costs: what operators cost there, by which `convert` then chooses what computes in float; in
+            instructions on emulated boards, else in nanoseconds.
         progress: who is told.
 
     Raises:
@@ -60,13 +63,14 @@ def benchmark(
     with progress.stage("read"):
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = open_images(Path(data)) if isinstance(data, str | Path) else data
+    extras = Extras(count_instructions, operator_costs)
     workload = prepare(bundle, images, samples, formats, progress)
     names = ", ".join(device.name for device in targets)
     failures: dict[str, DeviceError] = {}
     runs: list[Run] = []
     lock, stopped = Lock(), Event()
     with (
-        progress.stage(f"benchmark {names}", len(targets) * ticks(workload, settings)) as advance,
+        progress.stage(f"benchmark {names}", len(targets) * ticks(workload, settings, extras)) as advance,
         ThreadPoolExecutor(len(targets)) as pool,
     ):
 
@@ -78,7 +82,7 @@ def benchmark(
                     advance()
 
         def run(device: Device) -> Run:
-            return run_on(device, workload, settings, count_instructions, tick)
+            return run_on(device, workload, settings, extras, tick)
 
         futures = {device.name: pool.submit(run, device) for device in targets}
         try:

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.calibration import CalibrationImages, calibration_images
 from edgefer.converters import load_network
+from edgefer.device.operators import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.onnx2tf import emit_with_onnx2tf
 from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
@@ -33,6 +34,7 @@ from edgefer.network import Network
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
+from edgefer.quantize.cost import LITERT_X86
 from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.quantize.solver import Bounds
 from edgefer.report import conversion_report
@@ -59,6 +61,7 @@ def convert(
     budget: int = BUDGET,
     max_drop: float | None = None,
     mixed: bool = False,
+    costs: str | Path | None = None,
     effort: Effort = "fast",
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
@@ -79,6 +82,8 @@ def convert(
             float where this needs it, as few as can be.
         mixed: whether parts may compute in float, from int8-stored weights, where the artifacts then take at most
             1.25 times as long; without `max_drop`, those that lose most in int8.
+        costs: what `edgefer benchmark --operator-costs --json` wrote, of the board that is to be fast; which parts
+            compute in float is then chosen by what operators cost there, instead of on an x86 server.
         effort: how much time may be spent to come closer to float: for `fer_b0` about 15 seconds, 1 or 5 minutes.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
@@ -88,7 +93,7 @@ def convert(
         UsageError: the options contradict each other, or an extra is missing.
         InputError: a file is unreadable, unsupported or hostile.
     """
-    if "" in (model, output, calibration):
+    if "" in (model, output, calibration, costs):
         raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
     if not formats or not set(formats) <= set(FORMATS):
         raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
@@ -96,6 +101,12 @@ def convert(
         raise UsageError("onnx2tf quantizes everything", remedy="Leave out mixed precision and the bound on the drop.")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
+    if costs is not None and not (mixed or max_drop is not None):
+        raise UsageError(
+            "what operators cost matters only where parts may compute in float",
+            remedy="Allow that by --mixed or --max-drop, or leave out --costs.",
+        )
+    cost_model = LITERT_X86 if costs is None else read_operator_costs(costs)
     if output is not None:
         check_destination(Path(output))
 
@@ -123,6 +134,7 @@ def convert(
         lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
         progress,
         mixed=mixed or max_drop is not None,
+        costs=cost_model,
     )
     if quantized.halves and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))

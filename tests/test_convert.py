@@ -11,9 +11,12 @@ from onnx import numpy_helper
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.conversion import convert
+from edgefer.device.results import SCHEMA
+from edgefer.errors import InputError, UsageError
 from edgefer.images import open_images
 from edgefer.plan import Plan
 from edgefer.preprocess import to_pixels
+from edgefer.quantize.cost import LITERT_X86, CostModel, Line
 from edgefer.quantize.solver import Bounds
 from edgefer.runtime import open_runner
 from tests.convert_files import replaced, write_faces, write_network
@@ -321,6 +324,36 @@ def test_a_mixed_network_is_less_noisy_and_both_files_compute_it(model, faces, t
     pixels = to_pixels(open_images(faces).read(0), bundle.spec.input)
     found = [open_runner(bundle.artifact(f), f)(pixels)["expression"] for f in ("tflite", "onnx")]
     np.testing.assert_allclose(*found, atol=0.01)
+
+
+def test_what_operators_cost_on_a_board_decides_what_computes_in_float(model, faces, tmp_path):
+    lines = {(kind, compute): Line(1, 0, 0) for kind, compute in LITERT_X86.lines}
+    board = CostModel("a board", "ns", lines, Line(1e-6, 0, 0))
+    document = {"schema": SCHEMA, "runs": [{"operator_costs": None}, {"operator_costs": board.to_dict()}, {}]}
+    (tmp_path / "board.json").write_text(json.dumps(document))
+    there = convert(model, tmp_path / "there", calibration=faces, mixed=True, costs=tmp_path / "board.json")
+    here = convert(model, tmp_path / "here", calibration=faces, mixed=True)
+    noise = {}
+    for bundle in (there, here):
+        solution = bundle.manifest["solution"]
+        (chosen,) = (point for point in solution["points"] if point["chosen"])
+        noise[solution["costs_of"]] = chosen["sqnr_db"]
+    assert noise["a board"] > noise[LITERT_X86.machine] + 3
+
+
+@pytest.mark.parametrize("models", [[], [LITERT_X86.to_dict()] * 2])
+def test_costs_are_of_one_board(model, faces, out, tmp_path, models):
+    document = {"schema": SCHEMA, "runs": [{"operator_costs": costs} for costs in models]}
+    (tmp_path / "boards.json").write_text(json.dumps(document))
+    with pytest.raises(InputError, match="holds the costs of operators of") as caught:
+        convert(model, out, calibration=faces, mixed=True, costs=tmp_path / "boards.json")
+    assert "--operator-costs" in caught.value.remedy
+    assert not out.exists()
+
+
+def test_costs_that_nothing_depends_on_are_wrong_usage(model, faces, out):
+    with pytest.raises(UsageError, match="only where parts may compute in float"):
+        convert(model, out, calibration=faces, costs="board.json")
 
 
 def test_four_bits_are_taken_where_the_budget_demands_them(model, faces, tmp_path):

@@ -11,7 +11,7 @@ from edgefer.benchmarking import benchmark as run_benchmark
 from edgefer.bundle import Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
 from edgefer.device.results import Benchmark, Settings
-from edgefer.device.summary import rows, title
+from edgefer.device.summary import cost_rows, rows, title
 from edgefer.report import benchmark_report
 from edgefer.text import printable
 
@@ -35,6 +35,7 @@ Examples:
   edgefer benchmark fer_b0_bundle --device pi@192.168.1.20 --data faces.npz --json pi.json
   edgefer benchmark fer_b0_bundle --device pi4 --device pi5 --threads 1,2,4 --report boards.html
   edgefer benchmark fer_b0_bundle --device a76 --quick --count-instructions
+  edgefer benchmark fer_b0_bundle --device pi5 --operator-costs --json pi5.json
 
 \b
 Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadable;
@@ -88,6 +89,11 @@ Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadab
 )
 @click.option("--count-instructions", is_flag=True, help="Count ARM instructions per inference, on emulated boards.")
 @click.option(
+    "--operator-costs",
+    is_flag=True,
+    help="Measure what operators cost there, for `convert --costs`; in instructions on emulated boards.",
+)
+@click.option(
     "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
 )
 @output_options
@@ -102,6 +108,7 @@ def benchmark(
     fps: float | None,
     formats: tuple[str, ...],
     count_instructions: bool,
+    operator_costs: bool,
     report_file: str | None,
     json_file: str | None,
     quiet: bool,
@@ -122,6 +129,7 @@ def benchmark(
         ),
         formats=formats or None,
         count_instructions=count_instructions,
+        operator_costs=operator_costs,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     if not quiet and json_file != "-":
@@ -141,6 +149,7 @@ def summary(result: Benchmark) -> str:
     lines = []
     for run in result.runs:
         status = click.style(run.verdict.status, fg=COLOURS[run.verdict.status], bold=True)
-        lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), "", status]
+        costs = () if run.operator_costs is None else ("", table(*cost_rows(run.operator_costs)))
+        lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), *costs, "", status]
         lines += [f"  {printable(reason)}" for reason in run.verdict.reasons]
     return "\n".join(lines)

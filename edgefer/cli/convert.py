@@ -58,6 +58,7 @@ Examples:
   edgefer convert model.onnx --calibration faces/ -o out
   edgefer convert checkpoint.pt --calibration faces.zip --budget 5MB
   edgefer convert model.onnx --calibration faces/ --effort best --max-drop 0.3
+  edgefer convert model.onnx --calibration faces/ --mixed --costs pi5.json
 """
 )
 @click.argument("model", default="fer_b0")
@@ -95,6 +96,11 @@ Examples:
     help="Let parts compute in float, from int8-stored weights, for up to 1.25 times the latency.",
 )
 @click.option(
+    "--costs",
+    metavar="FILE.json",
+    help="What operators cost on the board that is to be fast, by `edgefer benchmark --operator-costs --json`.",
+)
+@click.option(
     "--effort",
     type=click.Choice(get_args(Effort)),
     default="fast",
@@ -127,6 +133,7 @@ def convert(
     budget: int,
     max_drop: float | None,
     mixed: bool,
+    costs: str | None,
     effort: Effort,
     formats: tuple[Format, ...],
     tflite_backend: Backend,
@@ -147,6 +154,7 @@ def convert(
         budget=budget,
         max_drop=max_drop,
         mixed=mixed,
+        costs=costs,
         effort=effort,
         formats=formats,
         tflite_backend=tflite_backend,

@@ -25,7 +25,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -182,7 +182,6 @@ class Agent:
 
     def do_measure(self, **work: Any) -> dict[str, Any]:
         """Run a worker; the machine's conditions are sampled meanwhile."""
-        work["paths"] = {key: str(self._path(digest)) for key, digest in work["paths"].items()}
         before, jump = conditions(), time.time() - time.monotonic()
         timeline: list[dict[str, Any]] = []
         begun = time.monotonic()
@@ -191,23 +190,18 @@ class Agent:
             timeline.append({"t_s": round(time.monotonic() - begun, 3), **conditions()})
             self.tell({"event": "alive"})
 
-        result = self._work({**work, "do": "measure"}, [], sample)
+        result = self._work("measure", work, sample)
         jump = time.time() - time.monotonic() - jump
         result["begun_s"] -= begun
         return {**result, "conditions": {"before": before, "after": conditions(), "timeline": timeline}, "jump_s": jump}
 
     def do_count(self, **work: Any) -> dict[str, Any]:
-        """Run a worker under armstat; its snapshots are lines of JSON."""
-        if shutil.which("armstat") is None:
-            raise RefusedError("no armstat", "armstat is not on this board: only emulated boards count instructions")
-        work["paths"] = {key: str(self._path(digest)) for key, digest in work["paths"].items()}
-        handle, log = tempfile.mkstemp(dir=self.root)
-        os.close(handle)
-        try:
-            result = self._work({**work, "do": "count"}, ["armstat"], lambda: self.tell({"event": "alive"}), log)
-            return {**result, "snapshots": Path(log).read_text("ascii")}
-        finally:
-            Path(log).unlink()
+        """Run a worker that counts the instructions of inferences; its snapshots are lines of JSON."""
+        return self._counted("count", work)
+
+    def do_operators(self, counted: bool, **work: Any) -> dict[str, Any]:
+        """Run a worker that compares many small files, by time or by instructions."""
+        return self._counted("operators", work) if counted else self._work("operators", work, self._alive)
 
     def do_install(
         self, wheels: list[dict[str, str]], pip: str, requirements: list[str], online: bool
@@ -257,7 +251,25 @@ class Agent:
         files.mkdir(parents=True, exist_ok=True)
         return files / digest
 
-    def _work(self, work: dict[str, Any], prefix: list[str], sample: Callable[[], None], log: str = "") -> Any:
+    def _counted(self, kind: str, work: dict[str, Any]) -> dict[str, Any]:
+        if shutil.which("armstat") is None:
+            raise RefusedError("no armstat", "armstat is not on this board: only emulated boards count instructions")
+        handle, log = tempfile.mkstemp(dir=self.root)
+        os.close(handle)
+        try:
+            result = self._work(kind, work, self._alive, ["armstat"], log)
+            return {**result, "snapshots": Path(log).read_text("ascii")}
+        finally:
+            Path(log).unlink()
+
+    def _alive(self) -> None:
+        self.tell({"event": "alive"})
+
+    def _work(
+        self, kind: str, work: dict[str, Any], sample: Callable[[], None], prefix: Sequence[str] = (), log: str = ""
+    ) -> Any:
+        """The result of a worker; `paths` of its work are of files that were uploaded, by their SHA-256."""
+        paths = {key: str(self._path(digest)) for key, digest in work["paths"].items()}
         environ = {**os.environ, **SETTINGS, "INSN_OUT": log}
         lines: list[dict[str, Any]] = []
 
@@ -268,7 +280,7 @@ class Agent:
             else:
                 lines.append(message)
 
-        first = (json.dumps(work) + "\n").encode()
+        first = (json.dumps({**work, "do": kind, "paths": paths}) + "\n").encode()
         code, errors = self._supervise([*prefix, sys.executable, "-c", SOURCE, "worker"], first, environ, take, sample)
         if code == -signal.SIGKILL:
             raise RefusedError("killed", "it was killed by SIGKILL")
@@ -280,9 +292,8 @@ class Agent:
 
     def _command(self, command: list[str]) -> None:
         said: list[bytes] = []
-        alive = lambda: self.tell({"event": "alive"})  # noqa: E731
         environ = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-        code, errors = self._supervise(command, b"", environ, said.append, alive)
+        code, errors = self._supervise(command, b"", environ, said.append, self._alive)
         if code:
             last = b" ".join(said[-3:]).decode("utf-8", "replace")
             raise RefusedError("install", f"ended with code {code}: {errors or last}")
@@ -416,7 +427,7 @@ def work() -> int:
         out.flush()
 
     try:
-        kinds: dict[str, Callable[..., Any]] = {"measure": measure, "count": count}
+        kinds: dict[str, Callable[..., Any]] = {"measure": measure, "count": count, "operators": operators}
         tell({"result": kinds[request.pop("do")](tell=tell, **request)})
     except RefusedError as error:
         tell({"error": {"kind": error.kind, "message": str(error)}})
@@ -518,6 +529,37 @@ def count(
         runner.invoke()
     mark(inferences)
     return {"runtime": runner.runtime, "inferences": inferences}
+
+
+def operators(
+    tell: Callable[[dict[str, Any]], None], paths: dict[str, str], groups: list[list[str]], rounds: int
+) -> dict[str, Any]:
+    """The least nanoseconds that an inference of each TFLite file takes, in groups; those of one are run in turns.
+
+    All on one thread, with everything warm.  Marks 2k and 2k + 1 are around inference k.
+    """
+    clock = time.perf_counter_ns
+    least: list[list[int]] = []
+    number = 0
+    gc.disable()
+    for group in groups:
+        runners = {name: open_runner("tflite", paths[name], 1) for name in group}
+        times: dict[str, list[int]] = {name: [] for name in group}
+        for runner in runners.values():
+            runner.load()
+            runner.invoke()
+        gc.collect()
+        for _ in range(rounds):
+            for name, runner in runners.items():
+                mark(number)
+                started = clock()
+                runner.invoke()
+                times[name].append(clock() - started)
+                mark(number + 1)
+                number += 2
+        least.append([min(times[name]) for name in group])
+        tell({"event": "progress", "share": len(least) / len(groups)})
+    return {"least_ns": least}
 
 
 def resample(image: Any, down: Any, across: Any) -> Any:

@@ -18,6 +18,7 @@ from edgefer.device.drift import BoardDrift
 from edgefer.device.latency import Latency
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
+from edgefer.quantize.cost import CostModel
 
 SCHEMA = "edgefer.benchmark/1"
 
@@ -136,6 +137,7 @@ class Run:
         after: conditions after the last.
         timeline: conditions meanwhile, each with `t_s` since the run began, and the `artifact` that ran.
         artifacts: by file.
+        operator_costs: what operators cost there; None where that was not asked.
     """
 
     device: Mapping[str, Any]
@@ -144,6 +146,7 @@ class Run:
     after: Mapping[str, Any]
     timeline: tuple[Mapping[str, Any], ...]
     artifacts: Mapping[str, ArtifactRun]
+    operator_costs: CostModel | None
 
     @property
     def name(self) -> str:
@@ -191,6 +194,7 @@ class Benchmark:
                     },
                     "settings": self.settings.to_dict(),
                     "artifacts": {file: artifact.to_dict() for file, artifact in run.artifacts.items()},
+                    "operator_costs": run.operator_costs and run.operator_costs.to_dict(),
                 }
                 for run in self.runs
             ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,12 +14,14 @@ from edgefer.board.instructions import Instructions, parse, per_frame
 from edgefer.bundle import Artifact
 from edgefer.device.drift import Heads
 from edgefer.device.latency import NANOSECONDS, Latency
+from edgefer.device.operators import operator_costs
 from edgefer.device.results import ArtifactRun, Run, Settings, Timing
 from edgefer.device.session import AgentError, Session
 from edgefer.device.target import Device
 from edgefer.device.verdict import SETTLING_S, judge
 from edgefer.device.workload import Workload
 from edgefer.errors import DeviceError
+from edgefer.quantize.cost import CostModel
 
 TICKS = 20
 """What one measurement counts for in the progress of a run."""
@@ -30,19 +32,32 @@ Tick: TypeAlias = Callable[[int], None]
 """Called with the number of ticks that went by, often with none; what it raises ends the run."""
 
 
-def ticks(workload: Workload, settings: Settings) -> int:
+@dataclass(frozen=True)
+class Extras:
+    """What is measured only where it is asked for.
+
+    Attributes:
+        instructions: of every artifact, on an emulated board.
+        operators: what they cost, each by itself.
+    """
+
+    instructions: bool = False
+    operators: bool = False
+
+
+def ticks(workload: Workload, settings: Settings, extras: Extras) -> int:
     """How many ticks `run_on` has."""
-    return TICKS * len(workload.artifacts) * len(settings.threads)
+    return TICKS * (len(workload.artifacts) * len(settings.threads) + extras.operators)
 
 
-def run_on(device: Device, workload: Workload, settings: Settings, count_instructions: bool, tick: Tick) -> Run:
+def run_on(device: Device, workload: Workload, settings: Settings, extras: Extras, tick: Tick) -> Run:
     """Measure all artifacts on a device.
 
     Args:
         device: where.
         workload: what.
         settings: how frames are timed.
-        count_instructions: run each once more under `armstat`.
+        extras: what else is measured.
         tick: told how it gets on.
 
     Raises:
@@ -53,22 +68,33 @@ def run_on(device: Device, workload: Workload, settings: Settings, count_instruc
         found: dict[str, ArtifactRun] = {}
         missing: list[AgentError] = []
         recorder = _Recorder()
+        costs = None
         for artifact in workload.artifacts:
             model = session.push((workload.bundle.path / artifact.file).read_bytes())
             paths = {**inputs, "model": model}
-            try:
+            with _noted(missing):
                 found[artifact.file] = _measure(session, artifact, paths, workload, settings, recorder, tick)
-                if count_instructions:
+                if extras.instructions:
                     counted = _count(session, artifact, paths)
                     found[artifact.file] = replace(found[artifact.file], instructions=counted)
-            except AgentError as error:
-                if error.kind != "no runtime":
-                    raise
-                missing.append(error)
         if not found:
             raise missing[0]
+        if extras.operators:
+            with _noted(missing):
+                costs = _operators(session, tick)
     with _understood(device):
-        return _judged(device, session.machine, recorder, found, missing, settings)
+        return _judged(device, session.machine, recorder, found, missing, settings, costs)
+
+
+@contextmanager
+def _noted(missing: list[AgentError]) -> Iterator[None]:
+    """A runtime that is not there is noted, and others are measured."""
+    try:
+        yield
+    except AgentError as error:
+        if error.kind != "no runtime":
+            raise
+        missing.append(error)
 
 
 class _Recorder:
@@ -102,8 +128,9 @@ def _judged(
     found: Mapping[str, ArtifactRun],
     missing: Sequence[AgentError],
     settings: Settings,
+    costs: CostModel | None,
 ) -> Run:
-    machine = {**machine, "emulated": device.emulated or machine["emulated"]}
+    machine = {**machine, "emulated": _is_emulated(device, machine)}
     times = {
         f"{file}, {timing.threads} threads": timing.invoke
         for file, artifact_run in found.items()
@@ -113,11 +140,12 @@ def _judged(
         machine,
         [recorder.before, *recorder.timeline, recorder.after],
         times,
-        [error.message for error in missing],
+        list(dict.fromkeys(error.message for error in missing)),
         paced=settings.fps is not None,
         jump_s=recorder.jump_s,
     )
-    return Run(_facts(device, machine), verdict, recorder.before, recorder.after, tuple(recorder.timeline), found)
+    timeline = tuple(recorder.timeline)
+    return Run(_facts(device, machine), verdict, recorder.before, recorder.after, timeline, found, costs)
 
 
 def _measure(
@@ -159,6 +187,17 @@ def _measure(
 def _count(session: Session, artifact: Artifact, paths: Mapping[str, str]) -> Instructions:
     reply = session.request("count", paths=paths, format=artifact.format, inferences=INFERENCES)
     return per_frame(parse(reply["snapshots"]), range(INFERENCES))
+
+
+def _operators(session: Session, tick: Tick) -> CostModel:
+    ticker = _Ticker(tick)
+    with _understood(session.device):
+        machine = session.machine
+        emulated = _is_emulated(session.device, machine)
+        name = f"{session.device.name} (EMULATED)" if emulated else session.device.name
+        costs = operator_costs(session, f"{name}, {machine['cpu'] or machine['machine']}", emulated, ticker)
+    ticker.finish()
+    return costs
 
 
 class _Ticker:
@@ -209,6 +248,10 @@ def _understood(device: Device) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError) as error:
         raise DeviceError(f"{device.name}: its answer makes no sense: {type(error).__name__}: {error}") from error
+
+
+def _is_emulated(device: Device, machine: Mapping[str, Any]) -> bool:
+    return bool(device.emulated or machine["emulated"])
 
 
 def _facts(device: Device, machine: Mapping[str, Any]) -> dict[str, Any]:

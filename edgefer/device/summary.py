@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from edgefer.device.latency import Latency
 from edgefer.device.results import ArtifactRun, Run
+from edgefer.quantize.cost import CostModel
 from edgefer.text import printable
 from edgefer.units import format_size
 
@@ -34,6 +35,14 @@ def rows(run: Run) -> tuple[Row, list[Row]]:
         label = f"with {timing.threads} threads, p50, ms{emulated}"
         found.append((label, *(f"{artifact.sweep[index].invoke.p50:.3f}" for artifact in artifacts)))
     return ("", *map(name, artifacts)), [row for row in found if any(row[1:])]
+
+
+def cost_rows(costs: CostModel) -> tuple[Row, list[Row]]:
+    """Header and rows of the table about operators: what each kind costs, by the lines that were fitted."""
+    lines = {f"{kind} {compute}": line for (kind, compute), line in costs.lines.items()}
+    lines["int8 to or from float"] = costs.conversion
+    found = [(name, *(f"{cost:.3g}" for cost in line)) for name, line in lines.items()]
+    return (f"operators, {costs.unit}", "per node", "per element", "per multiply-accumulate"), found
 
 
 def _interval(latency: Latency, quantile: str) -> str:

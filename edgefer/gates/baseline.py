@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from edgefer.documents import Document
 from edgefer.evaluation.metrics import Floats
 from edgefer.evaluation.packing import pack
-from edgefer.gates.documents import Document, count, read_answers
+from edgefer.gates.documents import count, read_answers
 from edgefer.gates.evidence import Answers, Device, Evidence, File, Timing
 from edgefer.gates.measurement import Scored
 from edgefer.spec import Spec

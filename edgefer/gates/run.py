@@ -8,10 +8,11 @@ from pathlib import Path
 from edgefer.bundle import Bundle
 from edgefer.device.results import SCHEMA as BENCHMARK
 from edgefer.device.results import Benchmark
+from edgefer.documents import Document, read_document
 from edgefer.evaluation.results import SCHEMA as EVALUATION
 from edgefer.evaluation.results import Evaluation
 from edgefer.gates import baseline as baselines
-from edgefer.gates.documents import Document, gather, read_document
+from edgefer.gates.documents import gather
 from edgefer.gates.evidence import Evidence
 from edgefer.gates.gate import load_gates
 from edgefer.gates.judge import judge

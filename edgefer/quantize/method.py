@@ -19,6 +19,7 @@ from edgefer.preprocess import iter_pixels
 from edgefer.progress import Progress
 from edgefer.quantize import statistics
 from edgefer.quantize.correct import correct, pieces
+from edgefer.quantize.cost import LITERT_X86, CostModel
 from edgefer.quantize.cross_layer import equalise_layers
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
@@ -84,6 +85,7 @@ def quantize(
     progress: Progress,
     *,
     mixed: bool = False,
+    costs: CostModel = LITERT_X86,
 ) -> Quantized:
     """Quantize everything that has integer kernels to int8, or as much as the bounds allow.
 
@@ -97,6 +99,7 @@ def quantize(
         size: bytes of the largest artifact of a graph and its Plan.
         progress: listens to the stages.
         mixed: whether parts may compute in float.
+        costs: what nodes cost where it is to be fast.
     """
     keep_float = contract_nodes(graph)
     feeds = _some(images.calibration, spec, FITTED_ON)
@@ -125,6 +128,7 @@ def quantize(
                 judge=lambda graph, plan: judge.noise_and_drop(graph, plan, heads),
                 finish=lambda graph, plan: correct(graph, plan, feeds),
                 mixed=mixed,
+                costs=costs,
                 advance=advance,
             )
         plan, stored = solution.chosen.plan, solution.chosen.graph

@@ -29,7 +29,7 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import parts
 from edgefer.plan import Compute, Plan, QuantParams
-from edgefer.quantize.cost import LITERT_X86, Costs, conversion_cost, node_cost
+from edgefer.quantize.cost import LITERT_X86, CostModel
 from edgefer.quantize.int4 import can_be_int4, with_int4
 from edgefer.quantize.operators import weight_axis
 from edgefer.quantize.ranges import per_channel_symmetric
@@ -103,11 +103,13 @@ class Solution:
         points: full int8 first, then with ever less noise of activations.
         chosen: one of them.
         bounds: what was asked for.
+        machine: whose costs latencies are by.
     """
 
     points: tuple[Point, ...]
     chosen: Point
     bounds: Bounds
+    machine: str
 
     @property
     def bytes_over(self) -> int:
@@ -134,6 +136,7 @@ class Solution:
             "budget_bytes": self.bounds.bytes,
             "max_drop": self.bounds.drop,
             "max_latency": self.bounds.latency,
+            "costs_of": self.machine,
         }
 
 
@@ -147,7 +150,7 @@ def solve(
     judge: Callable[[Graph, Plan], tuple[float, float]],
     finish: Callable[[Graph, Plan], tuple[Graph, Plan]] = lambda graph, plan: (graph, plan),
     mixed: bool = True,
-    costs: Costs = LITERT_X86,
+    costs: CostModel = LITERT_X86,
     advance: Callable[[], None] = lambda: None,
 ) -> Solution:
     """The fastest way to store the network that keeps all bounds, or else the best trade-off.
@@ -163,7 +166,7 @@ def solve(
         judge: measures the whole, on many images: noise over signal at the heads, and the drop, in percent.
         finish: what is done to the graph and its Plan before they are measured, like correcting layers.
         mixed: whether units may compute in float.
-        costs: what nodes cost; a board's, where it was measured.
+        costs: what nodes cost where it is to be fast.
         advance: called after each point that was measured.
     """
     base = plan_of(frozenset())
@@ -181,7 +184,7 @@ def solve(
         ends = tuple(unit.nodes[-1].name for unit in floats)
         points.append(Point(plan, stored, ends, int4, size(stored, plan), *judge(stored, plan), latency))
         advance()
-    return Solution(tuple(points), _best(points, bounds), bounds)
+    return Solution(tuple(points), _best(points, bounds), bounds, costs.machine)
 
 
 def _best(points: Sequence[Point], bounds: Bounds) -> Point:
@@ -283,14 +286,14 @@ class _Chain:
     """Units in a row, with what each state of each, and each meeting of two states, costs and adds in noise."""
 
     def __init__(
-        self, graph: Graph, plan: Plan, units: Sequence[_Unit], noises: Sequence[tuple[float, float]], costs: Costs
+        self, graph: Graph, plan: Plan, units: Sequence[_Unit], noises: Sequence[tuple[float, float]], costs: CostModel
     ) -> None:
         self.units = units
         self._states: list[tuple[Compute, ...]] = [
             ("int8", "float") if any(plan.is_int8(node.name) for node in unit.nodes) else ("float",) for unit in units
         ]
         self._costs = [_unit_costs(graph, plan, unit, costs) for unit in units]
-        self._conversions = [conversion_cost(graph, unit.end, costs) if unit.end else 0.0 for unit in units]
+        self._conversions = [costs.of_conversion(graph, unit.end) if unit.end else 0.0 for unit in units]
         self._noises = noises
         self.full = [states[0] for states in self._states]
 
@@ -330,11 +333,11 @@ class _Chain:
         return conversion + price * self._noises[index - 1][1]
 
 
-def _unit_costs(graph: Graph, plan: Plan, unit: _Unit, costs: Costs) -> dict[Compute, float]:
+def _unit_costs(graph: Graph, plan: Plan, unit: _Unit, costs: CostModel) -> dict[Compute, float]:
     computes: list[Compute] = ["int8" if plan.is_int8(node.name) else "float" for node in unit.nodes]
     return {
-        "int8": sum(node_cost(graph, *each, costs) for each in zip(unit.nodes, computes, strict=True)),
-        "float": sum(node_cost(graph, node, "float", costs) for node in unit.nodes),
+        "int8": sum(costs.of_node(graph, *each) for each in zip(unit.nodes, computes, strict=True)),
+        "float": sum(costs.of_node(graph, node, "float") for node in unit.nodes),
     }
 
 

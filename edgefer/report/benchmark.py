@@ -8,8 +8,9 @@ import numpy as np
 
 from edgefer.device.latency import Latency, quantile
 from edgefer.device.results import ArtifactRun, Benchmark, Run
-from edgefer.device.summary import name, rows, title
+from edgefer.device.summary import cost_rows, name, rows, title
 from edgefer.evaluation.results import Interval
+from edgefer.quantize.cost import CostModel
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
 
@@ -102,6 +103,7 @@ def section_device(run: Run) -> Html:
         legend,
         html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
         table("Of each artifact", header[1:], [(row[0].strip(), row[1:]) for row in found]),
+        *([] if run.operator_costs is None else [_operators(run.operator_costs)]),
     )
 
 
@@ -182,6 +184,12 @@ def _over_time(artifact: ArtifactRun) -> list[tuple[float, float]]:
     parts = np.array_split(timing.invoke.samples, max(min(SLICES, len(timing.invoke.samples) // NEIGHBOURS), 1))
     step = timing.duration_s / len(parts)
     return [(timing.started_s + (index + 0.5) * step, quantile(part, 0.5)) for index, part in enumerate(parts)]
+
+
+def _operators(costs: CostModel) -> Html:
+    """What kinds of operators cost."""
+    header, found = cost_rows(costs)
+    return table(f"What operators cost, {costs.unit}", header[1:], [(row[0], row[1:]) for row in found])
 
 
 def _conditions(run: Run) -> list[Html]:

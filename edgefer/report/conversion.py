@@ -235,12 +235,13 @@ def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
         else "Only full int8 was weighed: nothing else was allowed, or worth its time."
     )
     return html(
-        "<p>{ways} Latency is in times full int8, by a model of what operators cost, and may be {latency:g}. "
+        "<p>{ways} Latency is in times full int8, by what operators cost on {machine}, and may be {latency:g}. "
         "Drop is the loss of accuracy to expect, in percentage points: an estimate from the float network's own "
         "probabilities on held-back images, without labels.{learned}</p>",
         ways=ways,
         learned=" Weights were learned for the chosen way alone." if learned else "",
         latency=solution["max_latency"],
+        machine=solution["costs_of"],
     )
 
 

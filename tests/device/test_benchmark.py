@@ -3,6 +3,7 @@
 import json
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 import edgefer
 from edgefer.board.instructions import CLASSES
 from edgefer.cli.benchmark import benchmark as command
+from edgefer.device.operators import read_operator_costs
 from edgefer.device.registry import add_device
 from edgefer.device.results import Settings
 from edgefer.device.session import Session
@@ -81,9 +83,13 @@ def here(tiny, tmp_path_factory):
     return result, json.loads((folder / "out.json").read_text()), (folder / "out.html").read_text()
 
 
-def test_the_document_is_of_the_published_schema(here):
+def validate(document):
     schema = json.loads(files("edgefer").joinpath("schemas", "benchmark-1.schema.json").read_text("utf-8"))
-    jsonschema.Draft202012Validator(schema).validate(here[1])
+    jsonschema.Draft202012Validator(schema).validate(document)
+
+
+def test_the_document_is_of_the_published_schema(here):
+    validate(here[1])
 
 
 def test_all_artifacts_are_timed_and_raw_samples_kept(here, tiny):
@@ -220,6 +226,28 @@ def test_instructions_are_counted_where_armstat_is(board, tiny, programs):
 def test_instructions_cannot_be_counted_on_a_real_board(board, tiny):
     with pytest.raises(DeviceError, match="cannot count instructions"):
         edgefer.benchmark(tiny, [board()], settings=FEW, formats=["tflite"], count_instructions=True)
+
+
+def test_what_operators_cost_is_measured_and_understood_by_convert(board, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("edgefer.device.operators.ROUNDS", 20)
+    add_device(board())
+    file = str(tmp_path / "pi.json")
+    result = run(tiny, "--device", "pi", "--quick", "--format", "tflite", "--operator-costs", "--json", file)
+    assert result.exception is None
+    assert "operators, ns" in result.output
+    validate(json.loads(Path(file).read_text()))
+    costs = read_operator_costs(file)
+    assert costs.machine.startswith("pi, ")
+    assert costs.lines["Dense", "float"].at(1280, 320 * 1280) > costs.lines["Sigmoid", "int8"].at(32, 0)
+
+
+def test_operators_cannot_be_measured_without_litert(board, tiny, modules):
+    names = ("ai_edge_litert", "tflite_runtime")
+    device = board(fault=modules(**{name: absent(name) for name in names}))
+    found = edgefer.benchmark(tiny, [device], settings=FEW, formats=["onnx"], operator_costs=True).runs[0]
+    assert found.operator_costs is None
+    assert found.verdict.status == "incomplete"
+    assert any("ai-edge-litert" in reason for reason in found.verdict.reasons)
 
 
 def test_the_agent_never_lets_a_runtime_report(board, tiny, modules, tmp_path):

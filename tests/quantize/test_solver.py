@@ -11,7 +11,7 @@ from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan
 from edgefer.quantize import solver
-from edgefer.quantize.cost import LITERT_X86
+from edgefer.quantize.cost import LITERT_X86, CostModel, Line
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.solver import Bounds, solve
@@ -95,6 +95,14 @@ def test_the_fastest_point_that_keeps_the_drop_is_chosen():
     assert 0 < len(keeping) < len(solution.points)
     assert solution.chosen.latency == min(point.latency for point in keeping)
     assert solution.drop_over == 0
+
+
+def test_what_is_chosen_depends_on_what_operators_cost_where_it_is_to_be_fast():
+    lines = {(kind, compute): Line(1, 0, 0) for kind, compute in LITERT_X86.lines}
+    free = CostModel("a board", "ns", lines, Line(1e-6, 0, 0))
+    solution = solved(Bounds(PLENTY, latency=1.001), costs=free)
+    assert solution.chosen.noise < solved(Bounds(PLENTY, latency=1.001)).chosen.noise / 4
+    assert solution.to_dict()["costs_of"] == "a board"
 
 
 def test_a_drop_that_cannot_be_kept_is_missed_by_as_little_as_can_be_and_told():

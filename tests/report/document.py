@@ -85,6 +85,7 @@ def solution(*points: dict[str, Any], **changes: Any) -> dict[str, Any]:
         point(float=["stem", "neck"], sqnr_db=23.5, drop=0.3, latency=1.25),
     )
     bounds = {"bytes_over": 0, "drop_over": 0.0, "max_drop": 1.0, "budget_bytes": 8_000_000, "max_latency": 1.19}
+    bounds["costs_of"] = "a board"
     return {"points": list(found), **bounds, **changes}
 
 

@@ -1,5 +1,7 @@
 """The page about boards, read as a document and laid out by a browser."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from edgefer.device.results import ArtifactRun, Benchmark, Run, Settings, Timing
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
 from edgefer.evaluation.results import CrossRuntime, Drift, Estimate
+from edgefer.quantize.cost import LITERT_X86
 from edgefer.report import benchmark_report
 from edgefer.spec import OutputSpec
 from tests.report.browser import PROGRAM, Browser
@@ -50,7 +53,8 @@ def device_run(name, factor, verdict, *, emulated=False, steps=0):
         artifact_run("faces_fp32.onnx", "float32", 3 * factor, emulated=emulated),
     )
     artifacts = {run.artifact.file: run for run in runs}
-    return Run({**device, "kernel": "Linux 6.6"}, verdict, cool, cool, timeline, artifacts)
+    costs = replace(LITERT_X86, machine=name) if name == "pi5" else None
+    return Run({**device, "kernel": "Linux 6.6"}, verdict, cool, cool, timeline, artifacts, costs)
 
 
 def measured(*, failed=False):
@@ -104,6 +108,12 @@ def test_emulated_milliseconds_are_labelled_wherever_they_stand():
 
 def test_a_board_that_computes_something_else_is_told():
     assert "NO: 3 LSB, 97.0 % equal" in read().text
+
+
+def test_what_operators_cost_is_told_where_it_was_measured():
+    text = read().text
+    assert text.count("What operators cost") == 1
+    assert "Sigmoid int8 24.5 0.0958 0" in text
 
 
 def test_equal_results_give_equal_documents():
