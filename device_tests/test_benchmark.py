@@ -31,7 +31,7 @@ def runs(fer_b0, request):
     images = open_images(FACES)
     emulated = all(find_device(name).emulated for name in names)
     found = edgefer.benchmark(
-        fer_b0, names, data=images, samples=SAMPLES, settings=SETTINGS, count_instructions=emulated
+        fer_b0, names, data=images, samples=SAMPLES, settings=SETTINGS, count_instructions=emulated, operator_costs=True
     )
     assert not found.failures
     return {run.device["name"]: run for run in found.runs}
@@ -113,6 +113,16 @@ def test_two_counts_differ_by_less_than_a_thousandth(runs, fer_b0, board):
     (second,) = again.runs[0].artifacts.values()
     first = runs[board.name].artifacts[second.artifact.file]
     assert second.instructions.total == pytest.approx(first.instructions.total, rel=1e-3)
+
+
+def test_what_operators_cost_tells_boards_apart(runs, board):
+    costs = runs[find_device(board.name).name].operator_costs
+    assert costs.machine.startswith(board.name)
+    assert costs.unit == ("ns" if board.emulated is None else "instructions")
+    if board.emulated is not None:
+        has_dot_products = "asimddp" in runs[board.name].device["features"]
+        gain = costs.lines["Dense", "float"].per_mac / costs.lines["Dense", "int8"].per_mac
+        assert gain > 3 if has_dot_products else gain < 2
 
 
 def test_doctor_finds_nothing_missing(board):

@@ -138,6 +138,11 @@ def convert(
     )
     if quantized.halves and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
+    if costs is None and quantized.solution is not None and quantized.solution.chosen.floats:
+        progress.note(
+            f"what computes in float was chosen by what operators cost on {cost_model.machine}, on ARM that may be "
+            "far slower: measure your board with `edgefer benchmark --operator-costs --json FILE` and give --costs FILE"
+        )
     models: dict[str, bytes] = {}
     reference = _onnx(network, graph, Plan())
     for format in formats:

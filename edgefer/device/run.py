@@ -132,7 +132,7 @@ def _judged(
 ) -> Run:
     machine = {**machine, "emulated": _is_emulated(device, machine)}
     times = {
-        f"{file}, {timing.threads} threads": timing.invoke
+        f"{file}, {timing.threads} thread{'s' * (timing.threads > 1)}": timing.invoke
         for file, artifact_run in found.items()
         for timing in (artifact_run.timing, *artifact_run.sweep)
     }

@@ -41,8 +41,12 @@ def cost_rows(costs: CostModel) -> tuple[Row, list[Row]]:
     """Header and rows of the table about operators: what each kind costs, by the lines that were fitted."""
     lines = {f"{kind} {compute}": line for (kind, compute), line in costs.lines.items()}
     lines["int8 to or from float"] = costs.conversion
-    found = [(name, *(f"{cost:.3g}" for cost in line)) for name, line in lines.items()]
+    found = [(name, *map(_rounded, line)) for name, line in lines.items()]
     return (f"operators, {costs.unit}", "per node", "per element", "per multiply-accumulate"), found
+
+
+def _rounded(cost: float) -> str:
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"
 
 
 def _interval(latency: Latency, quantile: str) -> str:

@@ -371,7 +371,15 @@ def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Pla
 def _within(
     graph: Graph, plan: Plan, budget: int, size: Callable[[Graph, Plan], int], noises: _Noises
 ) -> tuple[Plan, tuple[str, ...]]:
-    """The Plan with four-bit weights for as many layers as the budget demands, and their nodes' names."""
+    """The Plan with four-bit weights for as many layers as the budget demands, and their nodes' names.
+
+    Layers are taken in order of the noise that each byte costs, until the budget is kept; then those are given back,
+    from the last, that are not needed after all.
+    """
+
+    def saved(node: Node) -> int:
+        return graph.constants[node.inputs[1]].size // 2
+
     full = size(graph, plan)
     excess = full - budget
     nodes = [node for node in graph.nodes if excess > 0 and can_be_int4(graph, plan, node)]
@@ -379,9 +387,15 @@ def _within(
     count = 0
     while excess > 0 and count < len(nodes):
         while excess > 0 and count < len(nodes):
-            excess -= graph.constants[nodes[count].inputs[1]].size // 2
+            excess -= saved(nodes[count])
             count += 1
         excess = size(graph, with_int4(graph, plan, nodes[:count])) - budget
     if budget + excess >= full:  # what unpacks four bits takes more than they save
         return plan, ()
-    return with_int4(graph, plan, nodes[:count]), tuple(node.name for node in nodes[:count])
+    chosen = nodes[:count]
+    for node in reversed(nodes[:count]):
+        fewer = [other for other in chosen if other is not node]
+        if excess + saved(node) <= 0 and size(graph, with_int4(graph, plan, fewer)) <= budget:
+            chosen = fewer
+            excess += saved(node)
+    return with_int4(graph, plan, chosen), tuple(node.name for node in chosen)

@@ -57,7 +57,7 @@ def test_efficientnet_b2_meets_the_budget_with_some_layers_in_four_bits(tmp_path
     assert all(artifact.bytes <= 8_000_000 for artifact in bundle.artifacts if artifact.precision == "int8")
     (point,) = bundle.manifest["solution"]["points"]
     assert point["int4"]
-    assert point["bytes"] > 7_850_000  # no more layers than it takes
+    assert point["bytes"] > 7_950_000  # no more layers than it takes
     assert not bundle.manifest["quantization"]["undelegated"]
 
 

@@ -130,6 +130,18 @@ def test_no_more_layers_than_the_budget_demands_have_int4_weights_the_quietest_f
     assert solved(Bounds(full - saved - 1), mixed=False).bytes_over == 1
 
 
+def test_no_layer_has_four_bits_that_the_others_make_needless(monkeypatch):
+    """Small ones are taken first here, and given back where a large one saves enough by itself."""
+    monkeypatch.setattr(solver._Noises, "of_int4", {"head": 0, "project": 1, "expand": 9e9, "back": 9e9})
+    full = size(GRAPH, plan_of(frozenset()))
+    sizes = {name: GRAPH.constants[f"{name}.weight"].size // 2 for name in PRODUCTS}
+    for needed in range(1, sum(sizes.values()) + 1, 29):
+        chosen = solved(Bounds(full - needed), mixed=False).chosen.int4
+        saved = sum(sizes[name] for name in chosen)
+        assert saved >= needed
+        assert all(saved - sizes[name] < needed for name in chosen)
+
+
 def test_a_budget_that_cannot_be_kept_is_told_by_how_much():
     solution = solved(Bounds(100))
     assert solution.bytes_over == solution.chosen.bytes - 100
