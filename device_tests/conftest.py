@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from edgefer import board as emulated
 from edgefer.board import CPUS, Board
 from edgefer.errors import DeviceError
+from edgefer.resources import bundled_directory
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ def fer_b0(tmp_path_factory: pytest.TempPathFactory):
     bundle = tmp_path_factory.mktemp("bundle") / "fer_b0"
     subprocess.run([sys.executable, "-m", "edgefer", "convert", "--samples", "128", "-o", bundle, "-q"], check=True)
     return bundle
+
+
+@pytest.fixture(scope="session")
+def faces() -> Path:
+    """Images that the bundled network was not calibrated on."""
+    return bundled_directory("calibration") / "fer_b0_synthetic" / "held_back.npz"
 
 
 def _brought_up(cpu: str, config: pytest.Config) -> Iterator[Board]:

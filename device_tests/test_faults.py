@@ -52,17 +52,17 @@ def test_a_cut_during_upload_is_told_and_the_upload_goes_on(there):
     assert heard[0] > 3_000_000
 
 
-def test_a_cut_during_the_run_is_told(there, fer_b0, board):
+def test_a_cut_during_the_run_is_told(there, fer_b0, faces, board):
     with cut_when_working(board.emulated, kill_connections), pytest.raises(DeviceError, match="connection was lost"):
         edgefer.benchmark(fer_b0, [there], settings=LONG, formats=["tflite"])
-    assert succeeds(there, fer_b0)
+    assert succeeds(there, fer_b0, faces)
 
 
-def test_an_agent_that_is_killed_for_want_of_memory_is_told(there, fer_b0, board):
+def test_an_agent_that_is_killed_for_want_of_memory_is_told(there, fer_b0, faces, board):
     with cut_when_working(board.emulated, kill_workers), pytest.raises(DeviceError, match="was killed") as caught:
         edgefer.benchmark(fer_b0, [there], settings=LONG, formats=["tflite"])
     assert "out of memory" in caught.value.remedy
-    assert succeeds(there, fer_b0)
+    assert succeeds(there, fer_b0, faces)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk on the board")
@@ -134,36 +134,36 @@ def test_a_board_that_is_off_cannot_be_reached(there):
     ("file", "content", "word"),
     [("throttled_file", "0x4\n", "throttled"), ("temperature_file", "84500\n", "84.5 C")],
 )
-def test_a_board_that_slows_down_is_no_evidence(there, board, fer_b0, tmp_path, file, content, word):
+def test_a_board_that_slows_down_is_no_evidence(there, board, fer_b0, faces, tmp_path, file, content, word):
     path = getattr(board.emulated, file)
     before = path.read_text()
     path.write_text(content)
     try:
-        done = benchmark_command(fer_b0, there.name, tmp_path / "out.json")
+        done = benchmark_command(fer_b0, there.name, faces, tmp_path / "out.json")
     finally:
         path.write_text(before)
     verdict = json.loads((tmp_path / "out.json").read_text())["runs"][0]["verdict"]
     assert (done.returncode, verdict["status"]) == (5, "throttled"), done.stderr
     assert word in verdict["reasons"][0]
-    assert succeeds(there, fer_b0)
+    assert succeeds(there, fer_b0, faces)
 
 
-def test_the_command_ends_with_4_where_no_board_is(there, fer_b0, tmp_path):
+def test_the_command_ends_with_4_where_no_board_is(there, fer_b0, faces, tmp_path):
     add_device(replace(there, name="gone", port=1))
-    done = benchmark_command(fer_b0, "gone", tmp_path / "out.json")
+    done = benchmark_command(fer_b0, "gone", faces, tmp_path / "out.json")
     assert done.returncode == 4
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out.json").exists()
 
 
-def benchmark_command(bundle, device, json_file):
+def benchmark_command(bundle, device, data, json_file):
     command = [sys.executable, "-m", "edgefer", "benchmark", bundle, "--device", device, "--quick", "--frames", "2"]
-    command += ["--format", "tflite", "--json", json_file, "-q"]
+    command += ["--data", data, "--samples", "2", "--format", "tflite", "--json", json_file, "-q"]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
 
 
-def succeeds(there, bundle):
-    found = edgefer.benchmark(bundle, [there], settings=FEW, formats=["tflite"])
+def succeeds(there, bundle, faces):
+    found = edgefer.benchmark(bundle, [there], data=faces, samples=2, settings=FEW, formats=["tflite"])
     return found.runs[0].verdict.status == "trusted"
 
 

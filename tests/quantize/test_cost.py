@@ -8,7 +8,8 @@ from edgefer.quantize.probes import FEW, MANY, fitted, measured_costs
 
 
 def test_a_cost_model_survives_plain_data():
-    assert CostModel.from_dict(json.loads(json.dumps(LITERT_X86.to_dict()))) == LITERT_X86
+    model = replace(LITERT_X86, machine="a board", overstates=1.0)
+    assert CostModel.from_dict(json.loads(json.dumps(model.to_dict()))) == model
 
 
 @pytest.mark.parametrize(

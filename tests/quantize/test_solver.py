@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -103,6 +104,15 @@ def test_what_is_chosen_depends_on_what_operators_cost_where_it_is_to_be_fast():
     solution = solved(Bounds(PLENTY, latency=1.001), costs=free)
     assert solution.chosen.noise < solved(Bounds(PLENTY, latency=1.001)).chosen.noise / 4
     assert solution.to_dict()["costs_of"] == "a board"
+
+
+def test_what_a_cost_model_overstates_is_taken_off():
+    points = solved(Bounds(PLENTY, latency=10)).points
+    plain = solved(Bounds(PLENTY, latency=100), costs=replace(LITERT_X86, overstates=1.0)).points
+    said = {point.floats: point.latency for point in plain}
+    assert len(points) > 3
+    for point in points:
+        assert (point.latency - 1) * LITERT_X86.overstates == pytest.approx(said[point.floats] - 1)
 
 
 def test_a_drop_that_cannot_be_kept_is_missed_by_as_little_as_can_be_and_told():
