@@ -23,6 +23,11 @@ from edgefer.quantize.cost import CostModel
 SCHEMA = "edgefer.benchmark/1"
 
 
+def labelled(name: str, emulated: bool) -> str:
+    """A device's name, with the label that an emulated one must carry."""
+    return f"{name} (EMULATED)" if emulated else name
+
+
 @dataclass(frozen=True)
 class Settings:
     """How frames are timed.
@@ -151,7 +156,7 @@ class Run:
     @property
     def name(self) -> str:
         """The device's, with the label that an emulated one must carry."""
-        return f"{self.device['name']} (EMULATED)" if self.device["emulated"] else str(self.device["name"])
+        return labelled(self.device["name"], self.device["emulated"])
 
 
 @dataclass(frozen=True, eq=False)

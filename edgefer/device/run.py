@@ -15,7 +15,7 @@ from edgefer.bundle import Artifact
 from edgefer.device.drift import Heads
 from edgefer.device.latency import NANOSECONDS, Latency
 from edgefer.device.operators import operator_costs
-from edgefer.device.results import ArtifactRun, Run, Settings, Timing
+from edgefer.device.results import ArtifactRun, Run, Settings, Timing, labelled
 from edgefer.device.session import AgentError, Session
 from edgefer.device.target import Device
 from edgefer.device.verdict import SETTLING_S, judge
@@ -194,8 +194,8 @@ def _operators(session: Session, tick: Tick) -> CostModel:
     with _understood(session.device):
         machine = session.machine
         emulated = _is_emulated(session.device, machine)
-        name = f"{session.device.name} (EMULATED)" if emulated else session.device.name
-        costs = operator_costs(session, f"{name}, {machine['cpu'] or machine['machine']}", emulated, ticker)
+        name = f"{labelled(session.device.name, emulated)}, {machine['cpu'] or machine['machine']}"
+        costs = operator_costs(session, name, emulated, ticker)
     ticker.finish()
     return costs
 

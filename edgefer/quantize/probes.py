@@ -125,7 +125,7 @@ def _operators() -> Iterator[tuple[tuple[int, int], _Make]]:
 
 
 def _conv(shape: tuple[int, int, int, int], groups: int, build: GraphBuilder, x: str, name: str) -> str:
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(list(name.encode()))  # copies have weights of their own, as layers of a network do
     weights, biases = (rng.normal(size=size).astype(np.float32) for size in (shape, shape[0]))
     return build.conv(name, x, weights, biases, padding=shape[2] // 2, groups=groups)
 
