@@ -2,8 +2,8 @@
 
 The network falls into units at the values through which everything flows.  A unit computes in int8, or in float from
 int8-stored weights.  The noise that stored activations add to the heads is measured unit by unit; it adds up, and so
-do costs.  So for any price of noise the best choice is the cheapest way along a chain with two states for each unit
-(Viterbi), and raising the price step by step gives the frontier.  Its points are then measured as a whole.
+do costs.  So choices are ways along a chain with two states for each unit, of which only those are followed further
+that nothing cheaper is as quiet as (dynamic programming).  A few of them are then measured as a whole.
 
 Weights are stored in four bits, where kernels read them as fast, for as many layers as the budget demands, those
 first that lose least for each byte.
@@ -16,10 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from itertools import pairwise
 from math import inf, log10
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,7 +37,8 @@ from edgefer.quantize.sensitivity import Sensitivity
 LATENCY = 1.25
 """A mixed network may take at most so many times as long as the full-int8 one, by the cost model."""
 
-_PRICES = 2.0 ** np.arange(-8, 8, 0.25)  # of all noise, in times of all cost
+_LEVELS = np.arange(1, 0, -1 / 12)  # of the noise that activations add in full int8: a choice for each is measured
+_RESOLUTION = 1 / 2048  # of the full-int8 cost: of ways closer than this, one is followed
 _SHOWN = 1.1  # times the latency that is allowed: how far the frontier is followed
 _VERSION = 2  # of what a cache entry means
 
@@ -173,7 +173,7 @@ def solve(
     units = _units(graph, base)
     choices: list[tuple[tuple[_Unit, ...], float]] = [((), 1.0)]
     if mixed:
-        choices += _frontier(_Chain(graph, base, units, noises.of_units(units), costs), bounds.latency * _SHOWN)
+        choices += _frontier(_Chain(graph, base, units, noises.of_units(units), costs), bounds.latency)
     points = []
     for floats, latency in choices:
         names = frozenset(node.name for unit in floats for node in unit.nodes)
@@ -281,6 +281,14 @@ def _read(path: Path, count: int) -> list[float] | None:
         return None
 
 
+class _Way(NamedTuple):
+    """States of the first units of a chain, and what they come to.  The least is the cheapest, then the quietest."""
+
+    cost: float
+    noise: float
+    states: tuple[Compute, ...]
+
+
 class _Chain:
     """Units in a row, with what each state of each, and each meeting of two states, costs and adds in noise."""
 
@@ -295,42 +303,42 @@ class _Chain:
         self._unit_costs = [_unit_costs(graph, plan, unit, costs) for unit in units]
         self._conversions = [costs.of_conversion(graph, unit.end) if unit.end else 0.0 for unit in units]
         self._noises = noises
-        self.full = [states[0] for states in self._states]
+        full = _Way(0.0, 0.0, ())
+        for states in self._states:
+            full = self._onward(full, states[0])
+        self.full = full
 
-    def cheapest(self, price: float) -> list[Compute]:
-        """The states with the least cost plus `price` times noise."""
-        ways = {state: (self._own(0, state, price), [state]) for state in self._states[0]}
-        for index in range(1, len(self.units)):
-            ways = {
-                state: min(
-                    (
-                        total + self._meeting(index, way[-1], state, price) + self._own(index, state, price),
-                        [*way, state],
-                    )
-                    for total, way in ways.values()
-                )
-                for state in self._states[index]
-            }
-        return min(ways.values())[1]
+    def frontier(self, most: float) -> list[_Way]:
+        """Ways that cost at most so much, each quieter than all that cost less."""
+        ways = [_Way(0.0, 0.0, ())]
+        for states in self._states:
+            ways = [
+                way
+                for state in states
+                for way in self._worth_following([self._onward(way, state) for way in ways])
+                if way.cost <= most
+            ]
+        return self._worth_following(ways)
 
-    def cost(self, states: Sequence[Compute]) -> float:
-        """Of units in these states, noise aside."""
-        own = sum(self._own(index, state, 0) for index, state in enumerate(states))
-        return own + sum(self._meeting(index, *pair, 0) for index, pair in enumerate(pairwise(states), 1))
+    def _onward(self, way: _Way, state: Compute) -> _Way:
+        """One unit further."""
+        index = len(way.states)
+        cost = way.cost + self._unit_costs[index][state]
+        noise = way.noise + (self._noises[index][0] if state == "int8" else 0.0)
+        if way.states and "int8" in (way.states[-1], state):
+            noise += self._noises[index - 1][1]
+            cost += self._conversions[index - 1] if way.states[-1] != state else 0.0
+        return _Way(cost, noise, (*way.states, state))
 
-    @property
-    def noise(self) -> float:
-        """Of all units in int8."""
-        return sum(inner + end for inner, end in self._noises)
-
-    def _own(self, index: int, state: Compute, price: float) -> float:
-        return self._unit_costs[index][state] + (price * self._noises[index][0] if state == "int8" else 0.0)
-
-    def _meeting(self, index: int, before: Compute, after: Compute, price: float) -> float:
-        if before == after == "float":
-            return 0.0
-        conversion = self._conversions[index - 1] if before != after else 0.0
-        return conversion + price * self._noises[index - 1][1]
+    def _worth_following(self, ways: Sequence[_Way]) -> list[_Way]:
+        """Those that nothing cheaper is as quiet as, by rising cost; of many that cost nearly the same, the last."""
+        found: list[_Way] = []
+        for way in sorted(ways):
+            if not found or way.noise < found[-1].noise:
+                if len(found) > 1 and way.cost - found[-2].cost < _RESOLUTION * self.full.cost:
+                    found.pop()
+                found.append(way)
+        return found
 
 
 def _unit_costs(graph: Graph, plan: Plan, unit: _Unit, costs: CostModel) -> dict[Compute, float]:
@@ -341,19 +349,26 @@ def _unit_costs(graph: Graph, plan: Plan, unit: _Unit, costs: CostModel) -> dict
     }
 
 
-def _frontier(chain: _Chain, slowest: float) -> list[tuple[tuple[_Unit, ...], float]]:
-    """The best choices for every price of noise, as units in float and latency, up to the `slowest`."""
-    full = chain.cost(chain.full)
-    found: dict[tuple[Compute, ...], float] = {}
-    for price in (0.0, *_PRICES * full / max(chain.noise, 1e-12)):
-        states = tuple(chain.cheapest(price))
-        latency = 1 + (chain.cost(states) / full - 1) / chain.costs.overstates
-        if list(states) != chain.full and latency <= slowest:
-            found[states] = latency
-    return [
-        (tuple(unit for unit, state, was in zip(chain.units, states, chain.full, strict=True) if state != was), latency)
-        for states, latency in found.items()
-    ]
+def _frontier(chain: _Chain, allowed: float) -> list[tuple[tuple[_Unit, ...], float]]:
+    """Choices worth measuring, as units in float and latency.
+
+    The fastest for each level of noise, and the quietest within the latency that is `allowed`.
+    """
+    full, overstates = chain.full, chain.costs.overstates
+
+    def cost(latency: float) -> float:
+        return full.cost * (1 + (latency - 1) * overstates)
+
+    def floats(way: _Way) -> tuple[_Unit, ...]:
+        return tuple(
+            unit for unit, state, was in zip(chain.units, way.states, full.states, strict=True) if state != was
+        )
+
+    ways = chain.frontier(cost(allowed * _SHOWN))
+    fastest = (next((way for way in ways if way.noise <= level * full.noise), full) for level in _LEVELS)
+    quietest = max((way for way in ways if way.cost <= cost(allowed)), default=full)
+    chosen = {*fastest, quietest} - {full}
+    return [(floats(way), 1 + (way.cost / full.cost - 1) / overstates) for way in sorted(chosen)]
 
 
 def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Plan:
