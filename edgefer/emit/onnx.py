@@ -3,15 +3,17 @@
 Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in ONNX Runtime (without VNNI if
 `runtime.EXACT` is set), and the fastest on x86.  A uint8 value is the Plan's int8 value plus 128.
 
-Two things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
+Some things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
 that compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked
-up in a table of all pairs, as few of its versions can cast from int4.
+up in a table of all pairs, as few of its versions can cast from int4; a constant for each channel is expanded to the
+whole map, as its kernels take up to three times as long where they broadcast.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import prod
 from types import MappingProxyType
 
 import numpy as np
@@ -21,6 +23,8 @@ from edgefer.emit.packing import INT4_PAIRS, packed_int4
 from edgefer.graph.ir import Array, Attribute, Graph, Node, fresh_name
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.plan import Plan
+
+_BROADCASTING = frozenset(["Add", "Mul", "Sub"])
 
 
 def emit_onnx(graph: Graph, plan: Plan, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
@@ -104,8 +108,14 @@ class _Emitter:
         stored = self.integers[value] = self._name(value, "stored")
         if params.dtype == "int4":
             self._unpack(value, integers, stored)
+            return
+        integers = integers if params.is_symmetric else _shifted(integers)
+        reader = self.graph.sole_consumer(value)
+        whole = self.graph.shape(reader.output) if reader is not None and reader.op in _BROADCASTING else ()
+        if 1 < integers.size < prod(whole):
+            self._expand(value, integers, whole, stored)
         else:
-            self.constants[stored] = integers if params.is_symmetric else _shifted(integers)
+            self.constants[stored] = integers
 
     def _unpack(self, value: str, integers: Array, stored: str) -> None:
         packed, index, pairs, shape = (self._name(value, part) for part in ("packed", "index", "pairs", "shape"))
@@ -118,6 +128,11 @@ class _Emitter:
         self._add(value, "Index", "Cast", (packed,), index, {"to": int(onnx.TensorProto.INT32)})
         self._add(value, "Unpack", "Gather", (table, index), pairs)
         self._add(value, "Shape", "Reshape", (pairs, shape), stored)
+
+    def _expand(self, value: str, integers: Array, whole: tuple[int, ...], stored: str) -> None:
+        small, shape = (self._name(value, part) for part in ("small", "shape"))
+        self.constants |= {small: integers, shape: np.asarray(whole, np.int64)}
+        self._add(value, "Expand", "Expand", (small, shape), stored)
 
     def _parameters(self, value: str) -> tuple[str, ...]:
         """Scale and zero point; biases, which have no kernel that wants one, leave it out.

@@ -81,10 +81,11 @@ def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
 
 
 def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-    """Undo what `emit_onnx` does: drop Quantize and Dequantize, and give constants their real values."""
+    """Undo what `emit_onnx` does: drop Quantize, Dequantize and Expand, and give constants their real values."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     known = set(initializers)
     names: dict[str, str] = {}
+    small: dict[str, str] = {}
     storing: list[onnx.NodeProto] = []
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
@@ -92,11 +93,15 @@ def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
         is_constant = value in plan.tensors and known.issuperset(node.input)
         if node.op_type == "QuantizeLinear":
             names[node.input[0]] = value
+        elif node.op_type == "Expand" and is_constant:
+            small[node.output[0]] = node.input[0]
+            known.update(node.output)
         elif node.op_type == "DequantizeLinear" or is_constant:
             if value not in plan.tensors:
                 raise InputError(f"it stores {value!r}, which plan.json does not name")
             names[node.output[0]] = value
             if is_constant:
+                node.input[:] = [small.get(name, name) for name in node.input]
                 storing.append(node)
                 known.update(node.output)
         else:

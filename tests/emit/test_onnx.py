@@ -181,6 +181,18 @@ def test_the_integers_in_the_file_are_the_plans():
     assert float(held["y/scale"]) == plan.tensors["y"].scale[0]
 
 
+@pytest.mark.parametrize("op", ["Mul(x, c)", "Add(x, c)", "Sub(c, x)"])
+def test_a_constant_for_each_channel_is_stored_as_such_but_never_broadcast(op):
+    graph = network(f"y = {op}", "y", CONSTANTS)
+    model = emit_onnx(graph, planned(graph))
+    (expand,) = (node for node in model.graph.node if node.op_type == "Expand")
+    held = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    assert held[expand.input[0]].size == CONSTANTS["c"].size
+    assert tuple(held[expand.input[1]]) == graph.shape("y")
+    reader = next(node for node in model.graph.node if node.input[0] == expand.output[0])
+    assert reader.op_type == "DequantizeLinear"
+
+
 def test_names_that_the_network_has_taken_are_not_given_again():
     constants = {"x/scale": numbers(1, 3, 1, 1), "x/stored": numbers(1, 3, 1, 1), "x/zero_point": numbers(1, 3, 1, 1)}
     nodes = [
