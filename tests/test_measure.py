@@ -1,6 +1,9 @@
+from itertools import groupby
+
 import numpy as np
 import pytest
 
+from edgefer import measure
 from edgefer.measure import agreement, frame_times
 from edgefer.spec import InputSpec, OutputSpec, Spec
 
@@ -52,14 +55,16 @@ def test_values_that_never_change_agree_where_they_are_equal(artifact, expected)
     assert measured(affect, [(0.5, 0.5)] * 4, artifact) == expected
 
 
-def test_times_are_medians_without_the_warm_up(monkeypatch):
+def test_times_are_medians_of_blocks_without_the_warm_up(monkeypatch):
     clock = iter(range(10_000))
     costs = {"slow": 3, "fast": 1}
     now = [0.0]
+    called = []
     monkeypatch.setattr("edgefer.measure.perf_counter", lambda: now[0])
 
     def runner(name):
         def run(pixels):
+            called.append(name)
             first = next(clock) < 4  # the first frames load caches
             now[0] += (1000 if first else costs[name]) / 1000
             return {}
@@ -67,3 +72,4 @@ def test_times_are_medians_without_the_warm_up(monkeypatch):
         return run
 
     assert frame_times({name: runner(name) for name in costs}, PIXELS[0]) == pytest.approx({"slow": 3, "fast": 1})
+    assert [name for name, _ in groupby(called)] == ["slow", "fast"] * measure._ROUNDS
