@@ -64,9 +64,10 @@ LEVERS: tuple[Lever, ...] = (
         {"edgefer.quantize.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
     ),
     Lever("scales without ties", {"edgefer.quantize.int8.avoid_ties": lambda *_: None}),
+    Lever("rounding that changes outputs least", {"edgefer.quantize.correct.rounded": lambda weights, *_: weights}),
     Lever("correction of gains", {"edgefer.quantize.correct._CORRELATED": 2.0}),
     Lever(
-        "correction of gains and biases",
+        "that rounding, and correction of gains and biases",
         {"edgefer.quantize.method.correct": lambda graph, plan, *_, **__: (graph, plan)},
     ),
 )

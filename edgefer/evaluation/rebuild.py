@@ -90,7 +90,7 @@ def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         value = node.name.rpartition("/")[0]
-        is_constant = value in plan.tensors and known.issuperset(node.input)
+        is_constant = value in plan.tensors and len(node.input) > 0 and known.issuperset(node.input)
         if node.op_type == "QuantizeLinear":
             names[node.input[0]] = value
         elif node.op_type == "Expand" and is_constant:

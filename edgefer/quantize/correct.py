@@ -1,4 +1,4 @@
-"""Gains and biases corrected, so that each layer's output has the mean and the slope that it has in float.
+"""Layers corrected: weights rounded, then gains and biases, so that outputs have the means and slopes of float.
 
 For a linear layer y = W x + b, whose int8 version y' reads the quantized network's own x,
 
@@ -8,7 +8,7 @@ per output channel, over calibration images.  The mean is empirical bias correct
 arXiv:1906.04721).  The slope of y' over y makes up for what saturates or is rounded towards zero before the layer,
 most of all in SiLU, whose sigmoid has no 1: it shrinks by little in each layer, and by percents at the heads.
 (The slope of y over y' would take noise for signal, and shrink it further.)  Neither costs anything in the
-artifacts: gains go into the scales of weights, whose integers stay.
+artifacts: gains go into the scales of weights, whose integers stay what `rounding` made them.
 
 Layers are treated in network order, so that each makes up for the errors of all before it.  The network runs piece
 by piece between its cut points.
@@ -32,6 +32,7 @@ from edgefer.plan import Plan
 from edgefer.quantize.observe import run
 from edgefer.quantize.operators import bias_params
 from edgefer.quantize.ranges import Values
+from edgefer.quantize.rounding import Inputs, rounded
 from edgefer.runtime import onnx_session
 
 SIDE = 6
@@ -48,7 +49,7 @@ def correct(
 
     Args:
         graph: the float network, one input.
-        plan: how it is stored; weights go to the nearest integer.
+        plan: how it is stored; weights that are corrected are on its grid then, others go to the nearest integer.
         feeds: calibration inputs.
         advance: called after each of `pieces(graph)` pieces.
     """
@@ -58,12 +59,11 @@ def correct(
     for start, piece in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
         end = piece[0]
         layers = [node for node in extract(graph, [start], piece).nodes if _can_be_corrected(graph, plan, node)]
-        watched = _watching(graph, start, [end], [_alone(node) for node in layers])
-        session = onnx_session(to_onnx(watched))
-        watching = run([session], exact, lambda values: [values[0], *map(_sampled, values[1:])])
-        reached, *expected = _blocks(watching, len(feeds))
+        inputs = [Inputs(graph, node) for node in layers]
+        reached, *expected = _blocks(_float_outputs(graph, start, end, layers, inputs, exact), len(feeds))
         exact = list(reached)
-        for node, wanted in zip(layers, expected, strict=True):
+        for node, wanted, seen in zip(layers, expected, inputs, strict=True):
+            current = _with_rounded_weights(current, plan, node, seen)
             watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
             session = onnx_session(emit_onnx(watched, plan), round_weights=False)
             (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
@@ -102,6 +102,29 @@ def _can_be_corrected(graph: Graph, plan: Plan, node: Node) -> bool:
     if not (is_layer and node.input(2) and node.inputs[1] in plan.tensors):
         return False
     return all(len(graph.consumers[value]) == 1 for value in node.inputs[1:])
+
+
+def _float_outputs(
+    graph: Graph, start: str, end: str, layers: Sequence[Node], inputs: Sequence[Inputs], feeds: Sequence[Array]
+) -> Iterator[list[Array]]:
+    """For each of the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
+    read = [node.inputs[0] for node in layers]
+    session = onnx_session(to_onnx(_watching(graph, start, [end, *read], [_alone(node) for node in layers])))
+
+    def keep(values: list[Array]) -> tuple[list[Array], list[Array]]:
+        reached, *others = values
+        seen = [each.patches(x) for each, x in zip(inputs, others, strict=False)]
+        return seen, [reached, *map(_sampled, others[len(layers) :])]
+
+    for seen, outputs in run([session], feeds, keep):
+        for each, patches in zip(inputs, seen, strict=True):
+            each.add(patches)
+        yield outputs
+
+
+def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Inputs) -> Graph:
+    name = node.inputs[1]
+    return graph.with_constants({name: rounded(graph.constants[name], plan.tensors[name], inputs)})
 
 
 def _alone(node: Node, weights: str = "") -> Node:

@@ -160,7 +160,7 @@ def _steps(effort: Effort, progress: Progress) -> int:
     """How long weights are learned, which needs PyTorch."""
     if STEPS[effort] and find_spec("torch") is None:
         progress.note(
-            f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded to nearest; "
+            f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded layer by layer; "
             "pip install 'edgefer[torch]'"
         )
         return 0

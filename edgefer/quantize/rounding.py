@@ -1,0 +1,130 @@
+"""Weights rounded so that the outputs of their layer change least, not the weights themselves.
+
+Of a layer y = W x with stored weights W', the noise of an output is d C d', where d is its row of W' - W and C the
+covariance of x over calibration images: a shift of the mean is taken away with the bias.  Weights are rounded one
+after the other, each to the integer nearest to w + sum(e u), where e is what those before it are off by, and u are
+their factors in C = U D U' (Chee et al., QuIP, 2023, arXiv:2307.13304, section 3; the same as GPTQ).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from edgefer.graph.ir import Array, Graph, Node
+from edgefer.plan import QuantParams
+from edgefer.quantize.ranges import Values
+
+_SIDE = 4  # at most so many rows and columns of a layer's output are looked at
+_AT_ONCE = 32  # images whose inputs are multiplied together
+_DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
+_BLOCK = 64  # weights whose errors are made up for together in all that follow
+
+
+class Inputs:
+    """What a layer computes its outputs from, as a covariance over images."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        """Nothing is seen yet.
+
+        Args:
+            graph: has the layer.
+            node: a Conv of maps, or a Gemm.
+        """
+        self._node = node
+        self._kernel = graph.shape(node.inputs[1])[2:]
+        self._positions = [_positions(size) for size in graph.shape(node.output)[2:]]
+        self._seen: list[Array] = []
+        self._count = 0
+        groups = node.int("group", 1)
+        size = graph.shape(node.inputs[0])[1] // groups * prod(self._kernel)
+        self._sum: Values = np.zeros((groups, size))
+        self._products: Values = np.zeros((groups, size, size))
+
+    def patches(self, x: Array) -> Array:
+        """What some outputs are made from for one image: (groups, inputs, positions)."""
+        if not self._positions:
+            return x.T[np.newaxis]
+        node = self._node
+        top, left, bottom, right = node.ints("pads", (0, 0, 0, 0))
+        padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)))
+        steps, dilations = node.ints("strides", (1, 1)), node.ints("dilations", (1, 1))
+        rows, columns = (start * step for start, step in zip(self._positions, steps, strict=True))
+        taps = [
+            padded[:, rows[:, np.newaxis] + i * dilations[0], columns + j * dilations[1]]
+            for i in range(self._kernel[0])
+            for j in range(self._kernel[1])
+        ]
+        return np.stack(taps, axis=1).reshape(node.int("group", 1), -1, rows.size * columns.size)
+
+    def add(self, patches: Array) -> None:
+        """Count those of one image."""
+        self._seen.append(patches)
+        if len(self._seen) == _AT_ONCE:
+            self._multiply()
+
+    def covariance(self) -> Values:
+        """Over all that was counted, float64 (groups, inputs, inputs), positive definite."""
+        if self._seen:
+            self._multiply()
+        mean = self._sum / self._count
+        found: Values = self._products / self._count - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+        variance = np.einsum("gkk->gk", found)
+        variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
+        return found
+
+    def _multiply(self) -> None:
+        seen = np.concatenate(self._seen, axis=2)
+        self._seen = []
+        self._count += seen.shape[2]
+        self._sum += seen.sum(axis=2, dtype=np.float64)
+        self._products += (seen @ seen.transpose(0, 2, 1)).astype(np.float64)
+
+
+def _positions(size: int) -> Array:
+    step = -(-size // _SIDE)
+    return np.arange(step // 2, size, step)
+
+
+def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
+    """A layer's weights, float32, on the grid of `params`.
+
+    Args:
+        weights: of a Conv or Gemm.
+        params: symmetric, a scale for each output channel.
+        inputs: of that layer.
+    """
+    assert params.axis is not None
+    covariance = inputs.covariance()
+    channels = np.moveaxis(weights, params.axis, 0)
+    rows = channels.reshape(*covariance.shape[:1], -1, covariance.shape[1]).astype(np.float64)
+    scale = np.asarray(params.scale).reshape(*rows.shape[:2], 1)
+    found = (_rounded(rows / scale, covariance, params.limits) * scale).reshape(channels.shape)
+    return np.ascontiguousarray(np.moveaxis(found, 0, params.axis), np.float32)
+
+
+def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Values:
+    """Integers for `rows` (groups, outputs, inputs), those of the loudest inputs first."""
+    order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1, kind="stable")
+    rows = np.take_along_axis(rows, order[:, np.newaxis, :], axis=2)
+    covariance = np.take_along_axis(covariance, order[:, :, np.newaxis], axis=1)
+    feedback = _feedback(np.take_along_axis(covariance, order[:, np.newaxis, :], axis=2))
+    errors = np.zeros_like(rows)
+    for start in range(0, rows.shape[2], _BLOCK):
+        end = min(start + _BLOCK, rows.shape[2])
+        wanted = rows[..., start:end] + errors[..., :start] @ feedback[:, :start, start:end]
+        for index in range(start, end):
+            fed_back = errors[..., start:index] @ feedback[:, start:index, index, np.newaxis]
+            integers = np.clip(np.rint(wanted[..., index - start] + fed_back[..., 0]), *limits)
+            errors[..., index] = rows[..., index] - integers
+    found = np.empty_like(rows)
+    np.put_along_axis(found, order[:, np.newaxis, :], np.rint(rows - errors), axis=2)
+    return found
+
+
+def _feedback(covariance: Values) -> Values:
+    """U where C = U D U', D diagonal and U upper triangular with ones on its diagonal."""
+    factor = np.linalg.cholesky(covariance[:, ::-1, ::-1])[:, ::-1, ::-1]
+    found: Values = factor / np.einsum("gkk->gk", factor)[:, np.newaxis, :]
+    return found
