@@ -38,6 +38,7 @@ from edgefer.runtime import onnx_session
 SIDE = 6
 """At most so many rows and columns of each feature map are looked at."""
 
+_AT_ONCE = 16  # images whose patches may wait to be counted
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
 _KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
 
@@ -116,10 +117,11 @@ def _float_outputs(
         seen = [each.patches(x) for each, x in zip(inputs, others, strict=False)]
         return seen, [reached, *map(_sampled, others[len(layers) :])]
 
-    for seen, outputs in run([session], feeds, keep):
-        for each, patches in zip(inputs, seen, strict=True):
-            each.add(patches)
-        yield outputs
+    for first in range(0, len(feeds), _AT_ONCE):
+        for seen, outputs in run([session], feeds[first : first + _AT_ONCE], keep):
+            for each, patches in zip(inputs, seen, strict=True):
+                each.add(patches)
+            yield outputs
 
 
 def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Inputs) -> Graph:

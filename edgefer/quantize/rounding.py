@@ -17,13 +17,19 @@ from edgefer.plan import QuantParams
 from edgefer.quantize.ranges import Values
 
 _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
-_AT_ONCE = 32  # images whose inputs are multiplied together
+_AT_ONCE = 16  # images whose inputs are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
+_NEAREST = 0.49  # of a step: how far a weight may lie from its integer
 _BLOCK = 64  # weights whose errors are made up for together in all that follow
 
 
 class Inputs:
-    """What a layer computes its outputs from, as a covariance over images."""
+    """What a layer computes its outputs from, as a covariance over images.
+
+    Attributes:
+        groups: of channels.
+        size: weights that each output has.
+    """
 
     def __init__(self, graph: Graph, node: Node) -> None:
         """Nothing is seen yet.
@@ -37,10 +43,11 @@ class Inputs:
         self._positions = [_positions(size) for size in graph.shape(node.output)[2:]]
         self._seen: list[Array] = []
         self._count = 0
-        groups = node.int("group", 1)
-        size = graph.shape(node.inputs[0])[1] // groups * prod(self._kernel)
-        self._sum: Values = np.zeros((groups, size))
-        self._products: Values = np.zeros((groups, size, size))
+        self._origin: Array = np.zeros((), np.float32)
+        self.groups = node.int("group", 1)
+        self.size = graph.shape(node.inputs[0])[1] // self.groups * prod(self._kernel)
+        self._sum: Values = np.zeros((self.groups, self.size))
+        self._products: Values = np.zeros((self.groups, self.size, self.size))
 
     def patches(self, x: Array) -> Array:
         """What some outputs are made from for one image: (groups, inputs, positions)."""
@@ -56,7 +63,7 @@ class Inputs:
             for i in range(self._kernel[0])
             for j in range(self._kernel[1])
         ]
-        return np.stack(taps, axis=1).reshape(node.int("group", 1), -1, rows.size * columns.size)
+        return np.stack(taps, axis=1).reshape(self.groups, self.size, rows.size * columns.size)
 
     def add(self, patches: Array) -> None:
         """Count those of one image."""
@@ -69,7 +76,8 @@ class Inputs:
         if self._seen:
             self._multiply()
         mean = self._sum / self._count
-        found: Values = self._products / self._count - mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+        found = self._products / self._count
+        found -= mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
         variance = np.einsum("gkk->gk", found)
         variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
         return found
@@ -77,9 +85,12 @@ class Inputs:
     def _multiply(self) -> None:
         seen = np.concatenate(self._seen, axis=2)
         self._seen = []
+        if not self._count:
+            self._origin = seen.mean(axis=2, keepdims=True)
+        seen -= self._origin  # else float32 would lose what varies little
         self._count += seen.shape[2]
         self._sum += seen.sum(axis=2, dtype=np.float64)
-        self._products += (seen @ seen.transpose(0, 2, 1)).astype(np.float64)
+        self._products += seen @ seen.transpose(0, 2, 1)
 
 
 def _positions(size: int) -> Array:
@@ -88,7 +99,9 @@ def _positions(size: int) -> Array:
 
 
 def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
-    """A layer's weights, float32, on the grid of `params`.
+    """A layer's weights, float32, whose nearest integers by `params` change its outputs least.
+
+    They stay as close as that allows to what they were, so that learning can take back what it finds wrong.
 
     Args:
         weights: of a Conv or Gemm.
@@ -96,11 +109,11 @@ def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
         inputs: of that layer.
     """
     assert params.axis is not None
-    covariance = inputs.covariance()
     channels = np.moveaxis(weights, params.axis, 0)
-    rows = channels.reshape(*covariance.shape[:1], -1, covariance.shape[1]).astype(np.float64)
-    scale = np.asarray(params.scale).reshape(*rows.shape[:2], 1)
-    found = (_rounded(rows / scale, covariance, params.limits) * scale).reshape(channels.shape)
+    scale = np.asarray(params.scale).reshape(inputs.groups, -1, 1)
+    steps = channels.reshape(inputs.groups, -1, inputs.size) / scale
+    integers = _rounded(steps, inputs.covariance(), params.limits)
+    found = (np.clip(steps, integers - _NEAREST, integers + _NEAREST) * scale).reshape(channels.shape)
     return np.ascontiguousarray(np.moveaxis(found, 0, params.axis), np.float32)
 
 
@@ -109,7 +122,10 @@ def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Value
     order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1, kind="stable")
     rows = np.take_along_axis(rows, order[:, np.newaxis, :], axis=2)
     covariance = np.take_along_axis(covariance, order[:, :, np.newaxis], axis=1)
-    feedback = _feedback(np.take_along_axis(covariance, order[:, np.newaxis, :], axis=2))
+    covariance = np.take_along_axis(covariance, order[:, np.newaxis, :], axis=2)
+    feedback = np.linalg.cholesky(covariance[:, ::-1, ::-1])[:, ::-1, ::-1]  # U in C = U D U', by columns
+    feedback /= np.einsum("gkk->gk", feedback)[:, np.newaxis, :].copy()
+    del covariance
     errors = np.zeros_like(rows)
     for start in range(0, rows.shape[2], _BLOCK):
         end = min(start + _BLOCK, rows.shape[2])
@@ -120,11 +136,4 @@ def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Value
             errors[..., index] = rows[..., index] - integers
     found = np.empty_like(rows)
     np.put_along_axis(found, order[:, np.newaxis, :], np.rint(rows - errors), axis=2)
-    return found
-
-
-def _feedback(covariance: Values) -> Values:
-    """U where C = U D U', D diagonal and U upper triangular with ones on its diagonal."""
-    factor = np.linalg.cholesky(covariance[:, ::-1, ::-1])[:, ::-1, ::-1]
-    found: Values = factor / np.einsum("gkk->gk", factor)[:, np.newaxis, :]
     return found
