@@ -9,6 +9,7 @@ import pytest
 from edgefer.converters import load_network
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
+from edgefer.evaluation.rebuild import rebuild
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.passes import normalise
 from edgefer.images import open_images, split
@@ -65,6 +66,10 @@ def test_the_float_network_is_the_same_in_both_formats(weights, photographs):
 
 def test_both_artifacts_hold_the_same_integers(lite0):
     assert_same_weights(lite0)
+
+
+def test_a_bundle_whose_values_are_called_like_its_nodes_is_rebuilt_to_the_byte(lite0):
+    assert rebuild(lite0).exact == {"onnx": True, "tflite": True}
 
 
 def test_artifacts_agree_with_fp32_on_photographs_that_were_not_calibrated_on(lite0, photographs):
