@@ -38,7 +38,7 @@ from edgefer.runtime import onnx_session
 SIDE = 6
 """At most so many rows and columns of each feature map are looked at."""
 
-_AT_ONCE = 16  # images whose patches are counted together
+_AT_ONCE = 16  # images whose patches may wait to be counted
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
 _KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
 
@@ -118,10 +118,10 @@ def _float_outputs(
         return seen, [reached, *map(_sampled, others[len(layers) :])]
 
     for first in range(0, len(feeds), _AT_ONCE):
-        seen, outputs = zip(*run([session], feeds[first : first + _AT_ONCE], keep), strict=True)
-        for each, *patches in zip(inputs, *seen, strict=True):
-            each.add(patches)
-        yield from outputs
+        for seen, outputs in run([session], feeds[first : first + _AT_ONCE], keep):
+            for each, patches in zip(inputs, seen, strict=True):
+                each.add(patches)
+            yield outputs
 
 
 def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Inputs) -> Graph:

@@ -8,7 +8,6 @@ their factors in C = U D U' (Chee et al., QuIP, 2023, arXiv:2307.13304, section 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 import numpy as np
@@ -18,6 +17,7 @@ from edgefer.plan import QuantParams
 from edgefer.quantize.ranges import Values
 
 _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
+_AT_ONCE = 16  # images whose inputs are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
 _NEAREST = 0.49  # of a step: how far a weight may lie from its integer
 _BLOCK = 64  # weights whose errors are made up for together in all that follow
@@ -41,6 +41,7 @@ class Inputs:
         self._node = node
         self._kernel = graph.shape(node.inputs[1])[2:]
         self._positions = [_positions(size) for size in graph.shape(node.output)[2:]]
+        self._seen: list[Array] = []
         self._count = 0
         self._origin: Array = np.zeros((), np.float32)
         self.groups = node.int("group", 1)
@@ -64,24 +65,32 @@ class Inputs:
         ]
         return np.stack(taps, axis=1).reshape(self.groups, self.size, rows.size * columns.size)
 
-    def add(self, patches: Sequence[Array]) -> None:
-        """Count those of some images."""
-        seen = np.concatenate(patches, axis=2)
-        if not self._count:
-            self._origin = seen.mean(axis=2, keepdims=True)
-        seen -= self._origin  # else float32 would lose what varies little
-        self._count += seen.shape[2]
-        self._sum += seen.sum(axis=2, dtype=np.float64)
-        self._products += seen @ seen.transpose(0, 2, 1)
+    def add(self, patches: Array) -> None:
+        """Count those of one image."""
+        self._seen.append(patches)
+        if len(self._seen) == _AT_ONCE:
+            self._multiply()
 
     def covariance(self) -> Values:
         """Over all that was counted, float64 (groups, inputs, inputs), positive definite."""
+        if self._seen:
+            self._multiply()
         mean = self._sum / self._count
         found = self._products / self._count
         found -= mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
         variance = np.einsum("gkk->gk", found)
         variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
         return found
+
+    def _multiply(self) -> None:
+        seen = np.concatenate(self._seen, axis=2)
+        self._seen = []
+        if not self._count:
+            self._origin = seen.mean(axis=2, keepdims=True)
+        seen -= self._origin  # else float32 would lose what varies little
+        self._count += seen.shape[2]
+        self._sum += seen.sum(axis=2, dtype=np.float64)
+        self._products += seen @ seen.transpose(0, 2, 1)
 
 
 def _positions(size: int) -> Array:

@@ -47,7 +47,8 @@ def seen(graph, node, images=40):
     inputs = Inputs(graph, node)
     feeds = [sample(graph, seed) for seed in range(images)]
     patches = [inputs.patches(values_of(graph, feed).get(node.inputs[0], feed["x"])) for feed in feeds]
-    inputs.add(patches)
+    for each in patches:
+        inputs.add(each)
     return inputs, np.concatenate(patches, axis=2)
 
 
@@ -76,7 +77,7 @@ def test_outputs_change_less_than_with_the_nearest_integers(dtype, largest):
     for _ in range(64):
         x = rng.normal(size=(1, 3, 8, 8)).cumsum(axis=2).cumsum(axis=3).astype(np.float32)  # neighbours are alike
         patches.append(inputs.patches(x))
-        inputs.add(patches[-1:])
+        inputs.add(patches[-1])
     weights = graph.constants["w"]
     scale = np.abs(weights).max(axis=(1, 2, 3)) / largest
     params = QuantParams(dtype, tuple(map(float, scale)), (0,) * 16, 0, narrow=True)
@@ -93,7 +94,7 @@ def test_inputs_that_have_nothing_in_common_leave_weights_to_the_nearest_integer
     graph, node = layer(*LAYERS["plain"])
     inputs = Inputs(graph, node)
     signs = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]], np.float32)
-    inputs.add([signs[np.newaxis]])
+    inputs.add(signs[np.newaxis])
     weights = graph.constants["w"]
     params = per_channel_symmetric(weights, 0, floor=np.zeros(4))
     assert np.array_equal(params.quantize(rounded(weights, params, inputs)), params.quantize(weights))
@@ -102,7 +103,7 @@ def test_inputs_that_have_nothing_in_common_leave_weights_to_the_nearest_integer
 def test_what_no_image_shows_is_rounded_all_the_same():
     graph, node = layer(*LAYERS["depthwise"])
     inputs = Inputs(graph, node)
-    inputs.add([inputs.patches(np.zeros((1, 3, 5, 5), np.float32))])
+    inputs.add(inputs.patches(np.zeros((1, 3, 5, 5), np.float32)))
     weights = graph.constants["w"]
     params = per_channel_symmetric(weights, 0, floor=np.zeros(6))
     assert np.array_equal(params.quantize(rounded(weights, params, inputs)), params.quantize(weights))
@@ -114,7 +115,7 @@ def test_few_images_of_much_the_same_values_are_enough(images):
     inputs = Inputs(graph, node)
     for seed in range(images):
         noise = np.random.default_rng(seed).normal(size=(1, 3, 5, 5))
-        inputs.add([inputs.patches((1000 + 1e-2 * noise).astype(np.float32))])
+        inputs.add(inputs.patches((1000 + 1e-2 * noise).astype(np.float32)))
     weights = graph.constants["w"]
     params = per_channel_symmetric(weights, 0, floor=np.zeros(4))
     assert np.abs(params.quantize(rounded(weights, params, inputs)) - params.quantize(weights)).max() <= 5
