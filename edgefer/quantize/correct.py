@@ -29,15 +29,13 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.memory import release
 from edgefer.plan import Plan
-from edgefer.quantize.observe import run
+from edgefer.quantize.observe import run, spread
 from edgefer.quantize.operators import bias_params
 from edgefer.quantize.ranges import Values
 from edgefer.quantize.rounding import Inputs, rounded
 from edgefer.runtime import onnx_session
 
-SIDE = 6
-"""At most so many rows and columns of each feature map are looked at."""
-
+_SIDE = 6  # at most so many rows and columns of each feature map are looked at
 _AT_ONCE = 16  # images whose patches may wait to be counted
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
 _KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
@@ -155,7 +153,7 @@ def _sampled(values: Array) -> Array:
     """Of each feature map, the values at some positions, evenly spaced."""
     if values.ndim < 4:
         return values
-    rows, columns = (slice(step // 2, None, step) for step in (-(-size // SIDE) for size in values.shape[2:]))
+    rows, columns = (spread(size, _SIDE) for size in values.shape[2:])
     return np.ascontiguousarray(values[:, :, rows, columns])
 
 

@@ -33,6 +33,12 @@ def observe(graph: Graph, values: Sequence[str], feeds: Iterable[Array]) -> Iter
             yield found
 
 
+def spread(size: int, most: int) -> slice:
+    """At most `most` of `size` positions, evenly spaced."""
+    step = -(-size // most)
+    return slice(step // 2, None, step)
+
+
 def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[Any]], _Kept]) -> Iterator[_Kept]:
     """For each of the feeds, what `keep` makes of the outputs of the last of `sessions`.
 

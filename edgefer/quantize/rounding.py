@@ -14,6 +14,7 @@ import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.plan import QuantParams
+from edgefer.quantize.observe import spread
 from edgefer.quantize.ranges import Values
 
 _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
@@ -40,7 +41,7 @@ class Inputs:
         """
         self._node = node
         self._kernel = graph.shape(node.inputs[1])[2:]
-        self._positions = [_positions(size) for size in graph.shape(node.output)[2:]]
+        self._positions = [np.arange(size)[spread(size, _SIDE)] for size in graph.shape(node.output)[2:]]
         self._seen: list[Array] = []
         self._count = 0
         self._origin: Array = np.zeros((), np.float32)
@@ -91,11 +92,6 @@ class Inputs:
         self._count += seen.shape[2]
         self._sum += seen.sum(axis=2, dtype=np.float64)
         self._products += seen @ seen.transpose(0, 2, 1)
-
-
-def _positions(size: int) -> Array:
-    step = -(-size // _SIDE)
-    return np.arange(step // 2, size, step)
 
 
 def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
