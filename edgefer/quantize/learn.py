@@ -22,7 +22,7 @@ from edgefer.spec import HeadActivation
 
 _BATCH_PIXELS = 32 * 64 * 64
 _SMALLEST_BATCH = 8
-_DIVERGENCE = 2.0  # what a nat of divergence counts beside noise over signal
+_DIVERGENCE = 0.5  # what a nat of divergence counts beside noise over signal
 _WARM_UP = 20
 _WEIGHT_RATE = 4e-3  # steps of the weight's scale
 _BIAS_RATE = 4e-3  # steps of the layer's output

@@ -20,7 +20,7 @@ from edgefer.quantize.ranges import Values
 _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
 _AT_ONCE = 16  # images whose inputs are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
-_NEAREST = 0.49  # of a step: how far a weight may lie from its integer
+_SETTLED = 0.25  # of a step: how far a weight may lie from its integer
 _BLOCK = 64  # weights whose errors are made up for together in all that follow
 
 
@@ -97,7 +97,8 @@ class Inputs:
 def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
     """A layer's weights, float32, whose nearest integers by `params` change its outputs least.
 
-    They stay as close as that allows to what they were, so that learning can take back what it finds wrong.
+    They stay on the side that they were on, but not near another integer: the first steps of learning, which move all
+    weights a little, would undo what was found, while those that last can still take back what is wrong.
 
     Args:
         weights: of a Conv or Gemm.
@@ -109,7 +110,7 @@ def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
     scale = np.asarray(params.scale).reshape(inputs.groups, -1, 1)
     steps = channels.reshape(inputs.groups, -1, inputs.size) / scale
     integers = _rounded(steps, inputs.covariance(), params.limits)
-    found = (np.clip(steps, integers - _NEAREST, integers + _NEAREST) * scale).reshape(channels.shape)
+    found = (np.clip(steps, integers - _SETTLED, integers + _SETTLED) * scale).reshape(channels.shape)
     return np.ascontiguousarray(np.moveaxis(found, 0, params.axis), np.float32)
 
 
