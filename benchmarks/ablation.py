@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py
 
-needs ../shared; takes a conversion and a judgement (about a minute) per row.  What a lever is worth depends on whether
-weights are learned, so that each is taken away with both efforts; learning itself is the difference of the two.
+needs ../shared; takes a conversion and a judgement (about a minute) per row.  The method is that of `--effort fast`; the
+last row shows what learning weights adds to it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import edgefer
 from edgefer.bundle import Bundle
 from edgefer.images import open_images
 from edgefer.preprocess import iter_pixels
+from edgefer.quantize.method import Effort
 from edgefer.quantize.ranges import affine, identity
 
 JUDGED = SHARED / "data" / "fer2013_public.npz"
@@ -42,10 +43,12 @@ class Lever:
         name: row of the table.
         replaced: what stands in its place, by the dotted path under which the method finds it.  A path that
             exists no longer is an error, so that no row outlives its lever.
+        effort: what the rest is converted with.
     """
 
     name: str
     replaced: Mapping[str, Any] = field(default_factory=dict)
+    effort: Effort = "fast"
 
 
 NOTHING = Lever("nothing")
@@ -70,8 +73,8 @@ LEVERS: tuple[Lever, ...] = (
         "that rounding, and correction of gains and biases",
         {"edgefer.quantize.method.correct": lambda graph, plan, *_, **__: (graph, plan)},
     ),
+    Lever("nothing, and weights are learned (`--effort balanced`)", effort="balanced"),
 )
-EFFORTS = ("fast", "balanced")
 
 
 @dataclass(frozen=True)
@@ -79,34 +82,29 @@ class Row:
     """What is left without a lever, per format.
 
     Attributes:
-        effort: with what `--effort`.
         off: the lever.
         quality: how the artifact compares with the float network.
-        x_time: of a frame, relative to the artifact of the whole method with the same effort.
+        x_time: of a frame, relative to the artifact of the whole method.
     """
 
-    effort: str
     off: str
     quality: Mapping[str, Quality]
     x_time: Mapping[str, float]
 
 
 def main() -> int:
-    """Convert with everything and without each lever, for each effort; write the table and the JSON file beside it."""
+    """Convert with everything and without each lever; write the table and the JSON file beside it."""
     parser = argparse.ArgumentParser(description="Tabulate what each lever of the method is worth on fer_b0.")
     parser.add_argument("-o", "--output", type=Path, default=RESULT, help="Markdown file to write; JSON goes beside it")
     target: Path = parser.parse_args().output
 
-    rows = []
     with tempfile.TemporaryDirectory(prefix="edgefer-benchmark-") as name:
         os.environ["EDGEFER_HOME"] = name
-        for effort in EFFORTS:
-            whole = convert_without(NOTHING, effort, Path(name) / effort)
-            rows.append(measured(effort, NOTHING, whole, whole))
-            for number, lever in enumerate(LEVERS):
-                print(f"{effort} without {lever.name} ...", file=sys.stderr, flush=True)
-                bundle = convert_without(lever, effort, Path(name) / f"{effort}{number}")
-                rows.append(measured(effort, lever, bundle, whole))
+        whole = convert_without(NOTHING, Path(name) / "whole")
+        rows = [measured(NOTHING, whole, whole)]
+        for number, lever in enumerate(LEVERS):
+            print(f"without {lever.name} ...", file=sys.stderr, flush=True)
+            rows.append(measured(lever, convert_without(lever, Path(name) / str(number)), whole))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").write_text(
         json.dumps(list(map(asdict, rows)), indent=1, allow_nan=False) + "\n", "utf-8"
@@ -116,15 +114,15 @@ def main() -> int:
     return 0
 
 
-def convert_without(lever: Lever, effort: str, path: Path) -> Bundle:
+def convert_without(lever: Lever, path: Path) -> Bundle:
     """A bundle of fer_b0 made with the lever off."""
     with ExitStack() as off:
         for place, replacement in lever.replaced.items():
             off.enter_context(patch(place, replacement))
-        return edgefer.convert(MODEL, path, calibration=CALIBRATION, effort=effort)
+        return edgefer.convert(MODEL, path, calibration=CALIBRATION, effort=lever.effort)
 
 
-def measured(effort: str, lever: Lever, bundle: Bundle, whole: Bundle) -> Row:
+def measured(lever: Lever, bundle: Bundle, whole: Bundle) -> Row:
     """How the int8 artifacts of a bundle compare with its float reference, and with the whole method in time."""
     images, formats = open_images(JUDGED), ("tflite", "onnx")
     networks = {format: Network(bundle.artifact(format)) for format in formats}
@@ -133,7 +131,6 @@ def measured(effort: str, lever: Lever, bundle: Bundle, whole: Bundle) -> Row:
     timed = networks | {f"whole {format}": Network(whole.artifact(format)) for format in formats}
     rounds = frame_rounds(timed, next(iter_pixels(images, bundle.spec.input)), bundle.spec)
     return Row(
-        effort,
         lever.name,
         {format: quality[format] for format in formats},
         {format: ratio(rounds, format, f"whole {format}") for format in formats},
@@ -141,20 +138,18 @@ def measured(effort: str, lever: Lever, bundle: Bundle, whole: Bundle) -> Row:
 
 
 def render(rows: Sequence[Row]) -> Iterator[str]:
-    """The result as Markdown; the first row of each effort is the whole method."""
+    """The result as Markdown; the first row is the whole method."""
     formats = rows[0].quality
     yield "# What each lever is worth on fer_b0"
     yield ""
     yield "Written by `python benchmarks/ablation.py`; what is measured and how: [README](../README.md)."
-    yield "In brackets: the change from the whole method with the same effort."
+    yield "In brackets: the change from the whole method."
     yield ""
     titles = (f"{format}: top-1, % | agreement, % | SQNR, dB | time" for format in formats)
-    yield f"| effort | off | {' | '.join(titles)} |"
-    yield "|---|---|" + "---:|---:|---:|---:|" * len(formats)
+    yield f"| off | {' | '.join(titles)} |"
+    yield "|---|" + "---:|---:|---:|---:|" * len(formats)
     for row in rows:
-        whole = next(other for other in rows if other.effort == row.effort)
-        cells = (_cells(row, whole, format) for format in formats)
-        yield f"| {row.effort} | {row.off} | {' | '.join(cells)} |"
+        yield f"| {row.off} | {' | '.join(_cells(row, rows[0], format) for format in formats)} |"
     yield ""
 
 
