@@ -2,8 +2,8 @@
 
     python benchmarks/ablation.py
 
-needs ../shared; takes a conversion and a judgement (about a minute) per row.  The method is that of `--effort fast`; the
-last row shows what learning weights adds to it.
+needs ../shared; takes a conversion and a judgement (about a minute) per row.  The method is that of `--effort fast`;
+the last row shows what learning weights adds to it.
 """
 
 from __future__ import annotations
