@@ -103,7 +103,7 @@ def main() -> int:
         whole = convert_without(NOTHING, Path(name) / "whole")
         rows = [measured(NOTHING, whole, whole)]
         for number, lever in enumerate(LEVERS):
-            print(f"without {lever.name} ...", file=sys.stderr, flush=True)
+            print(f"off: {lever.name} ...", file=sys.stderr, flush=True)
             rows.append(measured(lever, convert_without(lever, Path(name) / str(number)), whole))
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").write_text(
