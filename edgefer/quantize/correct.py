@@ -38,6 +38,7 @@ from edgefer.runtime import onnx_session
 _SIDE = 6  # at most so many rows and columns of each feature map are looked at
 _AT_ONCE = 16  # images whose patches may wait to be counted
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
+_CHANNELS = 32  # whose values are float64 together
 _KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
 
 
@@ -66,7 +67,7 @@ def correct(
             watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
             session = onnx_session(emit_onnx(watched, plan), round_weights=False)
             (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
-            current, plan = _corrected(current, plan, node, *_affine(_channels(wanted), _channels(found)))
+            current, plan = _corrected(current, plan, node, *_affine(wanted, found))
         if end not in graph.outputs:
             model = emit_onnx(observing(extract(current, [start], [end]), [end]), plan)
             (reached,) = _blocks(run([onnx_session(model)], quantized, list), len(feeds))
@@ -172,8 +173,20 @@ def _channels(block: Array) -> Values:
     return np.moveaxis(block, 2, 0).reshape(block.shape[2], -1).astype(np.float64)
 
 
-def _affine(expected: Values, found: Values) -> tuple[Values, Values]:
-    """Gain and shift of each channel that give what was found the mean and the slope of what was expected."""
+def _affine(expected: Array, found: Array) -> tuple[Values, Values]:
+    """Gain and shift of each channel that give what was found the mean and the slope of what was expected.
+
+    A few channels are looked at at a time: all, as float64, would take most of the memory of a conversion.
+    """
+    some = [slice(start, start + _CHANNELS) for start in range(0, expected.shape[2], _CHANNELS)]
+    gains, shifts = zip(
+        *(_lines(_channels(expected[:, :, few]), _channels(found[:, :, few])) for few in some), strict=True
+    )
+    return np.concatenate(gains), np.concatenate(shifts)
+
+
+def _lines(expected: Values, found: Values) -> tuple[Values, Values]:
+    """Gain and shift of a few channels."""
     means = expected.mean(axis=1), found.mean(axis=1)
     exact, noisy = (values - mean[:, np.newaxis] for values, mean in zip((expected, found), means, strict=True))
     power, noisy_power, common = (np.mean(a * b, axis=1) for a, b in ((exact, exact), (noisy, noisy), (exact, noisy)))

@@ -73,11 +73,12 @@ class Inputs:
             self._multiply()
 
     def covariance(self) -> Values:
-        """Over all that was counted, float64 (groups, inputs, inputs), positive definite."""
+        """Over all that was counted, float64 (groups, inputs, inputs), positive definite; to be asked for once."""
         if self._seen:
             self._multiply()
         mean = self._sum / self._count
-        found = self._products / self._count
+        found, self._products = self._products, np.zeros(())  # megabytes, which are not needed twice
+        found /= self._count
         found -= mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
         variance = np.einsum("gkk->gk", found)
         variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
@@ -118,9 +119,9 @@ def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Value
     """Integers for `rows` (groups, outputs, inputs), those of the loudest inputs first."""
     order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1, kind="stable")
     rows = np.take_along_axis(rows, order[:, np.newaxis, :], axis=2)
-    covariance = np.take_along_axis(covariance, order[:, :, np.newaxis], axis=1)
-    covariance = np.take_along_axis(covariance, order[:, np.newaxis, :], axis=2)
-    feedback = np.linalg.cholesky(covariance[:, ::-1, ::-1])[:, ::-1, ::-1]  # U in C = U D U', by columns
+    groups = np.arange(len(order))[:, np.newaxis, np.newaxis]
+    covariance = covariance[groups, order[:, ::-1, np.newaxis], order[:, np.newaxis, ::-1]]
+    feedback = np.linalg.cholesky(covariance)[:, ::-1, ::-1]  # U in C = U D U', by columns
     feedback /= np.einsum("gkk->gk", feedback)[:, np.newaxis, :].copy()
     del covariance
     errors = np.zeros_like(rows)

@@ -6,7 +6,7 @@ import pytest
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.passes.separate_biases import separate_biases
 from edgefer.graph.subgraph import cut_points
-from edgefer.quantize.correct import _affine, correct, pieces
+from edgefer.quantize.correct import _lines, correct, pieces
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.operators import bias_params
 from edgefer.quantize.rounding import rounded
@@ -182,6 +182,6 @@ def test_the_slope_of_a_channel_that_is_mostly_noise_does_not_count():
     random = np.random.default_rng(0)
     signal, noise = random.normal(size=(2, 1, 1000))
     exact = np.concatenate([signal, signal])
-    gain, shift = _affine(exact, np.concatenate([0.8 * signal + 0.1 * noise + 1, 0.2 * signal + noise]))
+    gain, shift = _lines(exact, np.concatenate([0.8 * signal + 0.1 * noise + 1, 0.2 * signal + noise]))
     assert gain == pytest.approx([1.25, 1.0], abs=0.02)
     assert shift == pytest.approx([-1.25, 0.0], abs=0.1)
