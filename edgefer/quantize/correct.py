@@ -176,7 +176,7 @@ def _channels(block: Array) -> Values:
 def _affine(expected: Array, found: Array) -> tuple[Values, Values]:
     """Gain and shift of each channel that give what was found the mean and the slope of what was expected.
 
-    A few channels are looked at at a time: all, as float64, would take most of the memory of a conversion.
+    A few channels are looked at at a time: all of them in float64 would make the peak of a conversion's memory.
     """
     some = [slice(start, start + _CHANNELS) for start in range(0, expected.shape[2], _CHANNELS)]
     gains, shifts = zip(
