@@ -26,6 +26,7 @@ import numpy as np
 from convert_cost import CALIBRATION, MODEL, PEERS, ROOT, SHARED, Cost, cpu, measure, on_path, versions
 from judge import FRAMES, ROUNDS, WARM_UP, Network, Quality, frame_rounds, judge, ratio
 
+from edgefer.doctor import check_int8_instructions
 from edgefer.environments import ONNX2TF, Environment
 from edgefer.errors import EdgeferError
 from edgefer.images import open_images
@@ -210,7 +211,8 @@ def main() -> int:
     except EdgeferError as error:
         sys.exit(f"{error}\n{error.remedy}")
     machine = (
-        f"{cpu()}, {os.cpu_count()} CPUs, {platform.system()} {platform.release()}, load before the run {load:.2f}"
+        f"{cpu()}, {os.cpu_count()} CPUs, int8 instructions: {check_int8_instructions().detail}; "
+        f"{platform.system()} {platform.release()}, load before the run {load:.2f}"
     )
     tools = {"edgefer": versions(sys.executable, ("onnxruntime", "ai-edge-litert", "numpy"))}
     tools |= {e.name: versions(e.interpreter, packages) for e, packages in PACKAGES.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from math import log10
+from math import inf, log10
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -35,10 +35,11 @@ from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.progress import SILENT, Progress
 from edgefer.quantize.cost import LITERT_X86
+from edgefer.quantize.drop import Answer
 from edgefer.quantize.method import Effort, Quantized, quantize
-from edgefer.quantize.solver import Bounds
+from edgefer.quantize.solver import LATENCY, Bounds
 from edgefer.report import conversion_report
-from edgefer.spec import METADATA_KEY, HeadActivation
+from edgefer.spec import METADATA_KEY
 
 Format: TypeAlias = Literal["tflite", "onnx"]
 Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
@@ -121,8 +122,13 @@ def convert(
     progress.detail(_description(network, graph))
     if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
         raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
-    images = calibration_images(calibration, network, samples, progress)
     heads = _heads(network, graph)
+    if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
+        raise UsageError(
+            f"a drop of accuracy cannot be bounded: no output of {network.name} chooses a class, or says yes or no",
+            remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
+        )
+    images = calibration_images(calibration, network, samples, progress)
     own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
     quantized = quantize(
         graph,
@@ -130,7 +136,7 @@ def convert(
         images,
         network.spec.input,
         effort,
-        Bounds(budget, max_drop),
+        Bounds(budget, max_drop, LATENCY if mixed else inf),
         lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
         progress,
         mixed=mixed or max_drop is not None,
@@ -172,10 +178,13 @@ def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes],
         return evaluate(draft, images, workers=1, layer_images=0)
 
 
-def _heads(network: Network, graph: Graph) -> dict[str, HeadActivation]:
-    """The values before the outputs' activations, and what turns them into answers."""
+def _heads(network: Network, graph: Graph) -> dict[str, Answer]:
+    """The values before the outputs' activations, and what they are read as."""
     logits = head_logits(graph, network.spec)
-    return {logits[head.name]: "softmax" if chooses_class(head) else head.activation for head in network.spec.outputs}
+    return {
+        logits[head.name]: Answer("softmax" if chooses_class(head) else head.activation, tuple(head.thresholds or ()))
+        for head in network.spec.outputs
+    }
 
 
 def _too_few(images: CalibrationImages, quantized: Quantized) -> str:

@@ -200,13 +200,13 @@ def _part_names(graph: Graph, name: str, count: int) -> tuple[str, ...]:
     return tuple(fresh_name(graph, f"{name}/part_{index}") for index in range(count))
 
 
-def _mixes(graph: Graph, node: Node) -> bool:
+def mixes_channels(graph: Graph, node: Node) -> bool:
     """Whether each output channel is a weighted sum of all input channels."""
     plain = (node.op == "Conv" and node.int("group", 1) == 1) or (node.op == "Gemm" and is_plain_gemm(graph, node))
     return plain and all(graph.is_constant(value) for value in node.inputs[1:])
 
 
-def _is_depthwise(graph: Graph, node: Node) -> bool:
+def is_depthwise(graph: Graph, node: Node) -> bool:
     """Whether a convolution with constant weights makes one output channel of each input channel."""
     if node.op != "Conv" or not all(graph.is_constant(value) for value in node.inputs[1:]):
         return False
@@ -215,7 +215,7 @@ def _is_depthwise(graph: Graph, node: Node) -> bool:
 
 def _bounds(graph: Graph, node: Node, links: Links) -> bool:
     """Whether its output's channels share nothing with its input's."""
-    return _mixes(graph, node) or (links == "scale" and _is_depthwise(graph, node))
+    return mixes_channels(graph, node) or (links == "scale" and is_depthwise(graph, node))
 
 
 def _linked(graph: Graph, node: Node, value: str, links: Links) -> tuple[str, ...] | None:
@@ -230,7 +230,7 @@ def _linked(graph: Graph, node: Node, value: str, links: Links) -> tuple[str, ..
     if node.op in _BINARY:
         return _linked_operands(graph, node, value, links)
     flattening = node.op == "Flatten" and graph.shape(node.output) == (1, graph.shape(value)[1])
-    one_to_one = flattening or _is_depthwise(graph, node) or node.op in _ELEMENTWISE | _POOLING
+    one_to_one = flattening or is_depthwise(graph, node) or node.op in _ELEMENTWISE | _POOLING
     has_settings = all(graph.is_constant(name) for name in node.inputs[1:] if name)
     return (node.inputs[0], node.output) if one_to_one and has_settings and len(node.outputs) == 1 else None
 
@@ -282,7 +282,7 @@ def _made(node: Node) -> list[ChannelConstant]:
 
 
 def _read(graph: Graph, node: Node) -> ChannelConstant:
-    is_first = _is_depthwise(graph, node) or (node.op == "Gemm" and not node.int("transB"))
+    is_first = is_depthwise(graph, node) or (node.op == "Gemm" and not node.int("transB"))
     return ChannelConstant(node.inputs[1], 0 if is_first else 1, -1)
 
 

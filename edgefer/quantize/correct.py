@@ -16,7 +16,7 @@ by piece between its cut points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from math import prod
@@ -32,7 +32,7 @@ from edgefer.plan import Plan
 from edgefer.quantize.observe import run, spread
 from edgefer.quantize.operators import bias_params
 from edgefer.quantize.ranges import Values
-from edgefer.quantize.rounding import Inputs, rounded
+from edgefer.quantize.rounding import Inputs, can_be_rounded, rounded
 from edgefer.runtime import onnx_session
 
 _SIDE = 6  # at most so many rows and columns of each feature map are looked at
@@ -59,11 +59,12 @@ def correct(
     for start, piece in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
         end = piece[0]
         layers = [node for node in extract(graph, [start], piece).nodes if _can_be_corrected(graph, plan, node)]
-        inputs = [Inputs(graph, node) for node in layers]
+        inputs = {node.name: Inputs(graph, node) for node in layers if can_be_rounded(graph, node)}
         reached, *expected = _blocks(_float_outputs(graph, start, end, layers, inputs, exact), len(feeds))
         exact = list(reached)
-        for node, wanted, seen in zip(layers, expected, inputs, strict=True):
-            current = _with_rounded_weights(current, plan, node, seen)
+        for node, wanted in zip(layers, expected, strict=True):
+            if node.name in inputs:
+                current = _with_rounded_weights(current, plan, node, inputs.pop(node.name))
             watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
             session = onnx_session(emit_onnx(watched, plan), round_weights=False)
             (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
@@ -105,20 +106,21 @@ def _can_be_corrected(graph: Graph, plan: Plan, node: Node) -> bool:
 
 
 def _float_outputs(
-    graph: Graph, start: str, end: str, layers: Sequence[Node], inputs: Sequence[Inputs], feeds: Sequence[Array]
+    graph: Graph, start: str, end: str, layers: Sequence[Node], inputs: Mapping[str, Inputs], feeds: Sequence[Array]
 ) -> Iterator[list[Array]]:
     """For each of the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
-    read = [node.inputs[0] for node in layers]
+    watching = list(inputs.values())
+    read = [each.value for each in watching]
     session = onnx_session(to_onnx(_watching(graph, start, [end, *read], [_alone(node) for node in layers])))
 
     def keep(values: list[Array]) -> tuple[list[Array], list[Array]]:
         reached, *others = values
-        seen = [each.patches(x) for each, x in zip(inputs, others, strict=False)]
-        return seen, [reached, *map(_sampled, others[len(layers) :])]
+        seen = [each.patches(x) for each, x in zip(watching, others, strict=False)]
+        return seen, [reached, *map(_sampled, others[len(watching) :])]
 
     for first in range(0, len(feeds), _AT_ONCE):
         for seen, outputs in run([session], feeds[first : first + _AT_ONCE], keep):
-            for each, patches in zip(inputs, seen, strict=True):
+            for each, patches in zip(watching, seen, strict=True):
                 each.add(patches)
             yield outputs
 

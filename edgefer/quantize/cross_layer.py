@@ -20,9 +20,9 @@ from edgefer.graph.regions import Region, find_regions, scale
 from edgefer.plan import QuantParams
 from edgefer.quantize.loudness import loudness
 from edgefer.quantize.operators import weight_axis
-from edgefer.quantize.ranges import Values, mse_optimal, per_channel_symmetric
+from edgefer.quantize.ranges import Values, identity, per_channel_symmetric
 from edgefer.quantize.sensitivity import Sensitivity
-from edgefer.quantize.statistics import collect
+from edgefer.quantize.statistics import stored_alone
 
 NEGLIGIBLE = 1e-3
 """Noise over signal at the heads that is not worth lowering."""
@@ -99,7 +99,7 @@ def _noise(graph: Graph, region: Region, sensitivity: Sensitivity) -> float:
 def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
     """How each of `values` would be stored by itself."""
     part = sensitivity.part(graph, values)
-    return {name: mse_optimal(found) for name, found in collect(part.graph, values, part.feeds).items()}
+    return stored_alone(part.graph, dict.fromkeys(values, identity), part.feeds)
 
 
 def _weight_params(graph: Graph, region: Region) -> dict[str, QuantParams]:

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from edgefer.quantize.ranges import Values, sigmoid
 from edgefer.spec import HeadActivation
 
-Values = npt.NDArray[np.float64]
+
+@dataclass(frozen=True)
+class Answer:
+    """What a head's values, before their activation, are read as.
+
+    Attributes:
+        activation: after softmax the largest is the answer, after sigmoid each says yes or no; what follows neither
+            has no accuracy.
+        thresholds: after sigmoid, for each column from which probability on it says yes; 0.5 where there are none.
+    """
+
+    activation: HeadActivation
+    thresholds: tuple[float, ...] = ()
+
+    @property
+    def has_accuracy(self) -> bool:
+        """Whether answers can be right or wrong."""
+        return self.activation in ("softmax", "sigmoid")
 
 
-def expected_drop(expected: Values, found: Values, activation: HeadActivation) -> float:
+def expected_drop(expected: Values, found: Values, answer: Answer) -> float:
     """Percentage points of accuracy that a head loses, if the float network's probabilities are right.
 
     Where both choose the same, nothing is lost; elsewhere the probability of what the float network chose, less that
     of what was chosen instead.  Labels would count a changed answer as loss, gain or neither, at random; with few
-    images this estimate is far steadier.
+    images this estimate is far steadier.  A threshold other than 0.5 says that one mistake costs more than the other,
+    and so counts a changed answer by how far the probability is from it.
 
     Args:
         expected: the float network's values before the activation, (images, columns).
         found: those of the network judged.
-        activation: of the head; what follows neither softmax nor sigmoid has no accuracy, and drops by 0.
+        answer: what both are read as; without accuracy, nothing drops.
     """
-    if activation == "softmax":
+    if answer.activation == "softmax":
         probabilities = _softmax(expected)
         chosen = np.take_along_axis(probabilities, found.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
         return float(100 * np.mean(probabilities.max(axis=1) - chosen))
-    if activation == "sigmoid":
-        lost: Any = np.where((expected > 0) != (found > 0), np.tanh(np.abs(expected) / 2), 0)
-        return float(100 * lost.mean())
+    if answer.activation == "sigmoid":
+        thresholds = np.asarray(answer.thresholds or (0.5,))
+        probabilities, others = sigmoid(expected), sigmoid(found)
+        changed = (probabilities >= thresholds) != (others >= thresholds)
+        return float(100 * np.mean(2 * np.abs(probabilities - thresholds) * changed))
     return 0.0
 
 

@@ -18,14 +18,15 @@ import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node, fresh_name, fresh_node_name
 from edgefer.graph.patterns import Silu, find_silus
+from edgefer.graph.regions import is_depthwise, mixes_channels
 from edgefer.plan import QuantParams
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.loudness import loudness
 from edgefer.quantize.observe import observe
 from edgefer.quantize.price import price
-from edgefer.quantize.ranges import Values, View, identity, mse_optimal, mse_optimal_of, sigmoid, silu
+from edgefer.quantize.ranges import Values, View, identity, mse_optimal_of, sigmoid, silu
 from edgefer.quantize.sensitivity import Sensitivity
-from edgefer.quantize.statistics import collect
+from edgefer.quantize.statistics import stored_alone
 
 LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
@@ -87,15 +88,25 @@ def _candidate(graph: Graph, site: Silu, ratio: Values, sensitivity: Sensitivity
     treated, names = _treat(graph, site, ratio.astype(np.float32))
     x, maps = names[site.x], [names[value] for value in _maps(graph, site)]
     part = sensitivity.part(treated, [x, *maps])
-    stored = _stored(part.graph, maps, part.feeds) | _input_params(part.graph, {x: ratio}, part.feeds)
+    stored = _input_params(part.graph, {x: ratio}, part.feeds)
+    stored |= stored_alone(part.graph, dict.fromkeys(maps, identity), part.feeds)
     return treated, x, _sum_of_noises(treated, stored, sensitivity)
 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:
     is_map = prod(graph.shape(silu.x)[2:]) > 1
-    makers = _makers(graph, silu.x)
-    has_weights = all(node.op == "Conv" and node.input(2) and not node.activation for node in makers)
-    return is_map and bool(makers) and has_weights and _reach(graph, silu.mul.output) is not None
+    makers, readers = _makers(graph, silu.x), {node.name for node in graph.consumers[silu.x]}
+    is_alone = silu.x not in graph.outputs and readers == {silu.sigmoid.name, silu.mul.name}
+    has_weights = all(
+        node.op == "Conv" and node.input(2) and not node.activation and _are_own(graph, node.inputs[1:])
+        for node in makers
+    )
+    return is_map and is_alone and bool(makers) and has_weights and _reach(graph, silu.mul.output) is not None
+
+
+def _are_own(graph: Graph, constants: Sequence[str]) -> bool:
+    """Whether all are constants that one node alone reads."""
+    return all(graph.is_constant(value) and len(graph.consumers[value]) == 1 for value in constants)
 
 
 def _makers(graph: Graph, value: str) -> list[Node]:
@@ -110,8 +121,8 @@ def _makers(graph: Graph, value: str) -> list[Node]:
 
 def _untreated(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> dict[str, Mapping[str, QuantParams]]:
     """For each SiLU, by its input's name, how that and all that would be scaled with it are stored."""
-    stored = _stored(graph, [value for site in sites for value in _maps(graph, site)], feeds)
-    stored |= _stored(graph, [site.x for site in sites], feeds, silu)
+    views: dict[str, View] = {value: identity for site in sites for value in _maps(graph, site)}
+    stored = stored_alone(graph, views | {site.x: silu for site in sites}, feeds)
     return {site.x: {value: stored[value] for value in (site.x, *_maps(graph, site))} for site in sites}
 
 
@@ -131,13 +142,6 @@ def _maps(graph: Graph, site: Silu) -> list[str]:
     return [value for value in reach.values if prod(graph.shape(value)[2:]) > 1]
 
 
-def _stored(
-    graph: Graph, values: Sequence[str], feeds: Sequence[Array], view: View = identity
-) -> dict[str, QuantParams]:
-    """How each of `values` would be stored by itself."""
-    return {name: mse_optimal(histogram, view) for name, histogram in collect(graph, values, feeds).items()}
-
-
 @dataclass(frozen=True)
 class _Reach:
     """How far a scaling of channels goes: the values scaled, and the convolutions that end it."""
@@ -153,7 +157,8 @@ def _reach(graph: Graph, value: str) -> _Reach | None:
     """
     values, readers = [value], []
     for node in graph.consumers.get(value, ()):
-        if node.op == "Conv" and node.inputs[0] == value and node.int("group", 1) in (1, graph.shape(value)[1]):
+        takes_in = mixes_channels(graph, node) or is_depthwise(graph, node)
+        if node.op == "Conv" and takes_in and node.inputs[0] == value and _are_own(graph, node.inputs[1:2]):
             readers.append(node)
             continue
         passes_on = node.op == "GlobalAveragePool" or (node.op == "Mul" and node.inputs.count(value) == 1)

@@ -49,7 +49,7 @@ class Histogram:
         step = _step(values.size)
         scaled = np.multiply(values.reshape(-1)[::step], dtype(2.0**-self.exponent), dtype=dtype)
         bins = np.floor(scaled, out=scaled).astype(np.int32)
-        self.counts += step * np.bincount(bins + HALF, minlength=2 * HALF)
+        np.add.at(self.counts, bins + HALF, step)
 
     def merged(self, other: Histogram) -> Histogram:
         """The histogram of both sets of values."""

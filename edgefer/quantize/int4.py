@@ -9,7 +9,8 @@ import numpy as np
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.patterns import is_plain_gemm, is_pointwise
 from edgefer.plan import Plan, QuantParams
-from edgefer.quantize.operators import bias_params, weight_axis
+from edgefer.quantize.operators import bias_params, smallest_scales, weight_axis
+from edgefer.quantize.ranges import Values
 
 _LARGEST = 7
 _SHARES = np.arange(1.0, 0.49, -0.05)  # of the largest weight, beyond which others saturate
@@ -28,19 +29,25 @@ def with_int4(graph: Graph, plan: Plan, nodes: Iterable[Node]) -> Plan:
     """The Plan with the weights of `nodes`, which can be int4, stored so; their biases follow."""
     tensors = dict(plan.tensors)
     for node in nodes:
-        weights = tensors[node.inputs[1]] = int4_params(graph.constants[node.inputs[1]], weight_axis(graph, node) or 0)
+        axis = weight_axis(graph, node) or 0
+        floor = smallest_scales(graph, node, tensors[node.inputs[0]])
+        weights = tensors[node.inputs[1]] = int4_params(graph.constants[node.inputs[1]], axis, floor)
         if node.input(2):
             axis = graph.constants[node.inputs[2]].ndim - 1
             tensors[node.inputs[2]] = bias_params(tensors[node.inputs[0]], weights, axis)
     return Plan(tensors, plan.nodes)
 
 
-def int4_params(weights: Array, axis: int) -> QuantParams:
-    """Symmetric parameters in [-7, 7], with the scale for each index along `axis` that has the least squared error."""
+def int4_params(weights: Array, axis: int, floor: Values) -> QuantParams:
+    """Symmetric parameters in [-7, 7], with a scale for each index along `axis`.
+
+    It is the one of the least squared error, or the `floor` where that is larger.
+    """
     rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
     largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-6 * max(float(np.abs(rows).max()), 1e-6))
     scales = np.stack([(largest * share / _LARGEST).astype(np.float32) for share in _SHARES]).astype(np.float64)
     stored = np.clip(np.rint(rows / scales), -_LARGEST, _LARGEST) * scales
     best = np.square(stored - rows).sum(axis=2).argmin(axis=0)
-    scale = tuple(float(number) for number in scales[best, np.arange(len(rows)), 0])
+    chosen = np.maximum(scales[best, np.arange(len(rows)), 0], floor.astype(np.float32))
+    scale = tuple(map(float, chosen))
     return QuantParams("int4", scale, (0,) * len(scale), axis, narrow=True)

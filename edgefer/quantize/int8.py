@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
 
-import numpy as np
-
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import find_silus
 from edgefer.plan import Compute, Plan, QuantParams
@@ -18,6 +16,7 @@ from edgefer.quantize.operators import (
     SAME_SCALE,
     bias_params,
     has_integer_kernel,
+    smallest_scales,
     values_read,
     weight_axis,
 )
@@ -25,7 +24,6 @@ from edgefer.quantize.ranges import CURVES, View, identity, mse_optimal, per_cha
 from edgefer.quantize.ties import avoid_ties, constant_params
 
 _CLIPPING = frozenset({"Relu", "Clip"})
-_LARGEST_BIAS = 2.0**22  # in steps; float32 tells them apart, so that files can be rebuilt from their real values
 
 
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -108,6 +106,8 @@ class _Layout:
 def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
     layout = _Layout([], _Groups(), {})
     for node in graph.nodes:
+        if node.op in FIXED_OUTPUT:  # also of one that computes in float: what is observed is the same for all Plans
+            layout.fixed[layout.groups.find(node.output)] = FIXED_OUTPUT[node.op]
         if node.name in keep_float or not has_integer_kernel(graph, node):
             continue
         activations = _activations(graph, node)
@@ -120,8 +120,6 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
             layout.groups.join(roots, roots[0])
             if prescribed:
                 layout.fixed[roots[0]] = prescribed.pop()
-        elif node.op in FIXED_OUTPUT:
-            layout.fixed[layout.groups.find(node.output)] = FIXED_OUTPUT[node.op]
         layout.groups.add(activations)
         layout.nodes.append(node)
     return layout
@@ -173,10 +171,7 @@ def _constant_params(graph: Graph, node: Node, tensors: Mapping[str, QuantParams
         constants = [value for value in values_read(node) if graph.is_constant(value)]
         return {value: constant_params(graph, value) for value in constants}
     weights = graph.constants[node.inputs[1]]
-    (input_scale,) = tensors[node.inputs[0]].scale
-    bias = graph.constants[node.inputs[2]] if node.input(2) else np.zeros(weights.shape[axis], np.float32)
-    bias = np.broadcast_to(bias.reshape(-1), (weights.shape[axis],))
-    params = per_channel_symmetric(weights, axis, floor=np.abs(bias.astype(np.float64)) / (input_scale * _LARGEST_BIAS))
+    params = per_channel_symmetric(weights, axis, smallest_scales(graph, node, tensors[node.inputs[0]]))
     found = {node.inputs[1]: params}
     if node.input(2):
         axis = graph.constants[node.inputs[2]].ndim - 1

@@ -17,8 +17,8 @@ from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import extract
 from edgefer.graph.torch_module import Tensor, TorchGraph, functional, torch
 from edgefer.plan import Plan
+from edgefer.quantize.drop import Answer
 from edgefer.quantize.fake_quantized import FakeQuantized
-from edgefer.spec import HeadActivation
 
 _BATCH_PIXELS = 32 * 64 * 64
 _SMALLEST_BATCH = 8
@@ -31,7 +31,7 @@ _BIAS_RATE = 4e-3  # steps of the layer's output
 def learn(
     graph: Graph,
     plan: Plan,
-    heads: Mapping[str, HeadActivation],
+    heads: Mapping[str, Answer],
     images: Sequence[Array],
     *,
     reference: Graph,
@@ -49,7 +49,7 @@ def learn(
     Args:
         graph: equal to the float network in its outputs, though not in its nodes; biases may be corrected already.
         plan: of `graph`; its scales stay as they are, and fit the weights returned.
-        heads: the values to follow, each (1, columns), and the activation behind each.
+        heads: the values to follow, each (1, columns), and what they are read as.
         images: calibration images, as the graph's input takes them: uint8 (1, H, W, 3).
         reference: the float network, with the same input and heads.
         steps: of the optimisation.
@@ -91,8 +91,8 @@ def _rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / _WARM_UP) * (1 + cos(pi * step / steps)) / 2
 
 
-def _loss(expected: Tensor, found: Tensor, activation: HeadActivation) -> Tensor:
-    if activation != "softmax":
+def _loss(expected: Tensor, found: Tensor, answer: Answer) -> Tensor:
+    if answer.activation != "softmax":
         return _noise(expected, found)
     centred = [values - values.mean(1, keepdim=True) for values in (expected, found)]
     divergence = functional.kl_div(found.log_softmax(1), expected.softmax(1), reduction="batchmean")

@@ -21,13 +21,14 @@ from edgefer.quantize import statistics
 from edgefer.quantize.correct import correct, pieces
 from edgefer.quantize.cost import LITERT_X86, CostModel
 from edgefer.quantize.cross_layer import equalise_layers
+from edgefer.quantize.drop import Answer
 from edgefer.quantize.equalise import equalise
 from edgefer.quantize.histogram import Histogram
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.sensitivity import Sensitivity
 from edgefer.quantize.solver import Bounds, Solution, solve
 from edgefer.quantize.split import split
-from edgefer.spec import HeadActivation, InputSpec
+from edgefer.spec import InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
@@ -76,7 +77,7 @@ class Quantized:
 
 def quantize(
     graph: Graph,
-    heads: Mapping[str, HeadActivation],
+    heads: Mapping[str, Answer],
     images: CalibrationImages,
     spec: InputSpec,
     effort: Effort,
@@ -91,7 +92,8 @@ def quantize(
 
     Args:
         graph: normalised, pixels in and meanings out.
-        heads: the values that noise is measured at, which are the outputs before their activations, and those.
+        heads: the values that noise is measured at, which are the outputs before their activations, and what they
+            are read as.
         images: to calibrate on, and held back.
         spec: how they become pixels.
         effort: how much is done to come closer to float; more than `fast` needs the `torch` extra to learn weights.
@@ -131,7 +133,7 @@ def quantize(
                 costs=costs,
                 advance=advance,
             )
-        plan, stored = solution.chosen.plan, solution.chosen.graph
+        plan, stored = solution.chosen.plan, solution.graph
     else:
         with progress.stage("correct layers", pieces(equalised)) as advance:
             stored, plan = correct(equalised, plan, feeds, advance)
@@ -141,10 +143,14 @@ def quantize(
 
         with progress.stage("learn weights", steps) as advance:
             pixels = list(_feeds(images.calibration, spec))
-            stored = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
-        if solution is not None:
-            noise, drop = judge.noise_and_drop(stored, plan, heads)
-            solution = solution.improved(size(stored, plan), noise, drop)
+            learned = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
+        (before, drop_before), (noise, drop) = (judge.noise_and_drop(each, plan, heads) for each in (stored, learned))
+        if (bounds.drop_over(drop), noise) <= (bounds.drop_over(drop_before), before):
+            stored = learned
+            solution = solution and solution.improved(stored, size(stored, plan), noise, drop)
+        else:
+            progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
+            steps = 0
     return Quantized(stored, plan, tuple(prescribed), steps, noises, solution)
 
 
@@ -174,7 +180,7 @@ def _observed(
     found = []
     with progress.stage("calibrate", len(images)) as advance:
         for half in (images.select(range(start, len(images), 2)) for start in range(min(2, len(images)))):
-            key = statistics.cache_key(graph, tensors, half.sha256)
+            key = statistics.cache_key(graph, tensors, half.sha256, spec)
             histograms = statistics.load(key, tensors)
             if histograms is None:
                 histograms = statistics.collect(graph, tensors, _feeds(half, spec), advance)

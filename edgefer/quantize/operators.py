@@ -7,10 +7,13 @@ as free.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import is_plain_gemm
 from edgefer.plan import QuantParams
+
+_LARGEST_BIAS = 2.0**22  # in steps; float32 tells them apart, so that files can be rebuilt from their real values
 
 WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 """Output channel axis of the weights; Gemm's and MatMul's depend on the node (`weight_axis`)."""
@@ -75,6 +78,13 @@ def weight_axis(graph: Graph, node: Node) -> int | None:
 def values_read(node: Node) -> tuple[str, ...]:
     """The inputs that `node` computes with, leaving out those that are settings."""
     return node.inputs[:1] if node.op in PARAMETERS else tuple(value for value in node.inputs if value)
+
+
+def smallest_scales(graph: Graph, node: Node, source: QuantParams) -> npt.NDArray[np.float64]:
+    """What scales of a layer's weights, (output channels,), must not be below, lest its bias be too large to store."""
+    channels = graph.shape(node.inputs[1])[weight_axis(graph, node) or 0]
+    bias = graph.constants[node.inputs[2]].reshape(-1) if node.input(2) else np.zeros(1)
+    return np.broadcast_to(np.abs(bias.astype(np.float64)) / (source.scale[0] * _LARGEST_BIAS), (channels,))
 
 
 def bias_params(source: QuantParams, weights: QuantParams, axis: int) -> QuantParams:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TypeAlias
 
 import numpy as np
@@ -67,9 +67,12 @@ def mse_optimal_of(seen: Sequence[tuple[Histogram, View]]) -> QuantParams:
     """
     parts = [_Seen(histogram, view) for histogram, view in seen]
 
-    def error(low: float, high: float) -> float:
-        params = affine(low, high)
+    @cache
+    def total(params: QuantParams) -> float:
         return sum(part.error(params) for part in parts)
+
+    def error(low: float, high: float) -> float:
+        return total(affine(low, high))
 
     lowest = min(0.0, *(histogram.minimum for histogram, _ in seen))
     highest = max(0.0, *(histogram.maximum for histogram, _ in seen))

@@ -21,13 +21,26 @@ _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
 _AT_ONCE = 16  # images whose inputs are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
 _SETTLED = 0.25  # of a step: how far a weight may lie from its integer
+_WIDEST = 9 * 512  # weights of an output: of more, the covariance takes hundreds of megabytes, and minutes
 _BLOCK = 64  # weights whose errors are made up for together in all that follow
+
+
+def can_be_rounded(graph: Graph, node: Node) -> bool:
+    """Whether the covariance of what a layer's outputs are made of is small enough to work with."""
+    return _size(graph, node) <= _WIDEST
+
+
+def _size(graph: Graph, node: Node) -> int:
+    """Weights that each output of a layer has."""
+    weights = graph.shape(node.inputs[1])
+    return weights[0 if node.op == "Gemm" and not node.int("transB") else 1] * prod(weights[2:])
 
 
 class Inputs:
     """What a layer computes its outputs from, as a covariance over images.
 
     Attributes:
+        value: the layer's input.
         groups: of channels.
         size: weights that each output has.
     """
@@ -41,12 +54,13 @@ class Inputs:
         """
         self._node = node
         self._kernel = graph.shape(node.inputs[1])[2:]
+        self.value = node.inputs[0]
         self._positions = [np.arange(size)[spread(size, _SIDE)] for size in graph.shape(node.output)[2:]]
         self._seen: list[Array] = []
         self._count = 0
         self._origin: Array = np.zeros((), np.float32)
         self.groups = node.int("group", 1)
-        self.size = graph.shape(node.inputs[0])[1] // self.groups * prod(self._kernel)
+        self.size = _size(graph, node)
         self._sum: Values = np.zeros((self.groups, self.size))
         self._products: Values = np.zeros((self.groups, self.size, self.size))
 

@@ -12,10 +12,10 @@ from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.chain import Chain, Part
-from edgefer.quantize.drop import Values, expected_drop
+from edgefer.quantize.drop import Answer, expected_drop
 from edgefer.quantize.observe import run
+from edgefer.quantize.ranges import Values
 from edgefer.runtime import onnx_session
-from edgefer.spec import HeadActivation
 
 _UNUSUAL = 16  # one image in so many may be unlike the others
 
@@ -50,18 +50,16 @@ class Sensitivity:
         """
         return self._noise(self.outputs(graph, plan))
 
-    def noise_and_drop(
-        self, graph: Graph, plan: Plan, activations: Mapping[str, HeadActivation]
-    ) -> tuple[float, float]:
+    def noise_and_drop(self, graph: Graph, plan: Plan, answers: Mapping[str, Answer]) -> tuple[float, float]:
         """The same, and the drop in accuracy that is to be expected of the worst head, in percentage points.
 
         Args:
             graph: as for `noise`.
             plan: of that graph.
-            activations: behind each head.
+            answers: what each head's values are read as.
         """
         found = self.outputs(graph, plan)
-        drops = [expected_drop(self._expected[head], found[head], activations[head]) for head in self.heads]
+        drops = [expected_drop(self._expected[head], found[head], answers[head]) for head in self.heads]
         return self._noise(found), max(drops)
 
     def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams]) -> float:

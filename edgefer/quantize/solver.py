@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from math import inf, log10
+from math import inf, isfinite, log10
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,12 +30,12 @@ from edgefer.graph.subgraph import parts
 from edgefer.plan import Compute, Plan, QuantParams
 from edgefer.quantize.cost import LITERT_X86, CostModel
 from edgefer.quantize.int4 import can_be_int4, with_int4
-from edgefer.quantize.operators import weight_axis
+from edgefer.quantize.operators import has_integer_kernel, weight_axis
 from edgefer.quantize.ranges import per_channel_symmetric
 from edgefer.quantize.sensitivity import Sensitivity
 
 LATENCY = 1.25
-"""A mixed network may take at most so many times as long as the full-int8 one, by the cost model."""
+"""With `--mixed`, a network may take at most so many times as long as the full-int8 one, by the cost model."""
 
 _LEVELS = np.arange(1, 0, -1 / 12)  # of the noise that activations add in full int8: a choice for each is measured
 _RESOLUTION = 1 / 2048  # of the full-int8 cost: of ways closer than this, one is followed
@@ -50,12 +50,16 @@ class Bounds:
     Attributes:
         bytes: of the largest artifact.
         drop: what the caller measures, in percent; None asks for as little noise as the others allow.
-        latency: times the full-int8 network's, by the cost model.
+        latency: times the full-int8 network's, by the cost model; infinite where that is no matter.
     """
 
     bytes: int
     drop: float | None = None
-    latency: float = LATENCY
+    latency: float = inf
+
+    def drop_over(self, drop: float) -> float:
+        """By how much a drop exceeds its bound, in percent; 0 where it keeps it, or there is none."""
+        return 0.0 if self.drop is None else max(drop - self.drop, 0.0)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,6 @@ class Point:
 
     Attributes:
         plan: the way.
-        graph: finished for it.
         floats: units that compute in float from int8-stored weights, each by its last node's name.
         int4: nodes whose weights are stored in four bits.
         bytes: of the largest artifact.
@@ -74,7 +77,6 @@ class Point:
     """
 
     plan: Plan
-    graph: Graph
     floats: tuple[str, ...]
     int4: tuple[str, ...]
     bytes: int
@@ -101,12 +103,14 @@ class Solution:
     Attributes:
         points: full int8 first, then with ever less noise of activations.
         chosen: one of them.
+        graph: finished for it.
         bounds: what was asked for.
         machine: whose costs latencies are by.
     """
 
     points: tuple[Point, ...]
     chosen: Point
+    graph: Graph
     bounds: Bounds
     machine: str
 
@@ -118,13 +122,13 @@ class Solution:
     @property
     def drop_over(self) -> float:
         """By how much the drop exceeds its bound, in percent; 0 where it is kept."""
-        return max(self.chosen.drop - (inf if self.bounds.drop is None else self.bounds.drop), 0.0)
+        return self.bounds.drop_over(self.chosen.drop)
 
-    def improved(self, bytes: int, noise: float, drop: float) -> Solution:
+    def improved(self, graph: Graph, bytes: int, noise: float, drop: float) -> Solution:
         """The same with what the chosen point comes to after more was done for it alone."""
         better = replace(self.chosen, bytes=bytes, noise=noise, drop=drop)
         points = tuple(better if point is self.chosen else point for point in self.points)
-        return replace(self, points=points, chosen=better)
+        return replace(self, points=points, chosen=better, graph=graph)
 
     def to_dict(self) -> dict[str, Any]:
         """For manifest and report: plain data."""
@@ -134,7 +138,7 @@ class Solution:
             "drop_over": self.drop_over,
             "budget_bytes": self.bounds.bytes,
             "max_drop": self.bounds.drop,
-            "max_latency": self.bounds.latency,
+            "max_latency": self.bounds.latency if isfinite(self.bounds.latency) else None,
             "costs_of": self.machine,
         }
 
@@ -174,26 +178,27 @@ def solve(
     choices: list[tuple[tuple[_Unit, ...], float]] = [((), 1.0)]
     if mixed:
         choices += _frontier(_Chain(graph, base, units, noises.of_units(units), costs), bounds.latency)
-    points = []
+    points: list[Point] = []
+    chosen = graph
     for floats, latency in choices:
         names = frozenset(node.name for unit in floats for node in unit.nodes)
         plan = with_stored_weights(graph, plan_of(names), names)
         plan, int4 = _within(graph, plan, bounds.bytes, size, noises)
         stored, plan = finish(graph, plan)
         ends = tuple(unit.nodes[-1].name for unit in floats)
-        points.append(Point(plan, stored, ends, int4, size(stored, plan), *judge(stored, plan), latency))
+        points.append(Point(plan, ends, int4, size(stored, plan), *judge(stored, plan), latency))
+        if _best(points, bounds) is points[-1]:
+            chosen = stored  # the others would take megabytes each
         advance()
-    return Solution(tuple(points), _best(points, bounds), bounds, costs.machine)
+    return Solution(tuple(points), _best(points, bounds), chosen, bounds, costs.machine)
 
 
 def _best(points: Sequence[Point], bounds: Bounds) -> Point:
     """The first bound that cannot be kept is missed by as little as can be; then the next."""
 
     def order(point: Point) -> tuple[float, ...]:
-        excess = (max(point.latency - bounds.latency, 0), max(point.bytes - bounds.bytes, 0))
-        if bounds.drop is None:
-            return (*excess, point.noise)
-        return (*excess, max(point.drop - bounds.drop, 0), point.latency)
+        slower, larger = max(point.latency - bounds.latency, 0), max(point.bytes - bounds.bytes, 0)
+        return slower, larger, bounds.drop_over(point.drop), point.noise if bounds.drop is None else point.latency
 
     return min(points, key=order)
 
@@ -375,7 +380,7 @@ def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Pla
     """The Plan with int8-stored weights for the nodes that compute in float by choice."""
     weights: dict[str, QuantParams] = {}
     for node in graph.nodes:
-        axis = weight_axis(graph, node) if node.name in floats else None
+        axis = weight_axis(graph, node) if node.name in floats and has_integer_kernel(graph, node) else None
         if axis is not None and graph.is_constant(node.inputs[1]):
             array = graph.constants[node.inputs[1]]
             weights[node.inputs[1]] = per_channel_symmetric(array, axis, floor=np.zeros(array.shape[axis]))

@@ -27,9 +27,9 @@ from edgefer.quantize.equalise import equalised_cost
 from edgefer.quantize.loudness import loudness
 from edgefer.quantize.operators import FIXED_OUTPUT
 from edgefer.quantize.price import price
-from edgefer.quantize.ranges import Values, identity, mse_optimal, silu
+from edgefer.quantize.ranges import Values, identity, silu
 from edgefer.quantize.sensitivity import Sensitivity
-from edgefer.quantize.statistics import collect
+from edgefer.quantize.statistics import stored_alone
 
 _APART = 4000  # passes over an element that one more group takes, however small
 _JOINED = 25  # the same for each group and pixel where depthwise outputs are joined
@@ -49,6 +49,8 @@ def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
     loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
     params = _params(graph, [value for site in sites for value in site.stored], sensitivity)
     for site in sites:
+        if not can_split(graph, site.values[0]):
+            continue  # it shared its channels with a site that is divided now
         noise = sensitivity.noise_of(graph, {value: params[value] for value in site.stored})
         divided, cost = _divided(graph, site, loud[site.output], noise, sensitivity)
         if divided is not graph and cost < equalised_cost(graph, site.values[0], sensitivity):
@@ -153,7 +155,4 @@ def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> di
     """How each of `values` would be stored by itself."""
     inputs = {site.x for site in find_silus(graph)}
     part = sensitivity.part(graph, values)
-    return {
-        name: mse_optimal(histogram, silu if name in inputs else identity)
-        for name, histogram in collect(part.graph, values, part.feeds).items()
-    }
+    return stored_alone(part.graph, {name: silu if name in inputs else identity for name in values}, part.feeds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -18,8 +17,11 @@ from edgefer.directories import cache_directory
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.quantize.histogram import HALF, Histogram
+from edgefer.plan import QuantParams
+from edgefer.quantize.histogram import COUNTED, HALF, Histogram
 from edgefer.quantize.observe import observe
+from edgefer.quantize.ranges import View, mse_optimal
+from edgefer.spec import InputSpec
 
 _Item = TypeVar("_Item")
 _VERSION = 2  # of what a cache entry holds
@@ -54,6 +56,11 @@ def collect(
     return histograms
 
 
+def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[npt.NDArray[Any]]) -> dict[str, QuantParams]:
+    """How each value would be stored by itself, judged through its view, over all feeds of the graph's only input."""
+    return {name: mse_optimal(found, views[name]) for name, found in collect(graph, tuple(views), feeds).items()}
+
+
 def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
     """The items, each made by another thread while the one before is used."""
     with ThreadPoolExecutor(1) as pool:
@@ -63,10 +70,10 @@ def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
             yield item
 
 
-def cache_key(graph: Graph, tensors: Sequence[str], images: str) -> str:
-    """What statistics depend on: the graph, the tensors observed, and the content hash of the images."""
+def cache_key(graph: Graph, tensors: Sequence[str], images: str, spec: InputSpec) -> str:
+    """What statistics depend on: the graph, the tensors observed, the images by content, how they become pixels."""
     digest = sha256(to_onnx(graph).SerializeToString())
-    digest.update(json.dumps([_VERSION, HALF, list(tensors), images]).encode())
+    digest.update(repr((_VERSION, HALF, COUNTED, tuple(tensors), images, spec)).encode())
     return digest.hexdigest()
 
 

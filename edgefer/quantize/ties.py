@@ -21,6 +21,8 @@ from edgefer.quantize.ranges import CURVES, affine
 _SUM_FRACTIONS = 1023  # kernels that add round to about 1 / 8000
 _FINE_FRACTIONS = 16383  # those that multiply or average, to about 1 / 40000; their steps are finer than the output's
 
+_FEWEST = 8  # fractions in a scale that is nudged: a far quieter operand, or a mean of very many, would be ruined
+
 _CURVE_MARGIN = 1e-3  # in steps of the output; kernels approximate curves to about 1 / 30000
 _TRIES = 64
 
@@ -49,17 +51,23 @@ def avoid_ties(
         elif node.op in ("GlobalAveragePool", "Mul"):
             count = prod(graph.shape(node.inputs[0])[2:]) if node.op != "Mul" else 1
             factors = [constant_params(graph, v) if graph.is_constant(v) else chosen[find(v)] for v in node.inputs]
-            wholes[output] = prod(factor.scale[0] for factor in factors) / count * _FINE_FRACTIONS
-            chosen[output] = next(_fractions(chosen[output], wholes[output]))
+            whole = prod(factor.scale[0] for factor in factors) / count * _FINE_FRACTIONS
+            if not _is_near(whole, chosen[output]):
+                continue
+            wholes[output] = whole
+            chosen[output] = next(_fractions(chosen[output], whole))
             settled.add(output)
         elif node.op in ("Add", "Sub") and not any(map(graph.is_constant, node.inputs)):
             first, *others = sorted(set(inputs), key=lambda root: (root not in settled, root))
             if len(others) != 1 or others[0] in settled:
                 continue
-            chosen[output] = next(_fractions(chosen[output], chosen[first].scale[0] * _SUM_FRACTIONS))
+            whole = chosen[first].scale[0] * _SUM_FRACTIONS
+            total, other = chosen[output], chosen[others[0]]
+            if not (_is_near(whole, total) and _is_near(other.scale[0] * _SUM_FRACTIONS, total)):
+                continue
+            chosen[output] = next(_fractions(total, whole))
             fraction = chosen[output].scale[0] / _SUM_FRACTIONS
-            whole = max(round(chosen[others[0]].scale[0] / fraction), 1)
-            chosen[others[0]] = _scaled_to(chosen[others[0]], fraction * whole)
+            chosen[others[0]] = _scaled_to(other, fraction * round(other.scale[0] / fraction))
             settled.add(output)
         else:
             continue
@@ -88,9 +96,14 @@ def _distance(op: str, params: QuantParams) -> float:
     return float(np.abs(steps - np.floor(steps) - 0.5).min())
 
 
+def _is_near(whole: float, params: QuantParams) -> bool:
+    """Whether the nearest whole fraction of `whole` is near the scale: at most 1 / (2 * _FEWEST) away."""
+    return whole >= _FEWEST * params.scale[0]
+
+
 def _fractions(params: QuantParams, whole: float) -> Iterator[QuantParams]:
     """`params` with scales that are whole fractions of `whole`: the nearest, then smaller ones."""
-    nearest = max(round(whole / params.scale[0]), 1)
+    nearest = round(whole / params.scale[0])
     return (_scaled_to(params, whole / (nearest + index)) for index in range(_TRIES))
 
 

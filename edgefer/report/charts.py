@@ -220,7 +220,7 @@ def frontier(
     *,
     across: Scale,
     origin: float,
-    bound_across: float,
+    bound_across: float | None = None,
     reached: Sequence[float] = (),
     bound_upward: float | None = None,
     height: int = 220,
@@ -249,7 +249,7 @@ def frontier(
     parts = [_line("curve plain thin", x1, y1, x2, y2) for (x1, y1), (x2, y2) in pairwise(points)]
     parts += [_spot(spot, x, y, height) for spot, (x, y) in zip(spots, points, strict=True)]
     axes = (_across(across, 0, height, origin), _upward(upward, height))
-    bounds = [_limit(across, bound_across, height)]
+    bounds = [] if bound_across is None else [_limit(across, bound_across, height)]
     bounds += [_ceiling(points, _y(upward, limit, height), limit) for limit in limits]
     return _svg(title, height + TEXT + 6, *axes, *bounds, join(parts), framed=True, description=description)
 

@@ -235,12 +235,12 @@ def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
         else "Only full int8 was weighed: nothing else was allowed, or worth its time."
     )
     return html(
-        "<p>{ways} Latency is in times full int8, by what operators cost on {machine}, and may be {latency:g}. "
+        "<p>{ways} Latency is in times full int8, by what operators cost on {machine}{latency}. "
         "Drop is the loss of accuracy to expect, in percentage points: an estimate from the float network's own "
         "probabilities on held-back images, without labels.{learned}</p>",
         ways=ways,
         learned=" Weights were learned for the chosen way alone." if learned else "",
-        latency=solution["max_latency"],
+        latency="" if solution["max_latency"] is None else f", and may be {solution['max_latency']:g}",
         machine=solution["costs_of"],
     )
 
@@ -265,7 +265,8 @@ def _frontier_charts(solution: Mapping[str, Any]) -> Html:
     """Over latency: signal to noise, drop, and size where it differs."""
     points, max_drop = solution["points"], solution["max_drop"]
     latencies = [point["latency"] for point in points]
-    across = charts.widened([*latencies, solution["max_latency"]])
+    allowed = solution["max_latency"]
+    across = charts.widened([*latencies, *([] if allowed is None else [allowed])])
     measures: list[tuple[str, str, list[float | None], Sequence[float], float | None]] = [
         ("Signal to quantization noise", "dB at the heads; more is better", _column(points, "sqnr_db"), (), None),
         ("Expected drop", "percentage points; less is better", _column(points, "drop"), (0.0,), max_drop),
@@ -288,7 +289,7 @@ def _frontier_charts(solution: Mapping[str, Any]) -> Html:
             sorted(spots, key=lambda spot: spot.x),
             across=across,
             origin=1.0,
-            bound_across=solution["max_latency"],
+            bound_across=allowed,
             reached=reached,
             bound_upward=bound,
         )

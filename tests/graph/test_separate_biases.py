@@ -1,3 +1,6 @@
+import numpy as np
+import pytest
+
 from edgefer.graph.passes import normalise
 from edgefer.graph.passes.separate_biases import separate_biases
 from tests.graph.networks import assert_same_outputs, network, numbers
@@ -25,8 +28,25 @@ def test_a_bias_that_other_operators_read_is_copied_for_the_layer():
 
 
 def test_layers_with_biases_of_their_own_stay():
-    graph = network("a = Conv(x, w, b)\ny = Conv(a, v)", "y", WEIGHTS)
+    graph = network("a = Conv(x, w, b)\ny = Relu(a)", "y", WEIGHTS)
     assert separate_biases(graph) is graph
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ("Conv(x, w)", (4, 3, 1, 1)),
+        ("ConvTranspose(x, w)", (3, 4, 1, 1)),
+        ("Gemm<transB=1>(x, w)", (4, 3)),
+        ("Gemm(x, w)", (3, 4)),
+    ],
+)
+def test_a_layer_without_a_bias_gets_zeros(layer, shape):
+    graph = network(f"y = {layer}", "y", {"w": numbers(*shape)}, x=(1, 3, 5, 5)[: len(shape)])
+    after = separate_biases(graph)
+    np.testing.assert_array_equal(after.constants[after.producers["y"].inputs[2]], np.zeros(4))
+    assert separate_biases(after) is after
+    assert_same_outputs(graph, after)
 
 
 def test_normalising_separates_biases_once():

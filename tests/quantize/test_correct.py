@@ -6,6 +6,7 @@ import pytest
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.passes.separate_biases import separate_biases
 from edgefer.graph.subgraph import cut_points
+from edgefer.quantize import rounding
 from edgefer.quantize.correct import _lines, correct, pieces
 from edgefer.quantize.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.operators import bias_params
@@ -129,11 +130,26 @@ def test_the_integers_stay_what_weights_were_rounded_to(name, monkeypatch):
     assert dict(corrected.info) == dict(graph.info)
 
 
-def test_a_layer_without_a_bias_is_left_alone():
+def test_a_layer_that_had_no_bias_is_right_in_the_mean_too():
     graph, plan, feeds = planned(STEM + "y = Conv<kernel_shape=[1, 1]>(r, plain)", "y")
-    corrected, _ = correct(graph, plan, feeds)
-    np.testing.assert_array_equal(corrected.constants["plain"], graph.constants["plain"])
+    plan = with_coarse_weights(plan, 32)
+    assert mean_errors(graph, *correct(graph, plan, feeds), feeds)["y"] < 0.4 * plan.tensors["y"].scale[0]
+
+
+def test_a_layer_too_wide_for_a_covariance_is_rounded_to_nearest_and_corrected(monkeypatch):
+    monkeypatch.setattr(rounding, "_WIDEST", 8)  # of 27 and 8
+    graph, plan, feeds = planned(*NETWORKS["Gemm of rows"])
+    corrected, rescaled = correct(graph, plan, feeds)
+    np.testing.assert_array_equal(*integers_of("w", graph, plan, corrected, rescaled))
+    assert not np.array_equal(*integers_of("rows", graph, plan, corrected, rescaled))
     assert not np.array_equal(corrected.constants["b"], graph.constants["b"])
+
+
+def integers_of(name, graph, plan, corrected, rescaled):
+    """What is stored without correction, and with it."""
+    return plan.tensors[name].quantize(graph.constants[name]), rescaled.tensors[name].quantize(
+        corrected.constants[name]
+    )
 
 
 def test_gemm_over_several_rows_counts_each_as_an_input():

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgefer.quantize.drop import expected_drop
+from edgefer.quantize.drop import Answer, expected_drop
 
 logits = arrays(np.float64, (5, 3), elements=st.floats(-8, 8))
 
@@ -12,20 +12,28 @@ logits = arrays(np.float64, (5, 3), elements=st.floats(-8, 8))
 def test_what_is_chosen_instead_costs_the_difference_of_probabilities():
     expected = np.log([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
     found = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])  # the second class instead of the first; the same
-    assert expected_drop(expected, found, "softmax") == pytest.approx(100 * (0.5 - 0.3) / 2)
+    assert expected_drop(expected, found, Answer("softmax")) == pytest.approx(100 * (0.5 - 0.3) / 2)
 
 
 def test_a_decision_that_changes_costs_what_it_was_surer_of():
     expected = np.array([[2.0, -1.0]])
     right = 1 / (1 + np.exp(-1.0))
-    assert expected_drop(expected, np.array([[0.5, 3.0]]), "sigmoid") == pytest.approx(100 * (2 * right - 1) / 2)
+    assert expected_drop(expected, np.array([[0.5, 3.0]]), Answer("sigmoid")) == pytest.approx(
+        100 * (2 * right - 1) / 2
+    )
+
+
+def test_a_decision_is_made_at_its_threshold_and_counts_by_the_distance_from_it():
+    answer = Answer("sigmoid", (0.2, 0.5))
+    expected, found = (np.log(odds) for odds in (np.array([[0.25 / 0.75, 3.0]]), np.array([[0.15 / 0.85, 1.5]])))
+    assert expected_drop(expected, found, answer) == pytest.approx(100 * 2 * (0.25 - 0.2) / 2)
 
 
 @given(logits, logits, st.sampled_from(["softmax", "sigmoid"]))
 def test_nothing_is_gained_and_no_more_than_all_is_lost(expected, found, activation):
-    assert expected_drop(expected, expected, activation) == 0
-    assert 0 <= expected_drop(expected, found, activation) <= 100
+    assert expected_drop(expected, expected, Answer(activation)) == 0
+    assert 0 <= expected_drop(expected, found, Answer(activation)) <= 100
 
 
 def test_heads_without_decisions_have_no_accuracy_to_lose():
-    assert expected_drop(np.ones((2, 2)), -np.ones((2, 2)), "tanh") == 0
+    assert expected_drop(np.ones((2, 2)), -np.ones((2, 2)), Answer("tanh")) == 0

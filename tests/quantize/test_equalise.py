@@ -39,6 +39,12 @@ def network(loudness, ending="se"):
         levelling = weights(6, 1, 3, 3) / loudness.reshape(-1, 1, 1, 1).astype(np.float32)
         loudness = EVEN
         x = build.conv("depthwise", x, levelling, weights(6), padding=1, groups=6)
+    elif ending == "multiplied":
+        x = build.conv("depthwise", x, weights(12, 1, 3, 3), weights(12), padding=1, groups=6)
+        return normalise(build.graph(build.conv("last", x, weights(4, 12, 1, 1), weights(4))))
+    elif ending == "input read elsewhere":
+        x = build.add("sum", build.conv("side", x, weights(6, 6, 1, 1), weights(6)), build.op("Relu", "relu", "first"))
+        return normalise(build.graph(x))
     elif ending == "shortcut":
         x = build.add("sum", x, build.conv("side", x, weights(6, 6, 1, 1), weights(6)))
     elif ending == "output":
@@ -79,7 +85,7 @@ def test_channels_of_like_ranges_are_left_alone():
     assert not prescribed
 
 
-@pytest.mark.parametrize("ending", ["shortcut", "output"])
+@pytest.mark.parametrize("ending", ["shortcut", "output", "multiplied", "input read elsewhere"])
 def test_a_silu_whose_scaling_cannot_be_taken_in_is_left_alone(ending):
     graph = network(LOUD, ending)
     assert equalise(graph, feeds())[0] is graph

@@ -14,7 +14,7 @@ from tests.graph.networks import network, numbers
 
 @given(arrays(np.float32, (3, 4), elements=st.floats(-8, 8, width=32)))
 def test_int4_scales_are_at_least_as_good_as_those_of_the_largest_weights(weights):
-    params = int4_params(weights, 0)
+    params = int4_params(weights, 0, np.zeros(3))
     scale = np.maximum(np.abs(weights).max(axis=1, keepdims=True), 1e-6) / 7
     plain = np.clip(np.rint(weights / scale), -7, 7) * scale
     found = params.dequantize(params.quantize(weights))
@@ -58,3 +58,14 @@ def test_biases_follow_their_weights():
     np.testing.assert_array_equal(packed.tensors["b"].scale, step * np.float32(packed.tensors["w"].scale))
     assert packed.nodes == plan.nodes
     assert not can_be_int4(graph, packed, graph.nodes[0])
+
+
+def test_a_bias_beside_tiny_weights_can_be_stored():
+    weights = numbers(4, 3, 1, 1)
+    weights[2] *= 1e-12
+    graph = network("y = Conv(x, w, b)", "y", {"w": weights, "b": np.full(4, 2, np.float32)})
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)["x"]]))
+    params = with_int4(graph, plan, graph.nodes).tensors["b"]
+    np.testing.assert_allclose(
+        params.dequantize(params.quantize(graph.constants["b"])), graph.constants["b"], rtol=1e-2
+    )

@@ -19,6 +19,7 @@ from tests.quantize.plans import with_coarse_weights
 
 torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
 
+from edgefer.quantize.drop import Answer  # noqa: E402
 from edgefer.quantize.fake_quantized import FakeQuantized  # noqa: E402
 from edgefer.quantize.learn import learn  # noqa: E402
 
@@ -49,7 +50,7 @@ SPEC = Spec(
         OutputSpec("valence", "valence_arousal", ("valence", "arousal"), "tanh", tensor="z"),
     ),
 )
-HEADS = {"y": "softmax", "z": "tanh"}
+HEADS = {"y": Answer("softmax"), "z": Answer("tanh")}
 
 
 def pictures(count, seed):

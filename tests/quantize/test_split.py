@@ -123,3 +123,23 @@ def test_a_group_is_divided_further_while_that_pays():
     graph = network(np.where(np.arange(CHANNELS) < 4, 1e5, np.where(np.arange(CHANNELS) < 8, 300.0, 1.0)))
     (join,) = joins(split(graph, measured(graph)))
     assert len(join.inputs) == 3
+
+
+def test_of_two_sites_that_share_channels_one_is_treated():
+    rng = np.random.default_rng(1)
+    build = GraphBuilder("network")
+    image = build.input("image", (1, 3, 4, 4))
+    branches = []
+    for name in ("left", "right"):
+        first = rng.normal(size=(CHANNELS, 3, 3, 3)) * LOUD.reshape(-1, 1, 1, 1)
+        kernel = rng.normal(size=(CHANNELS, 1, 3, 3)) / LOUD.reshape(-1, 1, 1, 1)
+        x = build.silu(f"{name}/act", build.conv(f"{name}/first", image, first.astype(np.float32), padding=1))
+        branches.append(build.conv(f"{name}/deep", x, kernel.astype(np.float32), padding=1, groups=CHANNELS))
+    mean = build.global_average_pool("mean", build.add("sum", *branches))
+    weights = rng.normal(size=(4, CHANNELS)).astype(np.float32)
+    graph = normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights)))
+    treated = split(graph, measured(graph))
+    assert len(joins(treated)) == 1
+    for feed in feeds(3):
+        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from edgefer.errors import InputError
 from edgefer.quantize import statistics
 from edgefer.quantize.statistics import cache_key, collect, load, store
+from edgefer.spec import InputSpec
 from tests.graph.networks import network, numbers
 
 GRAPH = network("a = Conv(x, w)\nb = Relu(a)\ny = Neg(b)", "y", {"w": numbers(2, 3, 3, 3)})
@@ -82,13 +83,15 @@ def test_a_cache_that_cannot_be_written_is_no_error(edgefer_home):
     assert load("key", ("a",)) is None
 
 
-def test_the_key_depends_on_graph_tensors_images_and_version(monkeypatch):
+def test_the_key_depends_on_graph_tensors_images_their_pixels_and_version(monkeypatch):
     other = GRAPH.with_constants({"w": numbers(2, 3, 3, 3, seed=5)})
-    keys = {cache_key(GRAPH, ("a",), "1"), cache_key(other, ("a",), "1"), cache_key(GRAPH, ("b",), "1")}
-    keys.add(cache_key(GRAPH, ("a",), "2"))
+    spec = InputSpec((5, 5), (0.5,) * 3, (0.25,) * 3)
+    keys = {cache_key(*each, spec) for each in ((GRAPH, ("a",), "1"), (other, ("a",), "1"), (GRAPH, ("b",), "1"))}
+    keys.add(cache_key(GRAPH, ("a",), "2", spec))
+    keys.add(cache_key(GRAPH, ("a",), "1", replace(spec, resize="nearest")))
     monkeypatch.setattr(statistics, "_VERSION", -1)
-    keys.add(cache_key(GRAPH, ("a",), "1"))
-    assert len(keys) == 5
+    keys.add(cache_key(GRAPH, ("a",), "1", spec))
+    assert len(keys) == 6
 
 
 def test_nothing_to_observe_gives_no_statistics():

@@ -67,3 +67,22 @@ def test_what_is_prescribed_stays():
     chosen = {"x": near, "y": near}
     avoid_ties(graph, graph.nodes, lambda value: value, chosen, {"x", "y"})
     assert chosen["x"] == near
+
+
+@pytest.mark.parametrize("quiet", ["a", "b"])
+def test_an_operand_far_quieter_than_the_sum_ruins_neither(quiet):
+    scales = {name: 1e-5 if name == quiet else 1.0 for name in "ab"}
+    graph = network("a = Conv(x, v)\nb = Neg(a)\ny = Add(a, b)", "y", CONSTANTS)
+    chosen = {name: affine(-100 * scales.get(name, 1), 100 * scales.get(name, 1)) for name in ("x", "a", "b", "y")}
+    before = dict(chosen)
+    avoid_ties(graph, graph.nodes, lambda value: value, chosen, set())
+    assert {name: params.scale[0] for name, params in chosen.items()} == pytest.approx(
+        {name: params.scale[0] for name, params in before.items()}, rel=0.07
+    )
+
+
+def test_a_mean_of_very_many_keeps_its_scale():
+    graph = network("a = Neg(x)\ny = GlobalAveragePool(a)", "y", x=(1, 3, 192, 192))
+    chosen = {name: affine(-1.0, 1.0) for name in ("x", "a", "y")}
+    avoid_ties(graph, graph.nodes, lambda value: value, chosen, set())
+    assert chosen["y"] == affine(-1.0, 1.0)

@@ -64,7 +64,7 @@ class Writer:
         self.tensors: list[StoredTensor] = []
         self._operators: list[_Operator] = []
         self._versions: dict[str, int] = {}
-        self._buffers: dict[bytes, int] = {b"": 0}
+        self._buffers: dict[tuple[bytes, int | None], int] = {(b"", None): 0}  # by content, and tensor if it is its own
 
     def tensor(
         self,
@@ -74,8 +74,13 @@ class Writer:
         scales: Scales | None = None,
         data: Array | None = None,
     ) -> int:
-        """Add a tensor, with its contents if it is constant, and return its index."""
-        buffer = 0 if data is None else self._buffer((packed_int4(data) if dtype == "int4" else data).tobytes())
+        """Add a tensor, with its contents if it is constant, and return its index.
+
+        Equal contents are written once, but for biases: corrected, they differ, and bytes must not depend on that.
+        """
+        content = b"" if data is None else (packed_int4(data) if dtype == "int4" else data).tobytes()
+        is_bias = data is not None and dtype == "int32" and scales is not None
+        buffer = self._buffers.setdefault((content, len(self.tensors) if is_bias else None), len(self._buffers))
         self.tensors.append(StoredTensor(name, tuple(shape), dtype, scales, buffer))
         return len(self.tensors) - 1
 
@@ -112,12 +117,9 @@ class Writer:
             description="edgefer",
             operatorCodes=[self._code(op) for op in self._versions],
             subgraphs=[self._subgraph(name, inputs, outputs)],
-            buffers=[table("Buffer", data=data) for data in self._buffers],
+            buffers=[table("Buffer", data=content) for content, _ in self._buffers],
             signatureDefs=[_signature(inputs, outputs)],
         )
-
-    def _buffer(self, data: bytes) -> int:
-        return self._buffers.setdefault(data, len(self._buffers))
 
     def _code(self, op: str) -> Any:
         code = getattr(schema.BuiltinOperator, op)
