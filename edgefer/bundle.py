@@ -136,11 +136,7 @@ class Bundle:
         Raises:
             InputError: a file is missing, altered or not listed.
         """
-        try:
-            lines = (self.path / SUMS).read_text("utf-8").splitlines()
-            listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path / SUMS}: cannot be read: {error}") from error
+        listed = self._listed()
         wanted = {MANIFEST, PLAN, *(artifact.file for artifact in self.artifacts)}
         if unlisted := sorted(wanted - listed.keys()):
             raise InputError(f"{self.path / SUMS}: does not list {unlisted[0]}")
@@ -153,9 +149,26 @@ class Bundle:
                     f"{file}: altered since it was made: its SHA-256 differs from {SUMS}", remedy="Convert again."
                 )
 
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """What is in the directory and does not belong to the bundle, by name.
+
+        Raises:
+            InputError: SHA256SUMS, which lists what belongs to it, cannot be read.
+        """
+        return tuple(sorted({file.name for file in self.path.iterdir()} - {SUMS} - self._listed().keys()))
+
+    def _listed(self) -> dict[str, str]:
+        """The digest of each file in SHA256SUMS."""
+        try:
+            lines = (self.path / SUMS).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{self.path / SUMS}: cannot be read: {error}") from error
+        return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+
 
 def check_destination(path: Path) -> None:
-    """Refuse, before any work is done, to overwrite what is not a bundle.
+    """Refuse, before any work is done, to overwrite anything but a bundle.
 
     Raises:
         UsageError: `path` exists and holds something else, or cannot be written.
@@ -167,10 +180,8 @@ def check_destination(path: Path) -> None:
             f"{path}: its name is not UTF-8, which LiteRT needs", remedy="Choose another directory with -o."
         ) from None
     if path.is_dir():
-        if any(path.iterdir()) and not _is_bundle(path):
-            raise UsageError(
-                f"{path}: exists and is not a bundle; it is left alone", remedy="Choose another directory with -o."
-            )
+        if any(path.iterdir()):
+            _check_is_bundle_alone(path)
     elif path.exists() or path.is_symlink():
         raise UsageError(f"{path}: exists and is not a directory", remedy="Choose another directory with -o.")
     ancestor = next(parent for parent in path.absolute().parents if parent.exists())
@@ -196,18 +207,19 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
     check_destination(path)
     contents = {**files, MANIFEST: (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()}
     sums = "".join(f"{sha256(contents[name]).hexdigest()}  {name}\n" for name in sorted(contents))
-    parent = path.absolute().parent
+    place = path.resolve()  # a link to a bundle stays one
+    parent = place.parent
     scratch: Path | None = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=parent))
+        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=parent))
         fresh = scratch / "new"
         fresh.mkdir()
         for name, data in {**contents, SUMS: sums.encode()}.items():
             (fresh / name).write_bytes(data)
-        if path.exists():
-            path.rename(scratch / "old")
-        fresh.rename(path)
+        if place.exists():
+            place.rename(scratch / "old")
+        fresh.rename(place)
     except OSError as error:
         raise InputError(
             f"{path}: the bundle cannot be written: {error.strerror or error}",
@@ -215,17 +227,23 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
         ) from error
     finally:
         if scratch is not None:
-            _put_back(scratch / "old", path)
+            _put_back(scratch / "old", place)
             shutil.rmtree(scratch, ignore_errors=True)
     return Bundle.open(path, verify=False)
 
 
-def _is_bundle(path: Path) -> bool:
+def _check_is_bundle_alone(path: Path) -> None:
     try:
-        Bundle.open(path, verify=False)
+        strangers = Bundle.open(path, verify=False).strangers
     except InputError:
-        return False
-    return True
+        raise UsageError(
+            f"{path}: exists and is not a bundle; it is left alone", remedy="Choose another directory with -o."
+        ) from None
+    if strangers:
+        raise UsageError(
+            f"{path}: holds {strangers[0]!r} beside the bundle, which would be lost; all is left alone",
+            remedy="Move it elsewhere, or choose another directory with -o.",
+        )
 
 
 def _put_back(old: Path, path: Path) -> None:

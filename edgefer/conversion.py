@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf, log10
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -28,7 +28,7 @@ from edgefer.graph.passes import normalise
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.images import ImageSet
 from edgefer.manifest import build_manifest
-from edgefer.measure import agreement
+from edgefer.measure import Values, agreement
 from edgefer.memory import release
 from edgefer.network import Network
 from edgefer.plan import Plan
@@ -39,7 +39,10 @@ from edgefer.quantize.drop import Answer
 from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.quantize.solver import LATENCY, Bounds
 from edgefer.report import conversion_report
-from edgefer.spec import METADATA_KEY
+from edgefer.spec import METADATA_KEY, Spec
+
+_POOR = 0.9  # agreement that the user must hear about
+_SEVERAL = 10  # images that hardly all have the same answer
 
 Format: TypeAlias = Literal["tflite", "onnx"]
 Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
@@ -142,7 +145,7 @@ def convert(
         mixed=mixed or max_drop is not None,
         costs=cost_model,
     )
-    if quantized.halves and not quantized.calibration_suffices:
+    if not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
     if costs is None and quantized.solution is not None and quantized.solution.chosen.floats:
         progress.note(
@@ -162,11 +165,12 @@ def convert(
     release()
     with progress.stage("compare"):
         evaluation = _compare(path.name, manifest, files, images.held_back)
+    outputs = evaluation.outputs.values
+    agreements = {format: agreement(outputs[REFERENCE], outputs[format], network.spec) for format in models}
+    for doubt in _doubts(agreements, outputs[REFERENCE], network.spec):
+        progress.note(doubt)
     with progress.stage("write"):
-        manifest["held_back"]["agreement"] = {
-            format: agreement(evaluation.outputs.values[REFERENCE], evaluation.outputs.values[format], network.spec)
-            for format in models
-        }
+        manifest["held_back"]["agreement"] = agreements
         report = conversion_report(manifest, evaluation)
         return write_bundle(path, manifest, {**files, "report.html": report.encode()})
 
@@ -187,7 +191,27 @@ def _heads(network: Network, graph: Graph) -> dict[str, Answer]:
     }
 
 
+def _doubts(agreements: Mapping[str, Mapping[str, float]], reference: Values, spec: Spec) -> Iterator[str]:
+    """What would make a bundle useless though it was written without an error."""
+    for format, heads in agreements.items():
+        for name, value in heads.items():
+            if value < _POOR:
+                yield (
+                    f"{name!r} of the {format} file agrees with float to {100 * value:.1f} % only, on held-back "
+                    "images: more calibration images, and more kinds of them, --effort best or --mixed may help"
+                )
+    for head in spec.outputs:
+        answers = reference[head.name].argmax(axis=1)
+        if chooses_class(head) and len(answers) >= _SEVERAL and len(set(answers.tolist())) == 1:
+            yield (
+                f"the float network answers {head.labels[answers[0]]!r} for all {len(answers)} held-back images, so "
+                "that agreement there says nothing: are mean, std and color in the Spec those of the training?"
+            )
+
+
 def _too_few(images: CalibrationImages, quantized: Quantized) -> str:
+    if not quantized.halves:
+        return "the calibration set is too small: it is one image; use hundreds, of many kinds"
     first, second = (f"{-10 * log10(noise):.1f} dB" for noise in quantized.halves)
     return (
         f"the calibration set is too small: one half of its {len(images.calibration)} images gives a signal-to-noise "

@@ -61,8 +61,8 @@ def _find(model: str | Path) -> Path:
     networks = bundled_networks()
     if str(model) in networks:
         return networks[str(model)]
-    what = "is a directory" if path.is_dir() else "no such file"
-    raise InputError(f"{model}: {what}, nor is it a bundled network", remedy=f"Bundled: {', '.join(networks)}.")
+    what = "is a directory, not a network" if path.is_dir() else "no such file, nor is it a bundled network"
+    raise InputError(f"{model}: {what}", remedy=f"Bundled: {', '.join(networks)}.")
 
 
 def _family_path(family: str | Path) -> Path:

@@ -78,7 +78,8 @@ class Source:
                 f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
                 remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
             )
-        return Spec.from_dict(document, str(self.path))
+        is_sidecar = self.sidecar.exists() and not self.spec
+        return Spec.from_dict(document, str(self.sidecar) if is_sidecar else f"the Spec of {self.path}")
 
 
 @dataclass(frozen=True)

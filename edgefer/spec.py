@@ -19,7 +19,7 @@ A Spec is never guessed: it comes with the network, from a sidecar TOML file, or
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -35,6 +35,7 @@ HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
 METADATA_KEY = "edgefer.spec"
 """Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
 
+_LARGEST = 4.0  # mean or std; larger ones are of pixels up to 255
 
 EXAMPLE = """\
 [input]
@@ -117,6 +118,10 @@ class Spec:
         _require(len(self.input.mean) == len(self.input.std) == 3, "input.mean and input.std need three values each")
         _require(all(map(isfinite, (*self.input.mean, *self.input.std))), "input.mean and input.std must be finite")
         _require(all(value > 0 for value in self.input.std), "input.std must be positive")
+        _require(
+            max(map(abs, (*self.input.mean, *self.input.std))) <= _LARGEST,
+            "input.mean and input.std are of pixels scaled to [0, 1]; divide those of pixels up to 255 by 255",
+        )
         _require(0 < self.input.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
         _require(bool(self.outputs), "at least one [[outputs]] table is needed")
         names = [output.name for output in self.outputs]
@@ -176,8 +181,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: not a readable TOML file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from error
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -195,13 +202,9 @@ def _record(cls: type[Any], table: Any, where: str) -> Any:
     known = {field.name: field for field in fields(cls)}
     if unknown := sorted(set(table) - set(known)):
         raise InputError(f"{where} has unknown key {unknown[0]!r} (known: {', '.join(known)})")
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        values[key] = _value(str(known[key].type), key, value, where)
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise InputError(f"{where}: {str(error).split('() ')[-1]}") from error
+    if missing := [name for name, field in known.items() if field.default is MISSING and name not in table]:
+        raise InputError(f"{where} lacks {' and '.join(missing)}")
+    return cls(**{key: _value(str(known[key].type), key, value, where) for key, value in table.items()})
 
 
 def _value(annotation: str, key: str, value: Any, where: str) -> Any:

@@ -8,6 +8,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def file_stem(text: str) -> str:
     """`text` with `_` for what is not printable, and for separators of paths."""
     return "".join(c if c.isprintable() and c not in "/\\" else "_" for c in text)

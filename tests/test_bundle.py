@@ -150,6 +150,30 @@ def test_what_is_no_bundle_is_left_alone(tmp_path, make):
     assert [p.name for p in tmp_path.rglob("*")] == (["out", "thesis.tex"] if make == "folder" else ["out"])
 
 
+@pytest.mark.parametrize("stranger", ["evaluation.html", ".git"])
+def test_what_lies_beside_a_bundle_is_not_lost(bundle, stranger):
+    (bundle.path / stranger).mkdir()
+    with pytest.raises(UsageError, match=f"out: holds '{stranger}' beside the bundle") as raised:
+        write(bundle.path, {"tiny_int8.onnx": b"new"})
+    assert "Move it elsewhere" in raised.value.remedy
+    assert (bundle.path / stranger).is_dir()
+    bundle.verify()
+
+
+def test_a_manifest_alone_makes_no_bundle_of_a_folder(bundle):
+    (bundle.path / "SHA256SUMS").unlink()
+    with pytest.raises(UsageError, match="is not a bundle"):
+        check_destination(bundle.path)
+
+
+def test_a_link_to_a_bundle_stays_a_link(bundle, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(bundle.path)
+    write(link, {"tiny_int8.onnx": b"new"})
+    assert link.is_symlink()
+    assert (bundle.path / "tiny_int8.onnx").read_bytes() == b"new"
+
+
 def test_an_empty_folder_and_a_new_one_deep_below_are_fine(tmp_path):
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "a" / "b" / "c"):

@@ -1,6 +1,5 @@
 import json
 import os
-from functools import partial
 from hashlib import sha256
 
 import numpy as np
@@ -17,7 +16,6 @@ from edgefer.images import open_images
 from edgefer.plan import Plan
 from edgefer.preprocess import to_pixels
 from edgefer.quantize.cost import LITERT_X86, CostModel, Line
-from edgefer.quantize.solver import Bounds
 from edgefer.runtime import open_runner
 from tests.convert_files import replaced, write_faces, write_network
 from tests.evaluate.tiny import EXPRESSIONS, SPEC, network
@@ -184,16 +182,69 @@ def test_labels_that_do_not_match_the_columns_are_counted(tmp_path, faces, out):
     assert not out.exists()
 
 
-def test_a_damaged_image_is_named_skipped_and_counted(model, faces, out):
-    (faces / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
-    (faces / "text.png").write_text("no image")
+def convert_and_listen(model, out, **options):
+    """The bundle, and what the user is told on the way."""
     notes = []
 
     class Listener(type(edgefer.conversion.SILENT)):
         def note(self, message):
             notes.append(message)
 
-    bundle = convert(model, out, calibration=faces, progress=Listener())
+    return convert(model, out, progress=Listener(), **options), notes
+
+
+def test_a_set_that_leaves_one_image_to_calibrate_on_is_called_too_small(model, tmp_path, out):
+    _, notes = convert_and_listen(model, out, calibration=write_faces(tmp_path / "two", 2))
+    assert any("too small: it is one image" in note for note in notes)
+
+
+def test_poor_agreement_is_told(model, faces, out, monkeypatch):
+    monkeypatch.setattr("edgefer.conversion.agreement", lambda *_: {"expression": 0.8333, "affect": 0.95, "units": 1.0})
+    _, notes = convert_and_listen(model, out, calibration=faces)
+    assert [note.partition(":")[0] for note in notes] == [
+        f"'expression' of the {format} file agrees with float to 83.3 % only, on held-back images"
+        for format in ("tflite", "onnx")
+    ]
+
+
+def test_a_network_that_always_gives_the_same_answer_is_told(tmp_path, out):
+    network_of_one_mood = network()
+    (bias,) = (tensor for tensor in network_of_one_mood.graph.initializer if tensor.name == "b4")
+    values = numpy_helper.to_array(bias).copy()
+    values[1] += 1000
+    bias.CopyFrom(numpy_helper.from_array(values, "b4"))
+    model, faces = write_network(tmp_path / "one.onnx", network_of_one_mood), write_faces(tmp_path / "faces", 60)
+    _, notes = convert_and_listen(model, out, calibration=faces)
+    (note,) = (note for note in notes if "agreement there says nothing" in note)
+    assert "answers 'happy' for all 12 held-back images" in note
+
+
+def test_a_drop_of_accuracy_needs_an_output_that_can_be_right(tmp_path, faces, out):
+    model = write_network(tmp_path / "tiny.onnx", spec=False)
+    spec = {"input": SPEC["input"], "outputs": [SPEC["outputs"][1]]}
+    with pytest.raises(UsageError, match="a drop of accuracy cannot be bounded: no output of tiny"):
+        convert(model, out, calibration=faces, spec=spec, max_drop=0.5)
+
+
+def test_weights_that_were_learned_in_vain_are_not_kept(model, faces, tmp_path, monkeypatch):
+    learn = pytest.importorskip("edgefer.quantize.learn", reason="needs torch", exc_type=ImportError)
+
+    def spoil(graph, plan, *_, **__):
+        (weights,) = (node.inputs[1] for node in graph.nodes if node.op == "Gemm")
+        return graph.with_constants({weights: np.zeros_like(graph.constants[weights])})
+
+    monkeypatch.setattr(learn, "learn", spoil)
+    bundle, notes = convert_and_listen(model, tmp_path / "learned", calibration=faces, effort="balanced")
+    assert any("do no better on the held-back images" in note for note in notes)
+    assert bundle.manifest["quantization"]["learned_steps"] == 0
+    plain = convert(model, tmp_path / "plain", calibration=faces)
+    assert bundle.artifact("tflite").read_bytes() == plain.artifact("tflite").read_bytes()
+
+
+def test_a_damaged_image_is_named_skipped_and_counted(model, faces, out):
+    (faces / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
+    (faces / "text.png").write_text("no image")
+    bundle, notes = convert_and_listen(model, out, calibration=faces)
     assert [note.partition(":")[0] for note in notes] == ["skipped broken.jpg", "skipped text.png"]
     assert bundle.manifest["calibration"]["skipped"] == 2
     assert bundle.manifest["calibration"]["count"] == 24
@@ -314,7 +365,7 @@ def test_the_calibration_set_may_be_an_array_file(model, out, tmp_path):
 
 
 def test_a_mixed_network_is_less_noisy_and_both_files_compute_it(model, faces, tmp_path, monkeypatch):
-    monkeypatch.setattr("edgefer.conversion.Bounds", partial(Bounds, latency=10.0))
+    monkeypatch.setattr("edgefer.conversion.LATENCY", 10.0)
     bundle = convert(model, tmp_path / "mixed", calibration=faces, mixed=True)
     points = bundle.manifest["solution"]["points"]
     (chosen,) = (point for point in points if point["chosen"])
@@ -360,9 +411,10 @@ def test_four_bits_are_taken_where_the_budget_demands_them(model, faces, tmp_pat
     plain = convert(model, tmp_path / "plain", calibration=faces, formats=["tflite"])
     assert "solution" not in plain.manifest
     small = convert(model, tmp_path / "small", calibration=faces, formats=["tflite"], budget=1)
-    (point,) = small.manifest["solution"]["points"]
+    full, point = small.manifest["solution"]["points"]
     sizes = [bundle.artifact("tflite").stat().st_size for bundle in (plain, small)]
-    assert point["int4"]
-    assert point["bytes"] == sizes[1] < sizes[0]
+    assert point["int4"] and not full["int4"]
+    assert (full["chosen"], point["chosen"]) == (False, True)
+    assert point["bytes"] == sizes[1] < sizes[0] == full["bytes"]
     assert small.manifest["solution"]["bytes_over"] == point["bytes"] - 1
     assert "in int4" in small.manifest["quantization"]["scheme"]

@@ -13,11 +13,12 @@ from edgefer.cli.output import ConsoleProgress, echo, output_options, table, wri
 from edgefer.conversion import BUDGET, FORMATS, SAMPLES, Backend, Format
 from edgefer.conversion import convert as run_convert
 from edgefer.errors import UsageError
+from edgefer.evaluation.heads import chooses_class, decides
 from edgefer.measure import frame_times
 from edgefer.quantize.method import Effort
 from edgefer.runtime import open_runner
-from edgefer.spec import read_toml
-from edgefer.text import printable
+from edgefer.spec import OutputSpec, read_toml
+from edgefer.text import counted, printable
 from edgefer.units import format_size, parse_size
 
 
@@ -175,12 +176,12 @@ def convert(
 def summary(bundle: Bundle, times: dict[str, float]) -> str:
     """The table that a conversion ends with, and what its columns mean."""
     agreements = bundle.manifest["held_back"]["agreement"]
-    heads = [output.name for output in bundle.spec.outputs]
+    heads = bundle.spec.outputs
     rows = []
     for artifact in sorted(bundle.artifacts, key=lambda a: a.precision != "float32"):
         is_reference = artifact.precision == "float32"
         share = "" if is_reference else f"{artifact.bytes / bundle.manifest['budget_bytes']:.0%}"
-        agreed = ["" if is_reference else f"{100 * agreements[artifact.format][head]:.1f} %" for head in heads]
+        agreed = ["" if is_reference else _agreed(head, agreements[artifact.format][head.name]) for head in heads]
         ops = f"{artifact.ops['int8']}/{artifact.ops['float']}"
         rows.append((artifact.file, f"{artifact.bytes:,}", share, ops, *agreed, f"{times[artifact.file]:.2f}"))
     budget = format_size(bundle.manifest["budget_bytes"])
@@ -189,17 +190,19 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
         "bytes",
         f"of {budget}",
         "int8/float ops",
-        *(_agreement_title(heads, head) for head in heads),
+        *(f"{_measure(head)} ({head.name})" if len(heads) > 1 else _measure(head) for head in heads),
         "ms/frame",
     )
     held_back, calibration = bundle.manifest["held_back"], bundle.manifest["calibration"]
+    weighed = len(bundle.manifest.get("solution", {}).get("points", ()))
+    chosen = f", but chose among {weighed} ways to mix" if weighed > 1 else ""
     return "\n".join(
         (
             "",
             table(header, rows),
             "",
-            f"Agreement with fp32 is on {held_back['count']} images of {held_back['source']} that were not among the "
-            f"{calibration['count']} calibrated on;",
+            f"Agreement with fp32 is on {counted(held_back['count'], 'image')} of {held_back['source']} that were not "
+            f"among the {calibration['count']} calibrated on{chosen};",
             "time is the median on this host, one thread.",
             f"Wrote {printable(str(bundle.path))}",
         )
@@ -210,7 +213,9 @@ def over_budget(bundle: Bundle, artifact: Artifact) -> str:
     """By how much an artifact misses the budget, and what would help."""
     budget = int(bundle.manifest["budget_bytes"])
     parameters = int(bundle.manifest["quantization"]["parameters"])
-    four_bits = "; layers whose kernels read four bits are stored so already" if "solution" in bundle.manifest else ""
+    points = bundle.manifest.get("solution", {}).get("points", [])
+    packed = any(point["chosen"] and point["int4"] for point in points)
+    four_bits = "; layers whose kernels read four bits are stored so already" if packed else ""
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
@@ -230,8 +235,13 @@ def over_drop(bundle: Bundle) -> str:
     )
 
 
-def _agreement_title(heads: list[str], head: str) -> str:
-    return "agreement" if len(heads) == 1 else f"agreement ({head})"
+def _measure(head: OutputSpec) -> str:
+    """What `edgefer.measure.agreement` is of a head."""
+    return "agreement" if chooses_class(head) or decides(head) else "correlation"
+
+
+def _agreed(head: OutputSpec, value: float) -> str:
+    return f"{100 * value:.1f} %" if _measure(head) == "agreement" else f"{value:.4f}"
 
 
 def _frame_times(bundle: Bundle) -> dict[str, float]:

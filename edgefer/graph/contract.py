@@ -192,6 +192,11 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
         value = f"{output.name}/columns"
         nodes.append(Node(f"{output.name}/Slice", "Slice", (source, *constants), (value,)))
     activation = {"softmax": "Softmax", "sigmoid": "Sigmoid", "tanh": "Tanh", "none": "Identity"}[output.activation]
+    if source in graph.producers and graph.producers[source].op == activation != "Identity":
+        raise InputError(
+            f"output {output.name!r}: the network itself ends in {activation}, and the Spec would apply it again",
+            remedy='Export the network without it, which is best, or state activation = "none".',
+        )
     nodes.append(
         Node(
             _activation_name(output),
@@ -208,12 +213,14 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
 def _network_output(graph: Graph, output: OutputSpec) -> str:
     if not output.tensor and len(graph.outputs) == 1:
         return graph.outputs[0]
-    for name in (f"{_NETWORK}/{output.tensor}", output.tensor):
-        if name and name in graph.outputs:
+    wanted = output.tensor or output.name
+    for name in (f"{_NETWORK}/{wanted}", wanted):
+        if name in graph.outputs:
             return name
+    returned = [name.removeprefix(f"{_NETWORK}/") for name in graph.outputs]
     raise InputError(
-        f"output {output.name!r}: the network returns {', '.join(graph.outputs)}",
-        remedy=f'Say which one holds it: tensor = "{graph.outputs[0]}" in its [[outputs]] table.',
+        f"the network returns no {wanted!r}, but {', '.join(returned)}",
+        remedy=f'Say which one holds output {output.name!r}: tensor = "{returned[0]}" in its [[outputs]] table.',
     )
 
 

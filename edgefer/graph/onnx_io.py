@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
+from onnx.external_data_helper import load_external_data_for_model
 
 from edgefer.errors import InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
@@ -34,11 +35,18 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Graph:
         InputError: the file is not a readable ONNX network, or its shapes cannot be made static.
     """
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf, onnx and the OS each raise their own
         raise InputError(
             f"{path}: not a readable ONNX file: {_first_line(error)}",
-            remedy="Is it complete? Try onnx.checker.check_model on it.",
+            remedy="Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?",
+        ) from error
+    try:
+        load_external_data_for_model(model, str(path.parent))
+    except Exception as error:  # as above
+        raise InputError(
+            f"{path}: its weights are in files of their own, which cannot be read: {_first_line(error)}",
+            remedy="Put them beside it, under the names that they had.",
         ) from error
     if not model.graph.node or not model.graph.output:
         raise InputError(f"{path}: not an ONNX network: it holds no nodes or no outputs")

@@ -45,7 +45,10 @@ JUDGED_ON = 128
 """At most so many held-back images are run to compare Plans, also those of either half of the calibration images."""
 
 SAME_VERDICT = 2.0
-"""Halves of the calibration images agree where the noise with one is at most so many times that with the other."""
+"""Halves of the calibration images agree where the noise with one is at most so many times that with the other,"""
+
+FINE = 3e-3
+"""or where it is no more than this with either."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Quantized:
     @property
     def calibration_suffices(self) -> bool:
         """Whether either half of the calibration images leads to the same verdict."""
-        return bool(self.halves) and max(self.halves) <= SAME_VERDICT * min(self.halves)
+        return bool(self.halves) and max(self.halves) <= max(SAME_VERDICT * min(self.halves), FINE)
 
 
 def quantize(

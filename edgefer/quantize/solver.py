@@ -178,14 +178,19 @@ def solve(
     choices: list[tuple[tuple[_Unit, ...], float]] = [((), 1.0)]
     if mixed:
         choices += _frontier(_Chain(graph, base, units, noises.of_units(units), costs), bounds.latency)
-    points: list[Point] = []
-    chosen = graph
+    ways: list[tuple[Plan, tuple[str, ...], tuple[str, ...], float]] = []
     for floats, latency in choices:
         names = frozenset(node.name for unit in floats for node in unit.nodes)
-        plan = with_stored_weights(graph, plan_of(names), names)
-        plan, int4 = _within(graph, plan, bounds.bytes, size, noises)
-        stored, plan = finish(graph, plan)
         ends = tuple(unit.nodes[-1].name for unit in floats)
+        plan = with_stored_weights(graph, plan_of(names), names)
+        packed, int4 = _within(graph, plan, bounds.bytes, size, noises)
+        if int4 and not floats:
+            ways.append((plan, ends, (), latency))  # shows what the budget costs
+        ways.append((packed, ends, int4, latency))
+    points: list[Point] = []
+    chosen = graph
+    for plan, ends, int4, latency in ways:
+        stored, plan = finish(graph, plan)
         points.append(Point(plan, ends, int4, size(stored, plan), *judge(stored, plan), latency))
         if _best(points, bounds) is points[-1]:
             chosen = stored  # the others would take megabytes each

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from math import sqrt
 from typing import Any, TypeAlias
 
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
+from edgefer.text import counted
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ def section_verdict(manifest: Manifest) -> Html:
     largest = _mb(max(artifact["bytes"] for artifact in artifacts))
     verdict = f"The budget of {_mb(budget)} holds: the largest int8 file has {largest}."
     if over:
-        excess = ", ".join(f"{_format(a['format'])} is {_mb(a['bytes'] - budget)} over" for a in over)
+        excess = ", ".join(f"{_format(a['format'])} is {a['bytes'] - budget:,} bytes over" for a in over)
         verdict = f"The budget of {_mb(budget)} does not hold: {excess}."
     solution = manifest.get("solution", {})
     if solution.get("max_drop") is not None:
@@ -62,10 +62,7 @@ def section_artifacts(manifest: Manifest) -> Html:
         for head in manifest["outputs"]
     ]
     names = [html("{format} {precision}", format=_format(a["format"]), precision=a["precision"]) for a in artifacts]
-    caption = (
-        f"Agreement is with the float network, on {manifest['held_back']['count']:,} held-back images; "
-        "the smaller line is its 95 % confidence interval."
-    )
+    caption = f"Agreement is with the float network, on {counted(manifest['held_back']['count'], 'held-back image')}."
     return section("Artifacts", size_chart(manifest), table(caption, names, rows))
 
 
@@ -137,7 +134,7 @@ def section_calibration(manifest: Manifest) -> Html:
     calibration, held_back = manifest["calibration"], manifest["held_back"]
     pairs: list[tuple[str, object]] = [
         ("Image set", calibration["source"]),
-        ("Calibrated on", html("{n:,} images", n=calibration["count"])),
+        ("Calibrated on", counted(calibration["count"], "image")),
         ("Judged on", html("{n:,} others, held back from calibration", n=held_back["count"])),
     ]
     if calibration["halves_sqnr_db"]:
@@ -237,8 +234,11 @@ def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
     return html(
         "<p>{ways} Latency is in times full int8, by what operators cost on {machine}{latency}. "
         "Drop is the loss of accuracy to expect, in percentage points: an estimate from the float network's own "
-        "probabilities on held-back images, without labels.{learned}</p>",
+        "probabilities on held-back images, without labels.{flattered}{learned}</p>",
         ways=ways,
+        flattered=" They chose among the points too, so figures flatter the chosen one: evaluate it on others."
+        if count > 1
+        else "",
         learned=" Weights were learned for the chosen way alone." if learned else "",
         latency="" if solution["max_latency"] is None else f", and may be {solution['max_latency']:g}",
         machine=solution["costs_of"],
@@ -327,7 +327,7 @@ def _points_table(points: Sequence[Mapping[str, Any]]) -> Html:
     ]
     caption = "All points" if len(rows) == len(points) else f"{len(rows)} of {len(points)} points"
     head = ["Latency", "SQNR, dB", "Drop, points", "Bytes", "Float units", "4-bit layers"]
-    return table(f"{caption}, from the fastest to the most exact", head, rows)
+    return table(f"{caption}, by how much noise they were to leave", head, rows)
 
 
 def _row_name(number: int, point: Mapping[str, Any]) -> Html:
@@ -363,8 +363,8 @@ def _agreement_sentence(manifest: Manifest) -> Html:
         values = (f"{_format(f)} {_value_of(head, v[head['name']])}" for f, v in held_back["agreement"].items())
         results.append(f"{_measure(manifest, head).lower()}: {', '.join(values)}")
     return html(
-        "<p>Against the float network on {count:,} images held back from calibration, {results}.{few}</p>",
-        count=held_back["count"],
+        "<p>Against the float network on {images} held back from calibration, {results}.{few}</p>",
+        images=counted(held_back["count"], "image"),
         results="; ".join(results),
         few=" So few images give a rough idea only." if held_back["count"] < FEW else "",
     )
@@ -374,20 +374,7 @@ def _agreement_cell(manifest: Manifest, artifact: Mapping[str, Any], head: Mappi
     if artifact["precision"] != "int8":
         return html("reference")
     value = manifest["held_back"]["agreement"][artifact["format"]][head["name"]]
-    if not _chooses_one(head):
-        return html("{value}", value=_value_of(head, value))
-    low, high = wilson_interval(value, manifest["held_back"]["count"])
-    return html(
-        "{value}<small>{low:.1f} to {high:.1f}</small>", value=_value_of(head, value), low=100 * low, high=100 * high
-    )
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Wilson's 95 % confidence interval of a share that was observed in `count` independent cases."""
-    z = 1.959964
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(centre - half, 0.0), min(centre + half, 1.0)
+    return html("{value}", value=_value_of(head, value))
 
 
 def _chooses_one(head: Mapping[str, Any]) -> bool:

@@ -94,10 +94,10 @@ def test_a_line_per_stage_then_a_table(run, files):
     header, *rows = [line for line in out.splitlines() if line][:4]
     for column in ("bytes", "of 8.00 MB", "int8/float ops", "ms/frame"):
         assert column in header
-    for head in ("expression", "affect", "units"):
-        assert f"agreement ({head})" in header
+    for measure in ("agreement (expression)", "correlation (affect)", "agreement (units)"):
+        assert measure in header
     assert [row.split()[0] for row in rows] == ["tiny_fp32.onnx", "tiny_int8.tflite", "tiny_int8.onnx"]
-    assert [row.count(" % ") for row in rows] == [0, 3, 3]
+    assert [row.count(" % ") for row in rows] == [0, 2, 2]
     assert "6 images of faces that were not among the 24 calibrated on" in out
     assert out.rstrip().endswith("Wrote tiny_bundle")
     assert "\x1b" not in out + err and "\r" not in out + err
@@ -239,7 +239,7 @@ def test_bad_models(name, run, files):
         (spec_text().replace('"softmax"', '"argmax"'), "choose one of"),
         (spec_text().replace('"angry"', '"an\\u001bgry"'), "must be printable"),
         (spec_text().replace("columns = [6, 9]", "columns = [7, 10]"), "'units' has 3 labels"),
-        ("[input", "not a readable TOML file"),
+        ("[input", "tiny.spec.toml: not a TOML file"),
         ("", "nothing says what the network's input and outputs mean"),
     ],
 )
@@ -358,13 +358,14 @@ def test_an_interrupt_leaves_nothing_but_the_older_bundle(stage, files):
     older = files / "tiny_bundle"
     older.mkdir()
     (older / "manifest.json").write_text('{"schema": "edgefer.bundle/1"}')
+    (older / "SHA256SUMS").write_text("0  manifest.json\n")
     result = process(stage, "convert", *TINY, code=INTERRUPTED)
     assert result.returncode == 5
     assert result.stdout == ""
     assert result.stderr.endswith("interrupted\n")
     assert "Traceback" not in result.stderr
     assert left(files) == sorted([*BEFORE, "tiny_bundle"])
-    assert left(older) == ["manifest.json"]
+    assert left(older) == ["SHA256SUMS", "manifest.json"]
 
 
 def test_an_interrupt_from_the_keyboard_ends_a_real_run(files):

@@ -150,9 +150,23 @@ def test_a_head_that_does_not_fit_is_an_error(head, message):
 @pytest.mark.parametrize("tensor", ["", "nowhere"])
 def test_a_head_must_say_which_of_several_outputs_holds_it(tensor):
     graph = network(TEXT + "\nz = Neg(logits)", "logits z", WEIGHTS, SHAPE)
-    with pytest.raises(InputError, match="output 'e': the network returns logits, z") as raised:
+    with pytest.raises(InputError, match=f"the network returns no '{tensor or 'e'}', but logits, z") as raised:
         apply_contract(graph, spec(OutputSpec("e", "expression", SIX, tensor=tensor)))
     assert 'tensor = "logits"' in raised.value.remedy
+
+
+def test_an_output_of_the_very_name_of_a_head_holds_it():
+    graph = network(TEXT + "\nz = Neg(logits)", "z logits", WEIGHTS, SHAPE)
+    named = apply_contract(graph, spec(OutputSpec("logits", "expression", SIX, "softmax")))
+    assert named.producers[head_logits(named, spec(OutputSpec("logits", "expression", SIX)))["logits"]].op == "Flatten"
+
+
+@pytest.mark.parametrize("op", ["Softmax", "Sigmoid", "Tanh"])
+def test_an_activation_that_the_network_has_itself_is_not_applied_again(op):
+    graph = network(f"{TEXT}\nz = {op}(logits)", "z", WEIGHTS, SHAPE)
+    with pytest.raises(InputError, match=f"the network itself ends in {op}") as raised:
+        apply_contract(graph, spec(OutputSpec("e", "expression", SIX, op.lower())))
+    assert 'activation = "none"' in raised.value.remedy
 
 
 def test_an_output_that_is_no_row_of_numbers_is_an_error():
