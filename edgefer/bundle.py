@@ -29,6 +29,7 @@ SCHEMA = "edgefer.bundle/1"
 MANIFEST = "manifest.json"
 PLAN = "plan.json"
 SUMS = "SHA256SUMS"
+_LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file managers leave behind, unasked
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class Bundle:
         Raises:
             InputError: SHA256SUMS, which lists what belongs to it, cannot be read.
         """
-        return tuple(sorted({file.name for file in self.path.iterdir()} - {SUMS} - self._listed().keys()))
+        return tuple(sorted({file.name for file in self.path.iterdir()} - {SUMS, *_LITTER} - self._listed().keys()))
 
     def _listed(self) -> dict[str, str]:
         """The digest of each file in SHA256SUMS."""
@@ -184,7 +185,10 @@ def check_destination(path: Path) -> None:
             _check_is_bundle_alone(path)
     elif path.exists() or path.is_symlink():
         raise UsageError(f"{path}: exists and is not a directory", remedy="Choose another directory with -o.")
-    ancestor = next(parent for parent in path.absolute().parents if parent.exists())
+    place = path.resolve()
+    if place in (Path.cwd(), *Path.cwd().parents):
+        raise UsageError(f"{path}: is where you are, and would be replaced", remedy="Choose another directory with -o.")
+    ancestor = next(parent for parent in place.parents if parent.exists())
     if not ancestor.is_dir() or not os.access(ancestor, os.W_OK | os.X_OK):
         raise UsageError(
             f"{path}: cannot be made: {ancestor} is not a directory that you can write to",
@@ -201,7 +205,7 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
         files: all other files by name, but for SHA256SUMS.
 
     Raises:
-        UsageError: `path` holds something that is not a bundle.
+        UsageError: `path` holds something that is not a bundle, or lies beside one.
         InputError: the directory cannot be written (disk full, no permission).
     """
     check_destination(path)

@@ -28,7 +28,7 @@ from edgefer.graph.passes import normalise
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.images import ImageSet
 from edgefer.manifest import build_manifest
-from edgefer.measure import Values, agreement
+from edgefer.measure import Values, agreement, measure_name, shown
 from edgefer.memory import release
 from edgefer.network import Network
 from edgefer.plan import Plan
@@ -39,7 +39,7 @@ from edgefer.quantize.drop import Answer
 from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.quantize.solver import LATENCY, Bounds
 from edgefer.report import conversion_report
-from edgefer.spec import METADATA_KEY, Spec
+from edgefer.spec import METADATA_KEY, OutputSpec, Spec
 
 _POOR = 0.9  # agreement that the user must hear about
 _SEVERAL = 10  # images that hardly all have the same answer
@@ -128,7 +128,7 @@ def convert(
     heads = _heads(network, graph)
     if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
         raise UsageError(
-            f"a drop of accuracy cannot be bounded: no output of {network.name} chooses a class, or says yes or no",
+            f"a drop of accuracy cannot be bounded: no output of {network.name} has probabilities",
             remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
         )
     images = calibration_images(calibration, network, samples, progress)
@@ -185,20 +185,23 @@ def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes],
 def _heads(network: Network, graph: Graph) -> dict[str, Answer]:
     """The values before the outputs' activations, and what they are read as."""
     logits = head_logits(graph, network.spec)
-    return {
-        logits[head.name]: Answer("softmax" if chooses_class(head) else head.activation, tuple(head.thresholds or ()))
-        for head in network.spec.outputs
-    }
+    return {logits[head.name]: _answer(head, graph.producers[head.name].op) for head in network.spec.outputs}
+
+
+def _answer(head: OutputSpec, activation: str) -> Answer:
+    if chooses_class(head):
+        return Answer("softmax")
+    return Answer("sigmoid", tuple(head.thresholds or ())) if activation == "Sigmoid" else Answer("none")
 
 
 def _doubts(agreements: Mapping[str, Mapping[str, float]], reference: Values, spec: Spec) -> Iterator[str]:
     """What would make a bundle useless though it was written without an error."""
     for format, heads in agreements.items():
-        for name, value in heads.items():
-            if value < _POOR:
+        for head in spec.outputs:
+            if (value := heads[head.name]) < _POOR:
                 yield (
-                    f"{name!r} of the {format} file agrees with float to {100 * value:.1f} % only, on held-back "
-                    "images: more calibration images, and more kinds of them, --effort best or --mixed may help"
+                    f"{head.name!r} of the {format} file is far from float on held-back images, with "
+                    f"{shown(head, value)} {measure_name(head)}; try more calibration images, and more kinds of them"
                 )
     for head in spec.outputs:
         answers = reference[head.name].argmax(axis=1)

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.evaluation.heads import chooses_class, decides, thresholds
 from edgefer.runtime import Pixels, Runner
 from edgefer.spec import OutputSpec, Spec
 
@@ -23,8 +24,8 @@ _FRAMES = 10
 def agreement(reference: Values, artifact: Values, spec: Spec) -> dict[str, float]:
     """How well an artifact does what the reference does, per head, as a number of at most 1.
 
-    Heads that choose a class: the share of images with the same choice (top-1 agreement).  Heads that choose
-    several (sigmoid): the share of equal decisions at its thresholds.  Others: Pearson correlation over all values.
+    Heads that choose a class: the share of images with the same choice (top-1 agreement).  Heads that decide about
+    each column: the share of equal decisions at its thresholds.  Others: Pearson correlation over all values.
 
     Args:
         reference: by head, float32 (images, columns).
@@ -32,6 +33,16 @@ def agreement(reference: Values, artifact: Values, spec: Spec) -> dict[str, floa
         spec: says what the heads mean.
     """
     return {head.name: _head_agreement(head, reference[head.name], artifact[head.name]) for head in spec.outputs}
+
+
+def measure_name(head: OutputSpec) -> str:
+    """What `agreement` is of a head, in a word."""
+    return "agreement" if chooses_class(head) or decides(head) else "correlation"
+
+
+def shown(head: OutputSpec, value: float) -> str:
+    """A number that `agreement` returned for a head, for people."""
+    return f"{100 * value:.1f} %" if measure_name(head) == "agreement" else f"{value:.4f}"
 
 
 def frame_times(runners: Mapping[str, Runner], pixels: Pixels) -> dict[str, float]:
@@ -54,11 +65,10 @@ def _seconds(runner: Runner, pixels: Pixels) -> float:
 
 
 def _head_agreement(head: OutputSpec, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
-    if head.activation == "softmax" or head.kind in ("expression", "classes"):
+    if chooses_class(head):
         return float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1)))
-    if head.activation == "sigmoid":
-        thresholds = np.asarray(head.thresholds or 0.5, np.float32)
-        return float(np.mean((expected >= thresholds) == (found >= thresholds)))
+    if decides(head):
+        return float(np.mean((expected >= thresholds(head)) == (found >= thresholds(head))))
     if expected.std() == 0 or found.std() == 0:
         return float(np.array_equal(expected, found))
     return float(np.corrcoef(expected.ravel(), found.ravel())[0, 1])

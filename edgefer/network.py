@@ -79,7 +79,7 @@ class Source:
                 remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
             )
         is_sidecar = self.sidecar.exists() and not self.spec
-        return Spec.from_dict(document, str(self.sidecar) if is_sidecar else f"the Spec of {self.path}")
+        return Spec.from_dict(document, str(self.sidecar) if is_sidecar else f"the Spec for {self.path}")
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class OutputSpec:
         kind: what the numbers mean, which decides how they are judged.
         labels: one per column.
         activation: what turns the network's own numbers into meanings; the artifacts apply it.
-        tensor: the network's output that holds this head; its only one when empty.
+        tensor: the network's output that holds this head; when empty, its only one, or that of this name.
         columns: first and past-the-last column of that output, all when None.
         thresholds: from which value on each label counts as present, 0.5 when None.
     """

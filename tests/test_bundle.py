@@ -160,6 +160,21 @@ def test_what_lies_beside_a_bundle_is_not_lost(bundle, stranger):
     bundle.verify()
 
 
+def test_litter_of_file_managers_is_no_stranger(bundle):
+    (bundle.path / ".DS_Store").write_text("litter")
+    assert set(contents(write(bundle.path).path)) == set(contents(bundle.path))
+    assert not (bundle.path / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize("path", [".", "../inside", ".."])
+def test_where_the_user_is_is_not_replaced(tmp_path, monkeypatch, path):
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    with pytest.raises(UsageError):
+        write(Path(path))
+    assert Path.cwd() == tmp_path / "inside"
+
+
 def test_a_manifest_alone_makes_no_bundle_of_a_folder(bundle):
     (bundle.path / "SHA256SUMS").unlink()
     with pytest.raises(UsageError, match="is not a bundle"):

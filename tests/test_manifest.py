@@ -25,7 +25,14 @@ SPEC = {
     "input": {"size": [16, 12], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
     "outputs": [
         {"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["sad", "happy"], "columns": [0, 2]},
-        {"name": "arousal", "kind": "other", "activation": "tanh", "labels": ["arousal"], "columns": [2, 3]},
+        {
+            "name": "arousal",
+            "kind": "other",
+            "activation": "tanh",
+            "labels": ["arousal"],
+            "columns": [2, 3],
+            "thresholds": [0.4],
+        },
     ],
 }
 

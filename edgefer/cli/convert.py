@@ -13,11 +13,10 @@ from edgefer.cli.output import ConsoleProgress, echo, output_options, table, wri
 from edgefer.conversion import BUDGET, FORMATS, SAMPLES, Backend, Format
 from edgefer.conversion import convert as run_convert
 from edgefer.errors import UsageError
-from edgefer.evaluation.heads import chooses_class, decides
-from edgefer.measure import frame_times
+from edgefer.measure import frame_times, measure_name, shown
 from edgefer.quantize.method import Effort
 from edgefer.runtime import open_runner
-from edgefer.spec import OutputSpec, read_toml
+from edgefer.spec import read_toml
 from edgefer.text import counted, printable
 from edgefer.units import format_size, parse_size
 
@@ -181,7 +180,7 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
     for artifact in sorted(bundle.artifacts, key=lambda a: a.precision != "float32"):
         is_reference = artifact.precision == "float32"
         share = "" if is_reference else f"{artifact.bytes / bundle.manifest['budget_bytes']:.0%}"
-        agreed = ["" if is_reference else _agreed(head, agreements[artifact.format][head.name]) for head in heads]
+        agreed = ["" if is_reference else shown(head, agreements[artifact.format][head.name]) for head in heads]
         ops = f"{artifact.ops['int8']}/{artifact.ops['float']}"
         rows.append((artifact.file, f"{artifact.bytes:,}", share, ops, *agreed, f"{times[artifact.file]:.2f}"))
     budget = format_size(bundle.manifest["budget_bytes"])
@@ -190,12 +189,12 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
         "bytes",
         f"of {budget}",
         "int8/float ops",
-        *(f"{_measure(head)} ({head.name})" if len(heads) > 1 else _measure(head) for head in heads),
+        *(f"{measure_name(head)} ({head.name})" if len(heads) > 1 else measure_name(head) for head in heads),
         "ms/frame",
     )
     held_back, calibration = bundle.manifest["held_back"], bundle.manifest["calibration"]
-    weighed = len(bundle.manifest.get("solution", {}).get("points", ()))
-    chosen = f", but chose among {weighed} ways to mix" if weighed > 1 else ""
+    mixes = sum(bool(point["float"]) for point in bundle.manifest.get("solution", {}).get("points", ()))
+    chosen = f", but chose among {mixes + 1} ways to mix" if mixes else ""
     return "\n".join(
         (
             "",
@@ -233,15 +232,6 @@ def over_drop(bundle: Bundle) -> str:
         f"expected, {solution['drop_over']:.2f} more than --max-drop {solution['max_drop']:g}\n"
         "  More or better calibration images, --effort best, or a larger --max-drop would help."
     )
-
-
-def _measure(head: OutputSpec) -> str:
-    """What `edgefer.measure.agreement` is of a head."""
-    return "agreement" if chooses_class(head) or decides(head) else "correlation"
-
-
-def _agreed(head: OutputSpec, value: float) -> str:
-    return f"{100 * value:.1f} %" if _measure(head) == "agreement" else f"{value:.4f}"
 
 
 def _frame_times(bundle: Bundle) -> dict[str, float]:

@@ -12,12 +12,14 @@ import numpy as np
 
 from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
+from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.rewrite import substitute
 from edgefer.spec import OutputSpec, Spec
 
 INPUT = "image"
 """Name of the artifacts' input."""
 
+_ACTIVATIONS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "tanh": "Tanh", "none": "Identity"}
 _FLOAT = np.dtype(np.float32)
 _NETWORK = "network"
 
@@ -170,7 +172,7 @@ def _reading_pixels(graph: Graph, factors: Array, bgr: bool) -> Graph:
 def _with_heads(graph: Graph, spec: Spec) -> Graph:
     for output in spec.outputs:
         graph = _with_head(graph, output)
-    return replace(graph, outputs=tuple(output.name for output in spec.outputs))
+    return remove_dead(replace(graph, outputs=tuple(output.name for output in spec.outputs)))
 
 
 def _with_head(graph: Graph, output: OutputSpec) -> Graph:
@@ -191,12 +193,16 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
         constants = {f"{output.name}/{key}": np.asarray([number], np.int64) for key, number in bounds.items()}
         value = f"{output.name}/columns"
         nodes.append(Node(f"{output.name}/Slice", "Slice", (source, *constants), (value,)))
-    activation = {"softmax": "Softmax", "sigmoid": "Sigmoid", "tanh": "Tanh", "none": "Identity"}[output.activation]
-    if source in graph.producers and graph.producers[source].op == activation != "Identity":
-        raise InputError(
-            f"output {output.name!r}: the network itself ends in {activation}, and the Spec would apply it again",
-            remedy='Export the network without it, which is best, or state activation = "none".',
-        )
+    activation = _ACTIVATIONS[output.activation]
+    own = graph.producers.get(source)
+    if own is not None and own.op in _ACTIVATIONS.values() and activation in (own.op, "Identity"):
+        if value == source:
+            value, activation = own.inputs[0], own.op  # the head's activation is the network's own
+        elif activation == own.op:
+            raise InputError(
+                f"output {output.name!r}: the network itself ends in {own.op}, and the Spec would apply it again",
+                remedy='Export the network without it, or state activation = "none".',
+            )
     nodes.append(
         Node(
             _activation_name(output),
@@ -206,7 +212,7 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
             {"axis": -1} if activation == "Softmax" else {},
         )
     )
-    info = {value: shape, output.name: shape} if value != source else {output.name: shape}
+    info = {value: shape, output.name: shape}
     return graph.with_constants(constants).with_nodes((*graph.nodes, *nodes), info)
 
 

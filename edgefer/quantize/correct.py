@@ -1,6 +1,7 @@
 """Layers corrected: weights rounded, then gains and biases, so that outputs have the means and slopes of float.
 
-For a linear layer y = W x + b, whose int8 version y' reads the quantized network's own x,
+For a linear layer y = W x + b, whose int8 version y' reads the quantized network's own x (but what a float node makes,
+as it makes it, before it is stored),
 
     y' = W' x' + b    becomes    g (y' - E[y']) + E[y]    with    g = var(y) / cov(y, y')
 

@@ -34,8 +34,8 @@ def expected_drop(expected: Values, found: Values, answer: Answer) -> float:
 
     Where both choose the same, nothing is lost; elsewhere the probability of what the float network chose, less that
     of what was chosen instead.  Labels would count a changed answer as loss, gain or neither, at random; with few
-    images this estimate is far steadier.  A threshold other than 0.5 says that one mistake costs more than the other,
-    and so counts a changed answer by how far the probability is from it.
+    images this estimate is far steadier.  A threshold t other than 0.5 says that one mistake costs more than the other:
+    a changed answer then counts |p - t| / max(t, 1 - t), which is at most 1, and |2 p - 1| where t is 0.5.
 
     Args:
         expected: the float network's values before the activation, (images, columns).
@@ -50,7 +50,8 @@ def expected_drop(expected: Values, found: Values, answer: Answer) -> float:
         thresholds = np.asarray(answer.thresholds or (0.5,))
         probabilities, others = sigmoid(expected), sigmoid(found)
         changed = (probabilities >= thresholds) != (others >= thresholds)
-        return float(100 * np.mean(2 * np.abs(probabilities - thresholds) * changed))
+        costs = np.abs(probabilities - thresholds) / np.maximum(thresholds, 1 - thresholds)
+        return float(100 * np.mean(costs * changed))
     return 0.0
 
 

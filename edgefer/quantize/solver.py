@@ -101,7 +101,7 @@ class Solution:
     """The points on the frontier, and the one chosen.
 
     Attributes:
-        points: full int8 first, then with ever less noise of activations.
+        points: full int8 first, also where it is over the budget; then from the fastest.
         chosen: one of them.
         graph: finished for it.
         bounds: what was asked for.

@@ -237,7 +237,7 @@ def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
         "probabilities on held-back images, without labels.{flattered}{learned}</p>",
         ways=ways,
         flattered=" They chose among the points too, so figures flatter the chosen one: evaluate it on others."
-        if count > 1
+        if any(point["float"] for point in solution["points"])
         else "",
         learned=" Weights were learned for the chosen way alone." if learned else "",
         latency="" if solution["max_latency"] is None else f", and may be {solution['max_latency']:g}",
@@ -327,7 +327,7 @@ def _points_table(points: Sequence[Mapping[str, Any]]) -> Html:
     ]
     caption = "All points" if len(rows) == len(points) else f"{len(rows)} of {len(points)} points"
     head = ["Latency", "SQNR, dB", "Drop, points", "Bytes", "Float units", "4-bit layers"]
-    return table(f"{caption}, by how much noise they were to leave", head, rows)
+    return table(f"{caption}, from the fastest", head, rows)
 
 
 def _row_name(number: int, point: Mapping[str, Any]) -> Html:
@@ -381,17 +381,18 @@ def _chooses_one(head: Mapping[str, Any]) -> bool:
     return bool(head["activation"] == "softmax" or head["kind"] in ("expression", "classes"))
 
 
+def _decides(head: Mapping[str, Any]) -> bool:
+    return bool(head["activation"] == "sigmoid" or head["kind"] == "action_units")
+
+
 def _measure(manifest: Manifest, head: Mapping[str, Any]) -> str:
     """What agreement of a head is, as `edgefer.measure.agreement` defines it."""
-    if _chooses_one(head):
-        name = "Same top class"
-    else:
-        name = "Same decisions" if head["activation"] == "sigmoid" else "Correlation"
+    name = "Same top class" if _chooses_one(head) else "Same decisions" if _decides(head) else "Correlation"
     return f"{name}, {head['name']}" if len(manifest["outputs"]) > 1 else name
 
 
 def _value_of(head: Mapping[str, Any], agreement: float) -> str:
-    is_share = _chooses_one(head) or head["activation"] == "sigmoid"
+    is_share = _chooses_one(head) or _decides(head)
     return f"{100 * agreement:.1f} %" if is_share else f"{agreement:.4f}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import edgefer
 from edgefer.bundle import Bundle
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import undelegated
@@ -17,6 +18,7 @@ from edgefer.images import open_images
 from edgefer.plan import Plan
 from edgefer.preprocess import iter_pixels
 from edgefer.runtime import onnx_session, open_runner
+from tests.convert_files import write_faces, write_network
 
 
 @pytest.fixture
@@ -134,6 +136,14 @@ def test_an_artifact_that_the_plan_does_not_explain_is_not_viewed(tiny, images, 
     view = view_layers(Bundle.open(tmp_path / "other", verify=False), images)
     assert view.rebuilt == {"onnx": True, "tflite": False}
     assert all(layer.sqnr_db.keys() == {"onnx"} and layer.differing is None for layer in view.layers)
+
+
+def test_a_network_all_in_float_has_no_layers_to_view(tmp_path, images, monkeypatch):
+    monkeypatch.setattr("edgefer.quantize.solver._best", lambda points, bounds: points[-1])
+    model, faces = write_network(tmp_path / "tiny.onnx"), write_faces(tmp_path / "faces")
+    bundle = edgefer.convert(model, tmp_path / "out", calibration=faces, max_drop=0)
+    assert not any(bundle.plan.is_int8(name) for name in bundle.plan.nodes)
+    assert view_layers(bundle, images).layers == ()
 
 
 def test_without_images_there_is_no_view(tiny, images):

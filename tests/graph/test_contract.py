@@ -162,11 +162,31 @@ def test_an_output_of_the_very_name_of_a_head_holds_it():
 
 
 @pytest.mark.parametrize("op", ["Softmax", "Sigmoid", "Tanh"])
-def test_an_activation_that_the_network_has_itself_is_not_applied_again(op):
+@pytest.mark.parametrize("stated", ["none", "the same"])
+def test_an_activation_that_the_network_has_itself_is_the_heads_own_and_not_applied_again(op, stated):
     graph = network(f"{TEXT}\nz = {op}(logits)", "z", WEIGHTS, SHAPE)
-    with pytest.raises(InputError, match=f"the network itself ends in {op}") as raised:
-        apply_contract(graph, spec(OutputSpec("e", "expression", SIX, op.lower())))
+    head = spec(OutputSpec("e", "expression", SIX, "none" if stated == "none" else op.lower()))
+    found = apply_contract(graph, head)
+    assert [node.op for node in found.nodes].count(op) == 1
+    assert found.producers["e"].name in contract_nodes(found)
+    assert found.producers[head_logits(found, head)["e"]].op == "Flatten"
+    plain = apply_contract(
+        network(TEXT, "logits", WEIGHTS, SHAPE), spec(OutputSpec("e", "expression", SIX, op.lower()))
+    )
+    np.testing.assert_array_equal(*(run_model(to_onnx(each), {"image": PIXELS})["e"] for each in (found, plain)))
+
+
+def test_some_columns_of_an_activation_are_not_activated_again():
+    graph = network(f"{TEXT}\nz = Softmax(logits)", "z", WEIGHTS, SHAPE)
+    with pytest.raises(InputError, match="the network itself ends in Softmax") as raised:
+        apply_contract(graph, spec(OutputSpec("e", "expression", SIX[:4], "softmax", columns=(0, 4))))
     assert 'activation = "none"' in raised.value.remedy
+
+
+def test_outputs_that_no_head_holds_leave_nothing_behind():
+    graph = network(f"{TEXT}\nf = Neg(logits)", "logits f", WEIGHTS, SHAPE)
+    found = apply_contract(graph, spec(OutputSpec("e", "expression", SIX, tensor="logits")))
+    assert "Neg" not in {node.op for node in found.nodes}
 
 
 def test_an_output_that_is_no_row_of_numbers_is_an_error():

@@ -36,7 +36,6 @@ def test_layers_with_biases_of_their_own_stay():
     ("layer", "shape"),
     [
         ("Conv(x, w)", (4, 3, 1, 1)),
-        ("ConvTranspose(x, w)", (3, 4, 1, 1)),
         ("Gemm<transB=1>(x, w)", (4, 3)),
         ("Gemm(x, w)", (3, 4)),
     ],

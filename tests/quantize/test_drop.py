@@ -26,13 +26,19 @@ def test_a_decision_that_changes_costs_what_it_was_surer_of():
 def test_a_decision_is_made_at_its_threshold_and_counts_by_the_distance_from_it():
     answer = Answer("sigmoid", (0.2, 0.5))
     expected, found = (np.log(odds) for odds in (np.array([[0.25 / 0.75, 3.0]]), np.array([[0.15 / 0.85, 1.5]])))
-    assert expected_drop(expected, found, answer) == pytest.approx(100 * 2 * (0.25 - 0.2) / 2)
+    assert expected_drop(expected, found, answer) == pytest.approx(100 * (0.25 - 0.2) / 0.8 / 2)
 
 
-@given(logits, logits, st.sampled_from(["softmax", "sigmoid"]))
-def test_nothing_is_gained_and_no_more_than_all_is_lost(expected, found, activation):
-    assert expected_drop(expected, expected, Answer(activation)) == 0
-    assert 0 <= expected_drop(expected, found, Answer(activation)) <= 100
+thresholds = st.tuples(*[st.floats(0.01, 0.99)] * 3)
+answers = st.one_of(
+    st.just(Answer("softmax")), st.builds(Answer, st.just("sigmoid"), st.one_of(st.just(()), thresholds))
+)
+
+
+@given(logits, logits, answers)
+def test_nothing_is_gained_and_no_more_than_all_is_lost(expected, found, answer):
+    assert expected_drop(expected, expected, answer) == 0
+    assert 0 <= expected_drop(expected, found, answer) <= 100
 
 
 def test_heads_without_decisions_have_no_accuracy_to_lose():

@@ -238,3 +238,16 @@ def test_that_weights_were_learned_for_the_chosen_way_alone_is_said_where_they_w
     learned = {**MANIFEST["quantization"], "learned_steps": 60}
     assert "learned for the chosen way" not in report(solution=solution()).text
     assert "Weights were learned for the chosen way alone." in report(solution=solution(), quantization=learned).text
+
+
+def test_a_latency_that_is_not_bounded_has_no_line() -> None:
+    bounded, free = report(solution=solution()), report(solution=solution(max_latency=None))
+    assert "and may be 1.19" in bounded.text and "and may be" not in free.text
+    assert bounded.text.count("bound 1.19") == 2
+    assert "bound 1.19" not in free.text
+
+
+def test_that_held_back_images_chose_is_said_where_they_did() -> None:
+    assert "They chose among the points too" in report(solution=solution()).text
+    packed = solution(point(), point(int4=["neck"], bytes=4_000_000, chosen=True))
+    assert "They chose" not in report(solution=packed).text
