@@ -88,7 +88,8 @@ def convert(
             1.25 times as long; without `max_drop`, those that lose most in int8.
         costs: what `edgefer benchmark --operator-costs --json` wrote, of the board that is to be fast; which parts
             compute in float is then chosen by what operators cost there, instead of on an x86 server.
-        effort: how much time may be spent to come closer to float: for `fer_b0` about 15 seconds, 1 or 5 minutes.
+        effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 15 to 50 seconds,
+            1 to 3 minutes, or 5 to 12, by the age of the CPU.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
         progress: listens to the stages.

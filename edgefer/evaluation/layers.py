@@ -46,6 +46,8 @@ def view_layers(bundle: Bundle, images: ImageSet) -> LayerView:
     formats = [format for format, is_exact in rebuilt.exact.items() if is_exact]
     if not formats:
         raise InputError(f"{bundle.path}: its artifacts were not emitted from its plan by this edgefer")
+    if not planned_activations(rebuilt.graph, rebuilt.plan):
+        return LayerView(len(images), (), rebuilt.exact)  # all of it computes in float
     comparison = _Comparison(rebuilt, formats)
     for pixels in iter_pixels(images, bundle.spec.input):
         comparison.add(pixels[np.newaxis])
