@@ -2,7 +2,7 @@
 
     python benchmarks/quantizers.py
 
-needs ../shared and Python 3.11; takes about ten minutes, and as long again and 4 GB of disk when it first makes
+needs ../shared and Python 3.11; takes up to an hour, and ten minutes more and 4 GB of disk when it first makes
 the peers' environments (under $EDGEFER_HOME, where `edgefer doctor` makes its own).
 Everything is converted first: on Linux a child's peak memory is never reported below its parent's.
 """
