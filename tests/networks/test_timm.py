@@ -55,8 +55,9 @@ def test_efficientnet_b2_meets_the_budget_with_some_layers_in_four_bits(tmp_path
     assert code == 0
     assert bundle.manifest["quantization"]["parameters"] == pytest.approx(9.1e6, rel=0.01)  # one byte each in int8
     assert all(artifact.bytes <= 8_000_000 for artifact in bundle.artifacts if artifact.precision == "int8")
-    (point,) = bundle.manifest["solution"]["points"]
-    assert point["int4"]
+    full, point = bundle.manifest["solution"]["points"]
+    assert full["bytes"] > 8_000_000 and not full["int4"]
+    assert point["chosen"] and point["int4"]
     assert point["bytes"] > 7_950_000  # no more layers than it takes
     assert not bundle.manifest["quantization"]["undelegated"]
 
