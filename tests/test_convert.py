@@ -16,6 +16,7 @@ from edgefer.images import open_images
 from edgefer.plan import Plan
 from edgefer.preprocess import to_pixels
 from edgefer.quantize.cost import LITERT_X86, CostModel, Line
+from edgefer.quantize.drop import Answer
 from edgefer.runtime import open_runner
 from tests.convert_files import replaced, write_faces, write_network
 from tests.evaluate.tiny import EXPRESSIONS, SPEC, network
@@ -217,6 +218,19 @@ def test_a_network_that_always_gives_the_same_answer_is_told(tmp_path, out):
     _, notes = convert_and_listen(model, out, calibration=faces)
     (note,) = (note for note in notes if "agreement there says nothing" in note)
     assert "answers 'happy' for all 12 held-back images" in note
+
+
+def test_a_drop_is_judged_at_the_thresholds_of_the_spec(model, faces, out, monkeypatch):
+    answers = {}
+    real = edgefer.conversion.quantize
+
+    def spy(graph, heads, *args, **options):
+        answers.update(heads)
+        return real(graph, heads, *args, **options)
+
+    monkeypatch.setattr("edgefer.conversion.quantize", spy)
+    convert(model, out, calibration=faces)
+    assert list(answers.values()) == [Answer("softmax"), Answer("none"), Answer("sigmoid", (0.5, 0.4, 0.6))]
 
 
 def test_a_drop_of_accuracy_needs_an_output_that_can_be_right(tmp_path, faces, out):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,16 @@ def test_channels_of_like_ranges_are_left_alone():
     equalised, prescribed = equalise(graph, feeds())
     assert equalised is graph
     assert not prescribed
+
+
+def test_weights_that_another_layer_reads_too_stay_what_they_are():
+    graph = network(LOUD)
+    last = graph.named["last"]
+    again = replace(last, name="again", outputs=("again",))
+    graph = replace(
+        graph.with_nodes((*graph.nodes, again), {"again": graph.info["last"]}), outputs=(*graph.outputs, "again")
+    )
+    assert equalise(graph, feeds())[0] is graph
 
 
 @pytest.mark.parametrize("ending", ["shortcut", "output", "multiplied", "input read elsewhere"])
