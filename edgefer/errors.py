@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+NOT_THE_FILE = "Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?"
+"""Remedy for a file whose content is of no format that it could have."""
+
 
 class EdgeferError(Exception):
     """Base class; `exit_code` is what the command line ends with."""

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeAlias, cast
 
 from edgefer.checkpoint.tensor import ITEM_BYTES, Storage, Tensor, contiguous
 from edgefer.checkpoint.unpickle import Constructor, Global, Record, unpickle
-from edgefer.errors import InputError
+from edgefer.errors import NOT_THE_FILE, InputError
 
 _EXPORT = (
     "Bring the network's weights (torch.save(model.state_dict(), 'weights.pt')), "
@@ -81,7 +81,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     raise InputError(
         f"{path}: not a checkpoint: it is neither what torch.save writes nor safetensors"
         f"{' (it looks like text)' if start.isascii() and 0 not in start else ''}",
-        remedy="Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?",
+        remedy=NOT_THE_FILE,
     )
 
 

@@ -193,7 +193,7 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
         "ms/frame",
     )
     held_back, calibration = bundle.manifest["held_back"], bundle.manifest["calibration"]
-    mixes = sum(bool(point["float"]) for point in bundle.manifest.get("solution", {}).get("points", ()))
+    mixes = sum(bool(point["float"]) for point in _points(bundle))
     chosen = f", but chose among {mixes + 1} ways to mix" if mixes else ""
     return "\n".join(
         (
@@ -212,8 +212,7 @@ def over_budget(bundle: Bundle, artifact: Artifact) -> str:
     """By how much an artifact misses the budget, and what would help."""
     budget = int(bundle.manifest["budget_bytes"])
     parameters = int(bundle.manifest["quantization"]["parameters"])
-    points = bundle.manifest.get("solution", {}).get("points", [])
-    packed = any(point["chosen"] and point["int4"] for point in points)
+    packed = any(point["chosen"] and point["int4"] for point in _points(bundle))
     four_bits = "; layers whose kernels read four bits are stored so already" if packed else ""
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
@@ -226,12 +225,18 @@ def over_budget(bundle: Bundle, artifact: Artifact) -> str:
 def over_drop(bundle: Bundle) -> str:
     """By how much the bound on the drop is missed, and what would help."""
     solution = bundle.manifest["solution"]
-    drop = next(point["drop"] for point in solution["points"] if point["chosen"])
+    drop = next(point["drop"] for point in _points(bundle) if point["chosen"])
     return (
         f"{click.style('over the drop:', fg='red', bold=True)} {drop:.2f} percentage points of accuracy are to be "
         f"expected, {solution['drop_over']:.2f} more than --max-drop {solution['max_drop']:g}\n"
         "  More or better calibration images, --effort best, or a larger --max-drop would help."
     )
+
+
+def _points(bundle: Bundle) -> list[dict[str, Any]]:
+    """What was chosen among; nothing where no bound had to be solved for."""
+    points: list[dict[str, Any]] = bundle.manifest.get("solution", {}).get("points", [])
+    return points
 
 
 def _frame_times(bundle: Bundle) -> dict[str, float]:

@@ -98,7 +98,7 @@ class _Comparison:
         self._models = {format: _open(format, graph, plan, self._tensors) for format in formats}
         fed, fed_plan, made = _side_by_side(graph, plan)
         self._fed_tensors = tuple(value.removesuffix(_FED) for value in fed.inputs)
-        is_pair = len(formats) == 2 and bool(made)
+        is_pair = len(formats) == 2
         self._fed = {format: _open(format, fed, fed_plan, made) for format in formats} if is_pair else {}
 
     def add(self, image: npt.NDArray[np.uint8]) -> None:

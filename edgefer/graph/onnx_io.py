@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
-from edgefer.errors import InputError
+from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
 from edgefer.text import file_stem
 
@@ -39,7 +39,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Graph:
     except Exception as error:  # protobuf, onnx and the OS each raise their own
         raise InputError(
             f"{path}: not a readable ONNX file: {_first_line(error)}",
-            remedy="Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?",
+            remedy=NOT_THE_FILE,
         ) from error
     try:
         load_external_data_for_model(model, str(path.parent))

@@ -111,7 +111,7 @@ def _float_outputs(
 ) -> Iterator[list[Array]]:
     """For each of the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
     watching = list(inputs.values())
-    read = [each.value for each in watching]
+    read = [node.inputs[0] for node in layers if node.name in inputs]
     session = onnx_session(to_onnx(_watching(graph, start, [end, *read], [_alone(node) for node in layers])))
 
     def keep(values: list[Array]) -> tuple[list[Array], list[Array]]:

@@ -106,7 +106,7 @@ def _can_be_treated(graph: Graph, silu: Silu) -> bool:
 
 def _are_own(graph: Graph, constants: Sequence[str]) -> bool:
     """Whether all are constants that one node alone reads."""
-    return all(graph.is_constant(value) and len(graph.consumers[value]) == 1 for value in constants)
+    return all(graph.is_constant(value) and graph.sole_consumer(value) is not None for value in constants)
 
 
 def _makers(graph: Graph, value: str) -> list[Node]:

@@ -40,7 +40,6 @@ class Inputs:
     """What a layer computes its outputs from, as a covariance over images.
 
     Attributes:
-        value: the layer's input.
         groups: of channels.
         size: weights that each output has.
     """
@@ -54,7 +53,6 @@ class Inputs:
         """
         self._node = node
         self._kernel = graph.shape(node.inputs[1])[2:]
-        self.value = node.inputs[0]
         self._positions = [np.arange(size)[spread(size, _SIDE)] for size in graph.shape(node.output)[2:]]
         self._seen: list[Array] = []
         self._count = 0

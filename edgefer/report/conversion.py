@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from edgefer.evaluation.heads import chooses_class, decides
+from edgefer.measure import shown
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
+from edgefer.spec import OutputSpec, Spec
 from edgefer.text import counted
 
 Manifest: TypeAlias = Mapping[str, Any]
@@ -50,7 +53,7 @@ def section_verdict(manifest: Manifest) -> Html:
 
 def section_artifacts(manifest: Manifest) -> Html:
     """Size, operators and agreement of every file, side by side."""
-    artifacts = manifest["artifacts"]
+    artifacts, heads = manifest["artifacts"], _heads(manifest)
     rows: list[tuple[str, Sequence[object]]] = [
         ("Bytes", [html("{bytes:,}", bytes=artifact["bytes"]) for artifact in artifacts]),
         ("int8 operators", [artifact["ops"]["int8"] for artifact in artifacts]),
@@ -58,8 +61,7 @@ def section_artifacts(manifest: Manifest) -> Html:
         ("Multiply-accumulates", [f"{artifact['macs'] / 1e6:,.1f} M" for artifact in artifacts]),
     ]
     rows += [
-        (_measure(manifest, head), [_agreement_cell(manifest, artifact, head) for artifact in artifacts])
-        for head in manifest["outputs"]
+        (_measure(head, heads), [_agreement_cell(manifest, artifact, head) for artifact in artifacts]) for head in heads
     ]
     names = [html("{format} {precision}", format=_format(a["format"]), precision=a["precision"]) for a in artifacts]
     caption = f"Agreement is with the float network, on {counted(manifest['held_back']['count'], 'held-back image')}."
@@ -359,9 +361,10 @@ def _summary(number: int, point: Mapping[str, Any]) -> str:
 def _agreement_sentence(manifest: Manifest) -> Html:
     held_back = manifest["held_back"]
     results = []
-    for head in manifest["outputs"]:
-        values = (f"{_format(f)} {_value_of(head, v[head['name']])}" for f, v in held_back["agreement"].items())
-        results.append(f"{_measure(manifest, head).lower()}: {', '.join(values)}")
+    heads = _heads(manifest)
+    for head in heads:
+        values = (f"{_format(f)} {shown(head, v[head.name])}" for f, v in held_back["agreement"].items())
+        results.append(f"{_measure(head, heads).lower()}: {', '.join(values)}")
     return html(
         "<p>Against the float network on {images} held back from calibration, {results}.{few}</p>",
         images=counted(held_back["count"], "image"),
@@ -370,30 +373,20 @@ def _agreement_sentence(manifest: Manifest) -> Html:
     )
 
 
-def _agreement_cell(manifest: Manifest, artifact: Mapping[str, Any], head: Mapping[str, Any]) -> Html:
+def _agreement_cell(manifest: Manifest, artifact: Mapping[str, Any], head: OutputSpec) -> str:
     if artifact["precision"] != "int8":
-        return html("reference")
-    value = manifest["held_back"]["agreement"][artifact["format"]][head["name"]]
-    return html("{value}", value=_value_of(head, value))
+        return "reference"
+    return shown(head, manifest["held_back"]["agreement"][artifact["format"]][head.name])
 
 
-def _chooses_one(head: Mapping[str, Any]) -> bool:
-    return bool(head["activation"] == "softmax" or head["kind"] in ("expression", "classes"))
+def _heads(manifest: Manifest) -> tuple[OutputSpec, ...]:
+    return Spec.from_dict({"input": manifest["input"], "outputs": manifest["outputs"]}).outputs
 
 
-def _decides(head: Mapping[str, Any]) -> bool:
-    return bool(head["activation"] == "sigmoid" or head["kind"] == "action_units")
-
-
-def _measure(manifest: Manifest, head: Mapping[str, Any]) -> str:
+def _measure(head: OutputSpec, heads: Sequence[OutputSpec]) -> str:
     """What agreement of a head is, as `edgefer.measure.agreement` defines it."""
-    name = "Same top class" if _chooses_one(head) else "Same decisions" if _decides(head) else "Correlation"
-    return f"{name}, {head['name']}" if len(manifest["outputs"]) > 1 else name
-
-
-def _value_of(head: Mapping[str, Any], agreement: float) -> str:
-    is_share = _chooses_one(head) or _decides(head)
-    return f"{100 * agreement:.1f} %" if is_share else f"{agreement:.4f}"
+    name = "Same top class" if chooses_class(head) else "Same decisions" if decides(head) else "Correlation"
+    return f"{name}, {head.name}" if len(heads) > 1 else name
 
 
 def _labels(labels: Sequence[str]) -> Html:

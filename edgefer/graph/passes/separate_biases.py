@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from edgefer.graph.ir import Graph, Node, fresh_name
+from edgefer.graph.ir import Array, Graph, Node, fresh_name
 from edgefer.graph.passes.rewrite import each_node, substitute
 from edgefer.graph.patterns import is_plain_gemm
 
@@ -20,18 +20,18 @@ def separate_biases(graph: Graph) -> Graph:
 
 
 def _separate(graph: Graph, node: Node) -> Graph:
-    bias = node.input(2)
-    if node.op not in ("Conv", "ConvTranspose", "Gemm") or (bias and not graph.is_constant(bias)):
+    values = _values(graph, node) if node.op in ("Conv", "ConvTranspose", "Gemm") else None
+    if values is None:
         return graph
-    if not bias and not _can_be_corrected(graph, node):
-        return graph
-    if bias and len(graph.consumers[bias]) == 1 and bias not in graph.outputs:
-        return graph
-    values = graph.constants[bias] if bias else np.zeros(graph.shape(node.output)[1], graph.info[node.output].dtype)
     own = fresh_name(graph, f"{node.name}/bias")
     return substitute(graph, {node.name: [replace(node, inputs=(*node.inputs[:2], own))]}, {own: values})
 
 
-def _can_be_corrected(graph: Graph, node: Node) -> bool:
-    is_layer = node.op == "Conv" or (node.op == "Gemm" and is_plain_gemm(graph, node))
-    return is_layer and graph.is_constant(node.inputs[1])
+def _values(graph: Graph, node: Node) -> Array | None:
+    """What the bias of its own is that a layer needs; None where it needs none."""
+    if bias := node.input(2):
+        return graph.constants[bias] if graph.is_constant(bias) and graph.sole_consumer(bias) is None else None
+    takes_one = node.op == "Conv" or (node.op == "Gemm" and is_plain_gemm(graph, node))
+    if not (takes_one and graph.is_constant(node.inputs[1])):
+        return None
+    return np.zeros(graph.shape(node.output)[1], graph.info[node.output].dtype)
