@@ -70,7 +70,7 @@ def unpickle(
             if count >= MAX_OPERATIONS:
                 raise InputError(f"its pickle has more than {MAX_OPERATIONS} operations")
             if operation.name == "STOP":
-                return machine.pop()
+                return machine.result()
             machine.step(operation.name, argument)
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as error:
         raise InputError(f"its pickle is damaged or truncated: {_brief(error)}") from error
@@ -132,6 +132,12 @@ class _Machine:
             value = action(argument)
             if value is not _NOTHING:
                 self.stack.append(value)
+
+    def result(self) -> Any:
+        value = self.pop()
+        if self.stack or self.marks:
+            raise ValueError("values are left over at its end")
+        return value
 
     def top(self) -> Any:
         if not self.stack or (self.marks and len(self.stack) <= self.marks[-1]):

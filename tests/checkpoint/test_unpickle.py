@@ -64,6 +64,12 @@ def test_any_bytes_are_data_or_an_input_error(data: bytes) -> None:
     pickletools.dis(data, io.StringIO())  # what was accepted is a well-formed pickle
 
 
+@pytest.mark.parametrize("data", [b"K\x00\x88.", b"(\x88."], ids=["a value", "a mark"])
+def test_what_leaves_something_over_is_no_pickle(data: bytes) -> None:
+    with pytest.raises(InputError, match="values are left over at its end"):
+        read(data)
+
+
 @given(values, st.data())
 def test_a_damaged_pickle_is_data_or_an_input_error(value: Any, data: st.DataObject) -> None:
     whole = bytearray(pickle.dumps({"key": [value, Path()]}, data.draw(st.integers(0, 5))))
