@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil, floor, inf, log10, sqrt
 
 from edgefer.evaluation.results import Bin, Interval
@@ -60,7 +60,7 @@ class Spot:
     Attributes:
         name: shown where it is pointed at.
         x: what it costs.
-        y: what it is worth.
+        y: what is measured of it.
         is_chosen: whether it stands out.
     """
 
@@ -220,12 +220,13 @@ def frontier(
     *,
     across: Scale,
     origin: float,
+    more_is_better: bool,
     bound_across: float | None = None,
     reached: Sequence[float] = (),
     bound_upward: float | None = None,
     height: int = 220,
 ) -> Html:
-    """Choices from the cheapest to the dearest, one of them chosen.
+    """Choices from the cheapest to the dearest, one of them chosen, and a line at the best of those up to each cost.
 
     The words in the plot have strips of their own above and below all spots.
 
@@ -235,6 +236,7 @@ def frontier(
         spots: the choices, from left to right.
         across: the horizontal scale.
         origin: a value across that is drawn as an axis.
+        more_is_better: whether the best is the highest.
         bound_across: marked by a dashed line.
         reached: values that the vertical scale must reach.
         bound_upward: marked by a dashed line.
@@ -246,7 +248,9 @@ def frontier(
     unit = (scale.high - scale.low) / (height - 2 * strip)
     upward = Scale(scale.low - strip * unit, scale.high + strip * unit)
     points = [(across.percent(spot.x), _y(upward, spot.y, height)) for spot in spots]
-    parts = [_line("curve plain thin", x1, y1, x2, y2) for (x1, y1), (x2, y2) in pairwise(points)]
+    bests = accumulate((y for _, y in points), min if more_is_better else max)  # px grow downwards
+    steps = [(x, best) for (x, _), best in zip(points, bests, strict=True)]
+    parts = [_step("curve plain thin", here, there) for here, there in pairwise(steps)]
     parts += [_spot(spot, x, y, height) for spot, (x, y) in zip(spots, points, strict=True)]
     axes = (_across(across, 0, height, origin), _upward(upward, height))
     bounds = [] if bound_across is None else [_limit(across, bound_across, height)]
@@ -465,6 +469,13 @@ def _dot(series: str, x: float, y: float, r: float) -> Html:
 
 def _y(scale: Scale, value: float, height: int) -> float:
     return height * (1 - scale.percent(value) / 100)
+
+
+def _step(kind: str, here: tuple[float, float], there: tuple[float, float]) -> Html:
+    """Across, then up or down."""
+    (x1, y1), (x2, y2) = here, there
+    rise = [_line(kind, x2, y1, x2, y2)] if y1 != y2 else []
+    return join([_line(kind, x1, y1, x2, y1), *rise])
 
 
 def _line(kind: str, x1: float, y1: float, x2: float, y2: float) -> Html:

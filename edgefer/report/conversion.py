@@ -269,15 +269,15 @@ def _frontier_charts(solution: Mapping[str, Any]) -> Html:
     latencies = [point["latency"] for point in points]
     allowed = solution["max_latency"]
     across = charts.widened([*latencies, *([] if allowed is None else [allowed])])
-    measures: list[tuple[str, str, list[float | None], Sequence[float], float | None]] = [
-        ("Signal to quantization noise", "dB at the heads; more is better", _column(points, "sqnr_db"), (), None),
-        ("Expected drop", "percentage points; less is better", _column(points, "drop"), (0.0,), max_drop),
+    measures: list[tuple[str, str, bool, list[float | None], Sequence[float], float | None]] = [
+        ("Signal to quantization noise", "dB at the heads", True, _column(points, "sqnr_db"), (), None),
+        ("Expected drop", "percentage points", False, _column(points, "drop"), (0.0,), max_drop),
     ]
     if len({point["bytes"] for point in points}) > 1:
         sizes: list[float | None] = [point["bytes"] / 1e6 for point in points]
-        measures.append(("Size", "MB of the largest int8 file", sizes, (), solution["budget_bytes"] / 1e6))
+        measures.append(("Size", "MB of the largest int8 file", False, sizes, (), solution["budget_bytes"] / 1e6))
     figures = []
-    for name, unit, values, reached, bound in measures:
+    for name, unit, more_is_better, values, reached, bound in measures:
         spots = [
             charts.Spot(_summary(number, point), point["latency"], value, point["chosen"])
             for number, (point, value) in enumerate(zip(points, values, strict=True), 1)
@@ -291,17 +291,19 @@ def _frontier_charts(solution: Mapping[str, Any]) -> Html:
             sorted(spots, key=lambda spot: spot.x),
             across=across,
             origin=1.0,
+            more_is_better=more_is_better,
             bound_across=allowed,
             reached=reached,
             bound_upward=bound,
         )
         figures.append(
             html(
-                "<figure>\n<h3>{name}</h3>\n{chart}\n<figcaption>Up: {unit}. Across: latency, times full int8."
-                "</figcaption>\n</figure>",
+                "<figure>\n<h3>{name}</h3>\n{chart}\n<figcaption>Up: {unit}; {better} is better. "
+                "Across: latency, times full int8. The line is the best up to each latency.</figcaption>\n</figure>",
                 name=name,
                 chart=chart,
                 unit=unit,
+                better="more" if more_is_better else "less",
             )
         )
     return html('<div class="charts">\n{figures}\n</div>', figures=join(figures))

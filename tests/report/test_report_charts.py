@@ -126,8 +126,8 @@ SPOTS = [Spot("full", 1.0, 14.0), Spot("mixed", 1.1, 20.0, is_chosen=True), Spot
 
 
 def frontier(spots=SPOTS, **options):
-    across = {"across": Scale(0.9, 1.4), "origin": 1.0, "bound_across": 1.2}
-    return drawn(charts.frontier("Noise", "Three choices", spots, **across, **options))
+    given = {"across": Scale(0.9, 1.4), "origin": 1.0, "more_is_better": True, "bound_across": 1.2, **options}
+    return drawn(charts.frontier("Noise", "Three choices", spots, **given))
 
 
 def bounds_of(root):
@@ -141,6 +141,18 @@ def test_a_frontier_has_a_named_dot_per_choice_and_says_what_it_shows():
     assert [percent(dot, "cx") for dot in dots] == pytest.approx([20, 40, 80])
     assert [percent(dot, "cy") for dot in dots] == sorted((percent(dot, "cy") for dot in dots), reverse=True)
     assert (root.find("title").text, root.find("desc").text) == ("Noise", "Three choices")
+
+
+@pytest.mark.parametrize(("more_is_better", "levels"), [(True, [20, 20, 20]), (False, [14, 14, 12])])
+def test_the_line_of_a_frontier_is_at_the_best_of_what_costs_no_more(more_is_better, levels):
+    spots = [Spot("", 1.0, 14.0), Spot("", 1.1, 20.0), Spot("", 1.2, 17.0), Spot("", 1.3, 12.0)]
+    root = frontier(spots, more_is_better=more_is_better)
+    dots = {spot.y: percent(dot, "cy") for spot, dot in zip(spots, root.iter("circle"), strict=True)}
+    lines = [e for e in root.iter("line") if e.get("class") == "curve plain thin"]
+    flat = [e for e in lines if e.get("y1") == e.get("y2")]
+    assert [percent(e, "x1") for e in flat] == pytest.approx([20, 40, 60])
+    reached = [percent(e, "y1") for e in flat] + [percent(lines[-1], "y2")]
+    assert reached == [dots[level] for level in (14, *levels)]
 
 
 def test_only_the_chosen_one_has_a_ring_and_a_word_which_is_below_all_dots():
@@ -177,8 +189,7 @@ def test_a_bound_is_named_where_no_dots_are(bound, at):
 @given(st.lists(st.tuples(st.floats(1, 2), NUMBER), min_size=1, max_size=9), NUMBER, NUMBER)
 def test_every_choice_and_bound_is_inside_the_frontier(pairs, reached, bound):
     spots = [Spot("", x, y, is_chosen=index == 0) for index, (x, y) in enumerate(sorted(pairs))]
-    options = {"across": Scale(0.9, 2.1), "origin": 1.0, "bound_across": 1.2, "height": 220}
-    root = drawn(charts.frontier("t", "", spots, reached=[reached], bound_upward=bound, **options))
+    root = frontier(spots, across=Scale(0.9, 2.1), reached=[reached], bound_upward=bound, height=220)
     assert all(14 <= percent(e, "cy") <= 206 for e in root.iter("circle"))
     assert all(0 <= percent(e, "y1") <= 220 for e in bounds_of(root))
 
@@ -190,7 +201,7 @@ def test_text_is_escaped_in_every_chart():
         charts.lanes(HOSTILE, [Lane(HOSTILE, HOSTILE, 1, {HOSTILE: 1})], Scale(0, 1)),
         charts.reliability(HOSTILE, {HOSTILE: bins}),
         charts.profile(HOSTILE, [HOSTILE], {HOSTILE: [1.0]}),
-        charts.frontier(HOSTILE, HOSTILE, [Spot(HOSTILE, 0, 0, True)], across=Scale(0, 1), origin=0, bound_across=1),
+        charts.frontier(HOSTILE, HOSTILE, [Spot(HOSTILE, 0, 0)], across=Scale(0, 1), origin=0, more_is_better=True),
         charts.legend({HOSTILE: HOSTILE}),
     ):
         assert not list(ElementTree.fromstring(chart).iter("script"))
