@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +62,10 @@ class Chain:
         middle = extract(graph, chain[first].inputs, chain[last].outputs)
         return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
 
-    def finish(self, part: Part, model: onnx.ModelProto) -> list[list[Any]]:
+    def finish(self, part: Part, model: onnx.ModelProto) -> Generator[list[Any], None, None]:
         """The outputs for each image where `model` computes the part, and all that follows is computed in float."""
         sessions = [onnx_session(model, round_weights=False), *map(self._session, part.rest)]
-        return list(run(sessions, part.feeds, list))
+        return run(sessions, part.feeds, list)
 
     def _values_behind(self, chain: tuple[Graph, ...]) -> Sequence[Array]:
         """What the chain returns for each image."""

@@ -45,7 +45,7 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity) -> Graph:
     params = _params(graph, [value for region in regions for value in region.values], sensitivity)
     for region in regions:
         values = {value: params[value] for value in region.values}
-        before = sensitivity.noise_of(graph, values | _weight_params(graph, region))
+        before = sensitivity.noise_of(graph, values | _weight_params(graph, region), NEGLIGIBLE)
         if before < NEGLIGIBLE:
             continue
         candidates = [scale(graph, region, factors) for factors in _factors(graph, region, sensitivity)]

@@ -73,8 +73,9 @@ def equalised_cost(graph: Graph, x: str, sensitivity: Sensitivity) -> float:
 def _noise_if_loud(graph: Graph, site: Silu, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
     """The noise of storing all that would be scaled, or of x alone where that adds too little to go on."""
     others = dict(stored)
-    noise = sensitivity.noise_of(graph, {site.x: others.pop(site.x)})
-    if noise < _FROM_INPUT * _price(graph, site):
+    worthwhile = _FROM_INPUT * _price(graph, site)
+    noise = sensitivity.noise_of(graph, {site.x: others.pop(site.x)}, worthwhile)
+    if noise < worthwhile:
         return noise
     return noise + _sum_of_noises(graph, others, sensitivity)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import reduce
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import extract
 from edgefer.runtime import onnx_session
 
-_THREADS = 2
+_POOL = ThreadPoolExecutor(2)  # as starting threads takes longer than many a question
 _Kept = TypeVar("_Kept")
 
 
@@ -39,8 +39,10 @@ def spread(size: int, most: int) -> slice:
     return slice(step // 2, None, step)
 
 
-def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[Any]], _Kept]) -> Iterator[_Kept]:
-    """For each of the feeds, what `keep` makes of the outputs of the last of `sessions`.
+def run(
+    sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[Any]], _Kept]
+) -> Generator[_Kept, None, None]:
+    """For each of the feeds, what `keep` makes of the outputs of the last of `sessions`; once closed, no more are run.
 
     Each session has one input, which is the first output of the session before.
     """
@@ -50,5 +52,4 @@ def run(sessions: Sequence[Any], feeds: Sequence[Array], keep: Callable[[list[An
         outputs: list[Any] = sessions[index].run(None, {names[index]: values[0]})
         return outputs
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(lambda feed: keep(reduce(step, range(len(sessions)), [feed])), feeds)
+    yield from _POOL.map(lambda feed: keep(reduce(step, range(len(sessions)), [feed])), feeds)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.plan import QuantParams
@@ -53,7 +54,7 @@ class Inputs:
         """
         self._node = node
         self._kernel = graph.shape(node.inputs[1])[2:]
-        self._positions = [np.arange(size)[spread(size, _SIDE)] for size in graph.shape(node.output)[2:]]
+        self._positions = [spread(size, _SIDE) for size in graph.shape(node.output)[2:]]
         self._seen: list[Array] = []
         self._count = 0
         self._origin: Array = np.zeros((), np.float32)
@@ -68,15 +69,13 @@ class Inputs:
             return x.T[np.newaxis]
         node = self._node
         top, left, bottom, right = node.ints("pads", (0, 0, 0, 0))
-        padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)))
-        steps, dilations = node.ints("strides", (1, 1)), node.ints("dilations", (1, 1))
-        rows, columns = (start * step for start, step in zip(self._positions, steps, strict=True))
-        taps = [
-            padded[:, rows[:, np.newaxis] + i * dilations[0], columns + j * dilations[1]]
-            for i in range(self._kernel[0])
-            for j in range(self._kernel[1])
-        ]
-        return np.stack(taps, axis=1).reshape(self.groups, self.size, rows.size * columns.size)
+        (down, across), (below, beside) = (node.ints(name, (1, 1)) for name in ("strides", "dilations"))
+        reach = [(taps - 1) * step + 1 for taps, step in zip(self._kernel, (below, beside), strict=True)]
+        padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right))) if any((top, left, bottom, right)) else x[0]
+        windows = sliding_window_view(padded, reach, axis=(1, 2))[:, ::down, ::across, ::below, ::beside]
+        rows, columns = self._positions
+        some = windows[:, rows, columns].transpose(1, 2, 0, 3, 4).copy()  # not a view, which would keep all of x
+        return some.reshape(-1, self.groups, self.size).transpose(1, 2, 0)
 
     def add(self, patches: Array) -> None:
         """Count those of one image."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from edgefer.quantize.ranges import Values
 from edgefer.runtime import onnx_session
 
 _UNUSUAL = 16  # one image in so many may be unlike the others
+_FIRST = 8  # images after which a measurement may end
+_CLEARLY = 0.5  # of the noise that matters: what is less after so few images stays less
 
 
 class Sensitivity:
@@ -25,7 +29,7 @@ class Sensitivity:
 
     Attributes:
         heads: the values compared, before their activations.
-        feeds: the images.
+        feeds: the images, those first that measurements may end after: they are from all over the set.
     """
 
     def __init__(self, graph: Graph, heads: Sequence[str], feeds: Sequence[Array]) -> None:
@@ -37,8 +41,9 @@ class Sensitivity:
             feeds: images, as the graph's input takes them.
         """
         self.heads = tuple(heads)
-        self.feeds = feeds
-        self._chain = Chain(feeds, heads)
+        step = max(len(feeds) // _FIRST, 1)
+        self.feeds = [feeds[index] for index in sorted(range(len(feeds)), key=lambda index: index % step > 0)]
+        self._chain = Chain(self.feeds, heads)
         self._expected = self.outputs(graph, Plan())
 
     def noise(self, graph: Graph, plan: Plan) -> float:
@@ -62,19 +67,25 @@ class Sensitivity:
         drops = [expected_drop(self._expected[head], found[head], answers[head]) for head in self.heads]
         return self._noise(found), max(drops)
 
-    def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams]) -> float:
+    def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams], matters: float = 0.0) -> float:
         """The same where only the activations `stored` are integers, and all is computed in float.
 
         What one shift for each column would take away does not count: correcting biases takes it away.  Nor do the
         images that add most, one in sixteen: few images are measured, and one that is unlike others is chance.
+
+        Args:
+            graph: as for `noise`.
+            stored: how each is stored.
+            matters: the noise that something depends on; what is clearly less is told after a few images.
         """
         readers = {node.name for value in stored for node in graph.consumers.get(value, ())}
         makers = {graph.producers[value].name for value in stored if value in graph.producers}
         plan = Plan(stored, dict.fromkeys(sorted(readers | makers), "int8"))
         part = self.part(graph, stored)
-        rows = self._chain.finish(part, emit_onnx(observing(part.graph, part.graph.outputs), plan))
-        found = self._named(rows)
-        return float(np.mean([_typical_ratio(self._expected[head], found[head]) for head in self.heads]))
+        with closing(self._chain.finish(part, emit_onnx(observing(part.graph, part.graph.outputs), plan))) as rows:
+            first = list(islice(rows, _FIRST))
+            noise = self._typical_noise(first)
+            return noise if noise < _CLEARLY * matters else self._typical_noise([*first, *rows])
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The part of `graph` that makes and reads `values`, and what it reads for each image."""
@@ -82,6 +93,10 @@ class Sensitivity:
 
     def _noise(self, found: Mapping[str, Values]) -> float:
         return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
+
+    def _typical_noise(self, rows: Sequence[Sequence[Any]]) -> float:
+        found = self._named(rows)
+        return float(np.mean([_typical_ratio(self._expected[head][: len(rows)], found[head]) for head in self.heads]))
 
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""

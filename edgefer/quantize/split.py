@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import prod
+from math import inf, prod
 
 import numpy as np
 
@@ -51,7 +51,8 @@ def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
     for site in sites:
         if not can_split(graph, site.values[0]):
             continue  # it shared its channels with a site that is divided now
-        noise = sensitivity.noise_of(graph, {value: params[value] for value in site.stored})
+        least = min((worth for worth, _ in _finer(graph, site, (len(loud[site.output]),))), default=inf)
+        noise = sensitivity.noise_of(graph, {value: params[value] for value in site.stored}, least)
         divided, cost = _divided(graph, site, loud[site.output], noise, sensitivity)
         if divided is not graph and cost < equalised_cost(graph, site.values[0], sensitivity):
             graph = divided
@@ -115,7 +116,7 @@ def _divided(
     divided = True
     while divided:
         divided = False
-        for worth, finer in sorted((price(graph, _passes(graph, site, finer)), finer) for finer in _finer(sizes)):
+        for worth, finer in _finer(graph, site, sizes):
             if worth >= cost:
                 break
             treated, parts = _treat(graph, site, loud, finer)
@@ -125,12 +126,13 @@ def _divided(
     return best, cost
 
 
-def _finer(sizes: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """All ways to divide one group once more, where the numbers of loud channels double again and again."""
+def _finer(graph: Graph, site: _Site, sizes: Sequence[int]) -> list[tuple[float, tuple[int, ...]]]:
+    """All ways to divide one group once more, where the numbers of loud channels double, by what each must be worth."""
     ends, channels = set(accumulate(sizes)), sum(sizes)
     steps = [_FEWEST << power for power in range((channels // (2 * _FEWEST)).bit_length())]
-    finer = [sorted({0, step} | ends) for step in steps if step not in ends]
-    return [tuple(end - start for start, end in pairwise(points)) for points in finer]
+    points = [sorted({0, step} | ends) for step in steps if step not in ends]
+    finer = [tuple(end - start for start, end in pairwise(each)) for each in points]
+    return sorted((price(graph, _passes(graph, site, each)), each) for each in finer)
 
 
 def _passes(graph: Graph, site: _Site, sizes: Sequence[int]) -> float:

@@ -33,6 +33,14 @@ def test_one_image_unlike_fifteen_others_does_not_decide_what_a_tensor_costs():
     assert 0 < noise_of(1) < 0.01
 
 
+def test_what_clearly_does_not_matter_is_told_after_a_few_images_from_all_over_the_set():
+    images = feeds(1)
+    of_all, of_some = (Sensitivity(GRAPH, ["y"], some).noise_of(GRAPH, STORED) for some in (images, images[::2]))
+    assert of_all != of_some
+    found = [Sensitivity(GRAPH, ["y"], images).noise_of(GRAPH, STORED, matters) for matters in (2.1 * of_some, of_some)]
+    assert found == [of_some, of_all]
+
+
 def test_a_price_is_in_proportion_to_the_passes_whatever_the_network_is_split_into():
     one = network("a = Conv(x, w)\ny = Conv(a, v)", "y", {"w": numbers(8, 3, 1, 1), "v": numbers(2, 8, 1, 1)})
     halves = "a = Conv(x, w)\nb = Conv(x, u)\nc = Concat<axis=1>(a, b)\ny = Conv(c, v)"
