@@ -6,7 +6,8 @@ Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in 
 Some things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
 that compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked
 up in a table of all pairs, as few of its versions can cast from int4; a constant for each channel is expanded to the
-whole map, as its kernels take up to three times as long where they broadcast.
+whole map, as its kernels take up to three times as long where they broadcast; a map of one pixel is turned to channels
+last before it is flattened, as int8 convolutions return maps so, which else are turned while they are large.
 """
 
 from __future__ import annotations
@@ -52,6 +53,8 @@ class _Emitter:
         """Append `node`, reading stored values where it computes in int8 and exact activations where it can."""
         is_int8 = self.plan.is_int8(node.name)
         inputs = tuple(self._read(value, is_int8) for value in node.inputs)
+        if is_int8 and node.op == "Flatten" and self.graph.shape(node.inputs[0])[2:] == (1, 1):
+            inputs = (self._channels_last(node.inputs[0], inputs[0]),)
         outputs = tuple(self._computed(value) if is_int8 else value for value in node.outputs)
         self.nodes.append(replace(node, inputs=inputs, outputs=outputs))
         if not is_int8:
@@ -81,6 +84,11 @@ class _Emitter:
             if value not in self.dequantized:
                 self._dequantize(value, self._name(value, "dequantized"))
         return self.dequantized[value]
+
+    def _channels_last(self, value: str, read: str) -> str:
+        turned = self._name(value, "channels_last")
+        self._add(value, "Transpose", "Transpose", (read,), turned, {"perm": (0, 2, 3, 1)})
+        return turned
 
     def _dequantize(self, value: str, real: str) -> None:
         axis = self.plan.tensors[value].axis

@@ -1,6 +1,8 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from onnx import numpy_helper
@@ -22,6 +24,7 @@ CONSTANTS = {
     "t": numbers(3, 4, 2, 2),
     "d": numbers(75, 4),
     "e": numbers(4),
+    "g": numbers(4, 5),
     "m": numbers(5, 2),
     "slope": np.abs(numbers(3, 1, 1)),
     "c": numbers(1, 3, 1, 1),
@@ -191,6 +194,16 @@ def test_a_constant_for_each_channel_is_stored_as_such_but_never_broadcast(op):
     assert tuple(held[expand.input[1]]) == graph.shape("y")
     reader = next(node for node in model.graph.node if node.input[0] == expand.output[0])
     assert reader.op_type == "DequantizeLinear"
+
+
+def test_onnx_runtime_keeps_maps_channels_last_until_they_are_flattened(tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    graph = network("a = Conv(x, w, b)\np = GlobalAveragePool(a)\nf = Flatten(p)\ny = Gemm(f, g)", "y", CONSTANTS)
+    onnxruntime.InferenceSession(emit_onnx(graph, planned(graph)).SerializeToString(), options)
+    operators = [node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node]
+    assert {"QLinearConv", "QLinearGlobalAveragePool", "QGemm"} < set(operators)
+    assert operators.count("Transpose") == 1  # of x
 
 
 def test_names_that_the_network_has_taken_are_not_given_again():
