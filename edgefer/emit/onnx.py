@@ -25,6 +25,9 @@ from edgefer.graph.ir import Array, Attribute, Graph, Node, fresh_name
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.plan import Plan
 
+CHANNELS_LAST = "ChannelsLast"
+"""Ends the names of nodes that turn a map for ONNX Runtime's sake."""
+
 _BROADCASTING = frozenset(["Add", "Mul", "Sub"])
 
 
@@ -87,7 +90,7 @@ class _Emitter:
 
     def _channels_last(self, value: str, read: str) -> str:
         turned = self._name(value, "channels_last")
-        self._add(value, "Transpose", "Transpose", (read,), turned, {"perm": (0, 2, 3, 1)})
+        self._add(value, CHANNELS_LAST, "Transpose", (read,), turned, {"perm": (0, 2, 3, 1)})
         return turned
 
     def _dequantize(self, value: str, real: str) -> None:

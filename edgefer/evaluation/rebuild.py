@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from edgefer.bundle import Bundle
-from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.onnx import CHANNELS_LAST, emit_onnx
 from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.errors import InputError, UnsupportedOperatorError
 from edgefer.graph.ir import Array, Graph, Node
@@ -81,7 +81,7 @@ def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
 
 
 def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
-    """Undo what `emit_onnx` does: drop Quantize, Dequantize and Expand, and give constants their real values."""
+    """Undo what `emit_onnx` does: drop what it added, and give constants their real values."""
     initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     known = set(initializers)
     names: dict[str, str] = {}
@@ -89,10 +89,12 @@ def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     storing: list[onnx.NodeProto] = []
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
-        value = node.name.rpartition("/")[0]
+        value, _, part = node.name.rpartition("/")
         is_constant = value in plan.tensors and len(node.input) > 0 and known.issuperset(node.input)
         if node.op_type == "QuantizeLinear":
             names[node.input[0]] = value
+        elif part == CHANNELS_LAST and value in plan.tensors:
+            names[node.output[0]] = value
         elif node.op_type == "Expand" and is_constant:
             small[node.output[0]] = node.input[0]
             known.update(node.output)
