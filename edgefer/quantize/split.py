@@ -12,7 +12,7 @@ range and are joined in one scale, so nothing after them changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import inf, prod
@@ -51,9 +51,7 @@ def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
     for site in sites:
         if not can_split(graph, site.values[0]):
             continue  # it shared its channels with a site that is divided now
-        least = min((worth for worth, _ in _finer(graph, site, (len(loud[site.output]),))), default=inf)
-        noise = sensitivity.noise_of(graph, {value: params[value] for value in site.stored}, least)
-        divided, cost = _divided(graph, site, loud[site.output], noise, sensitivity)
+        divided, cost = _divided(graph, site, loud[site.output], params, sensitivity)
         if divided is not graph and cost < equalised_cost(graph, site.values[0], sensitivity):
             graph = divided
     return graph
@@ -108,21 +106,21 @@ class _Site:
 
 
 def _divided(
-    graph: Graph, site: _Site, loud: Values, untreated: float, sensitivity: Sensitivity
+    graph: Graph, site: _Site, loud: Values, params: Mapping[str, QuantParams], sensitivity: Sensitivity
 ) -> tuple[Graph, float]:
     """The graph with the site in as many groups as pay, and what noise and price add up to."""
-    best, cost = graph, untreated
-    sizes: tuple[int, ...] = (len(loud),)
-    divided = True
-    while divided:
-        divided = False
-        for worth, finer in _finer(graph, site, sizes):
+    best, finer = graph, _finer(graph, site, (len(loud),))
+    least = finer[0][0] if finer else inf
+    cost = sensitivity.noise_of(graph, {value: params[value] for value in site.stored}, least)
+    while finer:
+        ways, finer = finer, []
+        for worth, sizes in ways:
             if worth >= cost:
                 break
-            treated, parts = _treat(graph, site, loud, finer)
+            treated, parts = _treat(graph, site, loud, sizes)
             noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
             if noise + worth < cost:
-                best, sizes, cost, divided = treated, finer, noise + worth, True
+                best, cost, finer = treated, noise + worth, _finer(graph, site, sizes)
     return best, cost
 
 

@@ -201,7 +201,15 @@ def test_text_is_escaped_in_every_chart():
         charts.lanes(HOSTILE, [Lane(HOSTILE, HOSTILE, 1, {HOSTILE: 1})], Scale(0, 1)),
         charts.reliability(HOSTILE, {HOSTILE: bins}),
         charts.profile(HOSTILE, [HOSTILE], {HOSTILE: [1.0]}),
-        charts.frontier(HOSTILE, HOSTILE, [Spot(HOSTILE, 0, 0)], across=Scale(0, 1), origin=0, more_is_better=True),
+        charts.frontier(
+            HOSTILE,
+            HOSTILE,
+            [Spot(HOSTILE, 0, 0, True)],
+            across=Scale(0, 1),
+            origin=0,
+            more_is_better=True,
+            bound_across=1,
+        ),
         charts.legend({HOSTILE: HOSTILE}),
     ):
         assert not list(ElementTree.fromstring(chart).iter("script"))
