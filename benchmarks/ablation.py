@@ -27,9 +27,9 @@ from judge import Network, Quality, frame_rounds, judge, ratio
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.images import open_images
-from edgefer.preprocess import iter_pixels
+from edgefer.images.preprocess import iter_pixels
 from edgefer.quantize.method import Effort
-from edgefer.quantize.ranges import affine, identity
+from edgefer.quantize.scales.ranges import affine, identity
 
 JUDGED = SHARED / "data" / "fer2013_public.npz"
 RESULT = ROOT / "benchmarks" / "results" / "ablation.md"
@@ -58,17 +58,17 @@ LEVERS: tuple[Lever, ...] = (
         "channel equalisation through SiLU",
         {
             "edgefer.quantize.method.equalise": lambda graph, *_: (graph, {}),
-            "edgefer.quantize.split.equalised_cost": lambda *_: inf,
+            "edgefer.quantize.equalise.split_channels.equalised_cost": lambda *_: inf,
         },
     ),
-    Lever("ranges judged after SiLU", {"edgefer.quantize.int8._view": lambda *_: identity}),
+    Lever("ranges judged after SiLU", {"edgefer.quantize.scales.int8._view": lambda *_: identity}),
     Lever(
         "ranges of least squared error (min/max instead)",
-        {"edgefer.quantize.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
+        {"edgefer.quantize.scales.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
     ),
-    Lever("scales without ties", {"edgefer.quantize.int8.avoid_ties": lambda *_: None}),
-    Lever("rounding that changes outputs least", {"edgefer.quantize.correct.rounded": lambda weights, *_: weights}),
-    Lever("correction of gains", {"edgefer.quantize.correct._CORRELATED": 2.0}),
+    Lever("scales without ties", {"edgefer.quantize.scales.int8.avoid_ties": lambda *_: None}),
+    Lever("rounding that changes outputs least", {"edgefer.quantize.fit.correct.rounded": lambda weights, *_: weights}),
+    Lever("correction of gains", {"edgefer.quantize.fit.correct._CORRELATED": 2.0}),
     Lever(
         "that rounding, and correction of gains and biases",
         {"edgefer.quantize.method.correct": lambda graph, plan, *_, **__: (graph, plan)},

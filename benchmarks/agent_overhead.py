@@ -21,8 +21,8 @@ import edgefer
 from edgefer.bundle import Bundle
 from edgefer.device import Session, find_device
 from edgefer.device.workload import prepare
-from edgefer.progress import SILENT
-from edgefer.runtime import tflite_interpreter
+from edgefer.host.progress import SILENT
+from edgefer.runtime.runners import tflite_interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "agent_overhead.md"

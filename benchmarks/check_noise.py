@@ -20,9 +20,8 @@ import edgefer
 from edgefer.bundle import Bundle
 from edgefer.device.results import Benchmark, Settings
 from edgefer.device.verdict import Verdict
-from edgefer.gates import Check
-from edgefer.gates.outputs import WORDS
-from edgefer.gates.results import Outcome
+from edgefer.gates.formats import WORDS
+from edgefer.gates.results import Check, Outcome
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -24,8 +24,8 @@ from onnx import numpy_helper
 import edgefer
 from edgefer.bundle import SUMS, Bundle, write_bundle
 from edgefer.device.results import Benchmark, Settings
-from edgefer.evaluation import Evaluation
-from edgefer.gates import Check
+from edgefer.evaluation.results import Evaluation
+from edgefer.gates.results import Check
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

@@ -78,7 +78,7 @@ def main() -> int:
 def measure_all(directory: Path) -> tuple[dict[str, Cost], str]:
     """Every row's cost, each in a directory of its own, and the versions of everything."""
     python = sys.executable
-    tool = Path(ask(python, "from edgefer.environments import ONNX2TF as e; e.require(); print(e.interpreter)"))
+    tool = Path(ask(python, "from edgefer.host.environments import ONNX2TF as e; e.require(); print(e.interpreter)"))
     faces = directory / "faces"
     subprocess.run([python, "-I", PEERS / "calibration_array.py", CALIBRATION, str(SIDE), faces], check=True)
     costs = {

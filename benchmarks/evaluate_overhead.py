@@ -20,8 +20,8 @@ from pathlib import Path
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.images import open_images
-from edgefer.preprocess import iter_pixels
-from edgefer.runtime import Pixels, Runner, open_runner
+from edgefer.images.preprocess import iter_pixels
+from edgefer.runtime.runners import Pixels, Runner, open_runner
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"

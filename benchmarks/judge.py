@@ -23,8 +23,8 @@ import numpy.typing as npt
 from edgefer.evaluation.metrics import before_activation, sqnr_db
 from edgefer.evaluation.targets import find_targets
 from edgefer.images import ImageSet
-from edgefer.preprocess import iter_pixels, normalise
-from edgefer.runtime import Pixels, onnx_session, tflite_interpreter
+from edgefer.images.preprocess import iter_pixels, normalise
+from edgefer.runtime.runners import Pixels, onnx_session, tflite_interpreter
 from edgefer.spec import Spec
 
 Array: TypeAlias = npt.NDArray[Any]

@@ -1,4 +1,4 @@
-"""What operators cost in int8 and in float on this machine: `LITERT_X86` of `edgefer.quantize.cost`.
+"""What operators cost in int8 and in float on this machine: `LITERT_X86` of `edgefer.quantize.solve.cost`.
 
     python benchmarks/operator_costs.py
 
@@ -14,8 +14,8 @@ from time import perf_counter_ns
 
 import numpy as np
 
-from edgefer.quantize.probes import measured_costs
-from edgefer.runtime import tflite_interpreter
+from edgefer.quantize.solve.probes import measured_costs
+from edgefer.runtime.runners import tflite_interpreter
 
 RESULT = Path(__file__).parent / "results" / "operator_costs.json"
 ROUNDS = 600

@@ -26,11 +26,11 @@ import numpy as np
 from convert_cost import CALIBRATION, MODEL, PEERS, ROOT, SHARED, Cost, cpu, measure, on_path, versions
 from judge import FRAMES, ROUNDS, WARM_UP, Network, Quality, frame_rounds, judge, ratio
 
-from edgefer.doctor import check_int8_instructions
-from edgefer.environments import ONNX2TF, Environment
 from edgefer.errors import EdgeferError
+from edgefer.host.doctor import check_int8_instructions
+from edgefer.host.environments import ONNX2TF, Environment
 from edgefer.images import open_images
-from edgefer.preprocess import iter_pixels, normalise
+from edgefer.images.preprocess import iter_pixels, normalise
 from edgefer.spec import Spec, read_toml
 
 JUDGED = SHARED / "data" / "fer2013_public.npz"

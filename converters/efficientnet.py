@@ -19,7 +19,7 @@ from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, read_checkpoi
 from edgefer.errors import InputError
 from edgefer.graph.builder import GraphBuilder, Padding
 from edgefer.graph.ir import Array, Graph
-from edgefer.network import Network, Source
+from edgefer.networks.network import Network, Source
 
 FAMILY = "efficientnet"
 

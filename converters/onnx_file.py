@@ -10,7 +10,7 @@ import onnx
 from edgefer.errors import InputError
 from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import read_onnx
-from edgefer.network import Network, Source
+from edgefer.networks.network import Network, Source
 
 FAMILY = "onnx_file"
 METADATA_KEY = "edgefer.spec"

@@ -14,7 +14,7 @@ import pytest
 from edgefer import board as emulated
 from edgefer.board import CPUS, Board
 from edgefer.errors import DeviceError
-from edgefer.resources import bundled_directory
+from edgefer.host.resources import bundled_directory
 
 
 @dataclass(frozen=True)

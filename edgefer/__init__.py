@@ -14,17 +14,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgefer.benchmarking import benchmark
     from edgefer.bundle import Artifact, Bundle
-    from edgefer.conversion import convert
+    from edgefer.conversion.convert import convert
+    from edgefer.device.benchmark import benchmark
     from edgefer.device.results import Benchmark
     from edgefer.errors import EdgeferError, InputError, UnsupportedOperatorError, UsageError
-    from edgefer.evaluation import Evaluation, evaluate
-    from edgefer.gates import Check, check
-    from edgefer.model import HeadResult, Model, load
-    from edgefer.packaging.build import Package, package
-    from edgefer.packaging.verification import Verification, verify
+    from edgefer.evaluation.evaluate import evaluate
+    from edgefer.evaluation.results import Evaluation
+    from edgefer.gates.check import check
+    from edgefer.gates.results import Check
+    from edgefer.packaging.package import Package, package
+    from edgefer.packaging.verify import Verification, verify
     from edgefer.plan import Plan, QuantParams
+    from edgefer.runtime.model import HeadResult, Model, load
     from edgefer.spec import InputSpec, OutputSpec, Spec
 
 __all__ = [
@@ -56,16 +58,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    "edgefer.benchmarking": ("benchmark",),
+    "edgefer.device.benchmark": ("benchmark",),
     "edgefer.bundle": ("Artifact", "Bundle"),
-    "edgefer.conversion": ("convert",),
+    "edgefer.conversion.convert": ("convert",),
     "edgefer.device.results": ("Benchmark",),
     "edgefer.errors": ("EdgeferError", "InputError", "UnsupportedOperatorError", "UsageError"),
-    "edgefer.evaluation": ("Evaluation", "evaluate"),
-    "edgefer.gates": ("Check", "check"),
-    "edgefer.model": ("HeadResult", "Model", "load"),
-    "edgefer.packaging.build": ("Package", "package"),
-    "edgefer.packaging.verification": ("Verification", "verify"),
+    "edgefer.evaluation.evaluate": ("evaluate",),
+    "edgefer.evaluation.results": ("Evaluation",),
+    "edgefer.gates.check": ("check",),
+    "edgefer.gates.results": ("Check",),
+    "edgefer.runtime.model": ("HeadResult", "Model", "load"),
+    "edgefer.packaging.package": ("Package", "package"),
+    "edgefer.packaging.verify": ("Verification", "verify"),
     "edgefer.plan": ("Plan", "QuantParams"),
     "edgefer.spec": ("InputSpec", "OutputSpec", "Spec"),
 }

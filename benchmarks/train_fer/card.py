@@ -20,7 +20,6 @@ import numpy as np
 
 from benchmarks.train_fer.faces import DATA, LABELS, TRAIN, VOTED, split
 from edgefer.checkpoint import read_checkpoint
-from edgefer.converters import load_network
 from edgefer.emit.onnx import emit_onnx
 from edgefer.errors import EdgeferError
 from edgefer.evaluation.metrics import Bools, Floats
@@ -30,10 +29,11 @@ from edgefer.evaluation.targets import HeadTargets, find_targets
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.passes import normalise
 from edgefer.images import ImageSet, open_images
-from edgefer.network import Network
+from edgefer.images.preprocess import iter_pixels
+from edgefer.networks.families import load_network
+from edgefer.networks.network import Network
 from edgefer.plan import Plan
-from edgefer.preprocess import iter_pixels
-from edgefer.runtime import open_runner
+from edgefer.runtime.runners import open_runner
 from edgefer.spec import OutputSpec, Spec
 
 PUBLIC = DATA / "fer2013_public.npz"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgefer.board.cpus import CORES, CPU_DIRECTORY, TEMPERATURE, THROTTLED
-from edgefer.directories import data_directory
 from edgefer.errors import DeviceError, UsageError
-from edgefer.text import printable
+from edgefer.host.directories import data_directory
+from edgefer.host.text import printable
 
 HOST = "127.0.0.1"
 USER = "pi"

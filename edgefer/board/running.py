@@ -20,9 +20,9 @@ from pathlib import Path
 from edgefer.board.boards import HOST, USER, Board, describe, directory_of, find, load, save, start_time, state_file
 from edgefer.board.cpus import CPUS, facts
 from edgefer.board.userland import DATA, Userland, userland
-from edgefer.environments import locked
 from edgefer.errors import DeviceError, UsageError
-from edgefer.progress import SILENT, Progress
+from edgefer.host.environments import locked
+from edgefer.host.progress import SILENT, Progress
 
 UID = 1000
 BOOT_TIMEOUT_S = 90.0

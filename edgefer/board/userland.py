@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from edgefer.directories import cache_directory
-from edgefer.environments import locked, run_logged
 from edgefer.errors import DeviceError, EdgeferError
-from edgefer.progress import Progress
-from edgefer.units import format_size
+from edgefer.host.directories import cache_directory
+from edgefer.host.environments import locked, run_logged
+from edgefer.host.progress import Progress
+from edgefer.host.units import format_size
 
 DATA = Path(__file__).parent / "data"
 ARCHITECTURE = "amd64"

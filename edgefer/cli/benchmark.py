@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from edgefer.benchmarking import SAMPLES
-from edgefer.benchmarking import benchmark as run_benchmark
 from edgefer.bundle import Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
+from edgefer.device.benchmark import SAMPLES
+from edgefer.device.benchmark import benchmark as run_benchmark
 from edgefer.device.results import Benchmark, Settings
 from edgefer.device.summary import cost_rows, rows, title
+from edgefer.host.text import printable
 from edgefer.report import benchmark_report
-from edgefer.text import printable
 
 FAILED, NO_EVIDENCE = 4, 5
 QUICK_FRAMES = 128

@@ -9,9 +9,9 @@ import click
 
 from edgefer.cli.output import echo, output_options, table, write_json, write_text
 from edgefer.errors import UsageError
-from edgefer.gates import Check
-from edgefer.gates import check as run_check
-from edgefer.gates.outputs import WORDS, reasons, rows, to_annotations, to_junit, to_markdown
+from edgefer.gates.check import check as run_check
+from edgefer.gates.formats import WORDS, reasons, rows, to_annotations, to_junit, to_markdown
+from edgefer.gates.results import Check
 
 _COLOURS = {"fail": "red", "unknown": "yellow", "pass": "green"}
 

@@ -10,15 +10,15 @@ import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
-from edgefer.conversion import BUDGET, FORMATS, SAMPLES, Backend, Format
-from edgefer.conversion import convert as run_convert
+from edgefer.conversion.convert import BUDGET, FORMATS, SAMPLES, Backend, Format
+from edgefer.conversion.convert import convert as run_convert
 from edgefer.errors import UsageError
-from edgefer.measure import frame_times, measure_name, shown
+from edgefer.evaluation.quick_look import frame_times, measure_name, shown
+from edgefer.host.text import counted, printable
+from edgefer.host.units import format_size, parse_size
 from edgefer.quantize.method import Effort
-from edgefer.runtime import open_runner
+from edgefer.runtime.runners import open_runner
 from edgefer.spec import read_toml
-from edgefer.text import counted, printable
-from edgefer.units import format_size, parse_size
 
 
 class SizeType(click.ParamType[int]):

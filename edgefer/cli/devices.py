@@ -12,8 +12,8 @@ from edgefer.device.registry import devices as all_devices
 from edgefer.device.session import Session
 from edgefer.device.setup import DEFAULT, RUNTIMES, set_up
 from edgefer.device.target import Device
-from edgefer.text import printable
-from edgefer.units import format_size
+from edgefer.host.text import printable
+from edgefer.host.units import format_size
 
 
 @click.group(

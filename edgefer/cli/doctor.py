@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import click
 
 from edgefer.cli.output import ConsoleProgress, output_options, write_json
-from edgefer.doctor import Finding, examine, healthy, to_document
-from edgefer.environments import ENVIRONMENTS
+from edgefer.host.doctor import Finding, examine, healthy, to_document
+from edgefer.host.environments import ENVIRONMENTS
 
 COLOURS = {"ok": "green", "warn": "yellow", "missing": "red"}
 

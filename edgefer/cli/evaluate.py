@@ -8,8 +8,8 @@ import click
 
 from edgefer.bundle import Bundle
 from edgefer.cli.output import ConsoleProgress, output_options, table, write_json, write_text
-from edgefer.evaluation import Evaluation
-from edgefer.evaluation import evaluate as run_evaluate
+from edgefer.evaluation.evaluate import evaluate as run_evaluate
+from edgefer.evaluation.results import Evaluation
 from edgefer.evaluation.summary import rows, runtimes, title, to_csv, to_markdown, verdict
 from edgefer.images import open_images
 from edgefer.report import evaluation_report

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from edgefer.cli.output import ConsoleProgress, output_options, table, write_json
+from edgefer.evaluation.inspection import Inspection, TensorView
+from edgefer.evaluation.inspection import inspect as run_inspect
 from edgefer.evaluation.results import LayerDrift, LayerView
-from edgefer.inspection import Inspection, TensorView
-from edgefer.inspection import inspect as run_inspect
 
 SHOWN = 10
 

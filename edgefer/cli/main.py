@@ -10,7 +10,7 @@ import click
 
 from edgefer.cli.output import echo
 from edgefer.errors import EdgeferError, InputError
-from edgefer.text import printable
+from edgefer.host.text import printable
 
 INTERRUPTED = 5
 

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import click
 
 from edgefer.errors import InputError
-from edgefer.progress import Advance
-from edgefer.text import printable
+from edgefer.host.progress import Advance
+from edgefer.host.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from edgefer.cli.output import ConsoleProgress, echo, output_options, write_json
-from edgefer.packaging.build import package as run_package
-from edgefer.text import printable
-from edgefer.units import format_size
+from edgefer.host.text import printable
+from edgefer.host.units import format_size
+from edgefer.packaging.package import package as run_package
 
 
 @click.command(

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from edgefer.cli.output import echo, output_options, write_json
-from edgefer.packaging.verification import verify as run_verify
-from edgefer.text import printable
-from edgefer.units import format_size
+from edgefer.host.text import printable
+from edgefer.host.units import format_size
+from edgefer.packaging.verify import verify as run_verify
 
 
 @click.command(

@@ -10,10 +10,10 @@ from edgefer.device.session import Session
 from edgefer.device.setup import check_platform
 from edgefer.device.target import Device
 from edgefer.device.verdict import HOT_C
-from edgefer.doctor import Finding
 from edgefer.errors import DeviceError
-from edgefer.text import printable
-from edgefer.units import format_size
+from edgefer.host.doctor import Finding
+from edgefer.host.text import printable
+from edgefer.host.units import format_size
 
 ROOM_BYTES = 200_000_000
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from edgefer.board.boards import boards
 from edgefer.device.target import LOCAL, Device
-from edgefer.directories import config_directory
 from edgefer.errors import InputError, UsageError
+from edgefer.host.directories import config_directory
 from edgefer.spec import read_toml
 
 

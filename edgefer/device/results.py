@@ -18,7 +18,7 @@ from edgefer.device.drift import BoardDrift
 from edgefer.device.latency import Latency
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
-from edgefer.quantize.cost import CostModel
+from edgefer.quantize.solve.cost import CostModel
 
 SCHEMA = "edgefer.benchmark/1"
 

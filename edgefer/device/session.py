@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 from edgefer.device.ssh import DIRECTORY, command, explain
 from edgefer.device.target import Device
-from edgefer.directories import cache_directory
 from edgefer.errors import DeviceError, UsageError
+from edgefer.host.directories import cache_directory
 
 Listener: TypeAlias = Callable[[Mapping[str, Any]], None]
 """Called with every event."""

@@ -13,9 +13,9 @@ from typing import Any
 
 from edgefer.device.session import Session
 from edgefer.device.target import Device
-from edgefer.environments import run_logged
 from edgefer.errors import DeviceError, EdgeferError, UsageError
-from edgefer.progress import SILENT, Progress
+from edgefer.host.environments import run_logged
+from edgefer.host.progress import SILENT, Progress
 
 RUNTIMES: Mapping[str, tuple[str, ...]] = {
     "ai-edge-litert": ("ai-edge-litert",),

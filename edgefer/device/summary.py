@@ -7,9 +7,9 @@ from typing import TypeAlias
 
 from edgefer.device.latency import Latency
 from edgefer.device.results import ArtifactRun, Run
-from edgefer.quantize.cost import CostModel
-from edgefer.text import printable
-from edgefer.units import format_size
+from edgefer.host.text import printable
+from edgefer.host.units import format_size
+from edgefer.quantize.solve.cost import CostModel
 
 Row: TypeAlias = tuple[str, ...]
 

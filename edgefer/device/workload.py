@@ -16,10 +16,10 @@ from edgefer.device.drift import BoardDrift, Heads, board_drift, head_scales
 from edgefer.errors import InputError
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.targets import Targets, find_targets
+from edgefer.host.progress import Progress
 from edgefer.images import Image, ImageSet
-from edgefer.preprocess import iter_pixels, resampling_weights, to_pixels
-from edgefer.progress import Progress
-from edgefer.runtime import open_runner
+from edgefer.images.preprocess import iter_pixels, resampling_weights, to_pixels
+from edgefer.runtime.runners import open_runner
 from edgefer.spec import InputSpec, Spec
 
 GENERATED = 64

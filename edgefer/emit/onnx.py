@@ -20,7 +20,7 @@ from types import MappingProxyType
 import numpy as np
 import onnx
 
-from edgefer.emit.packing import INT4_PAIRS, packed_int4
+from edgefer.emit.nibbles import INT4_PAIRS, packed_int4
 from edgefer.graph.ir import Array, Attribute, Graph, Node, fresh_name
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.plan import Plan

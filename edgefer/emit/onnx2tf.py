@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from edgefer.environments import ONNX2TF
 from edgefer.errors import EdgeferError, InputError
+from edgefer.host.environments import ONNX2TF
 
 WORKER = Path(__file__).with_name("_onnx2tf_worker.py")
 

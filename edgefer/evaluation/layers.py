@@ -25,9 +25,9 @@ from edgefer.evaluation.results import LayerDrift, LayerView
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.images import ImageSet
+from edgefer.images.preprocess import iter_pixels
 from edgefer.plan import Plan
-from edgefer.preprocess import iter_pixels
-from edgefer.runtime import onnx_session, tflite_interpreter
+from edgefer.runtime.runners import onnx_session, tflite_interpreter
 
 Integers: TypeAlias = npt.NDArray[np.int8]
 Reals: TypeAlias = npt.NDArray[np.float32]

@@ -23,7 +23,7 @@ from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import from_onnx
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.plan import Plan
-from edgefer.runtime import onnx_session
+from edgefer.runtime.runners import onnx_session
 from edgefer.spec import METADATA_KEY
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.evaluation.packing import pack
+from edgefer.evaluation.array_text import pack
 
 SCHEMA = "edgefer.evaluation/1"
 

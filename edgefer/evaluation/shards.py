@@ -19,13 +19,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgefer import cache
-from edgefer.directories import cache_directory
 from edgefer.evaluation.results import Outputs
+from edgefer.host import cache
+from edgefer.host.directories import cache_directory
+from edgefer.host.progress import Advance, Progress
 from edgefer.images import ImageSet
-from edgefer.preprocess import to_pixels
-from edgefer.progress import Advance, Progress
-from edgefer.runtime import Runner, open_runner
+from edgefer.images.preprocess import to_pixels
+from edgefer.runtime.runners import Runner, open_runner
 from edgefer.spec import Spec
 
 SHARD = 128

@@ -18,7 +18,7 @@ from edgefer.evaluation.results import (
     LayerView,
     Part,
 )
-from edgefer.units import format_size
+from edgefer.host.units import format_size
 
 Row: TypeAlias = tuple[str, ...]
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from edgefer.documents import Document
+from edgefer.evaluation.array_text import pack
 from edgefer.evaluation.metrics import Floats
-from edgefer.evaluation.packing import pack
-from edgefer.gates.documents import count, read_answers
 from edgefer.gates.evidence import Answers, Device, Evidence, File, Timing
+from edgefer.gates.gather import count, read_answers
 from edgefer.gates.measurement import Scored
+from edgefer.host.documents import Document
 from edgefer.spec import Spec
 
 SCHEMA = "edgefer.baseline/1"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from edgefer.units import format_size
+from edgefer.host.units import format_size
 
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(.*?)\s*")
 

@@ -17,7 +17,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
-from edgefer.text import file_stem
+from edgefer.host.text import file_stem
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
 _HALVES = {"float16", "bfloat16"}

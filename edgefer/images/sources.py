@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.errors import InputError
+from edgefer.host.stderr import captured_stderr
+from edgefer.host.text import printable
 from edgefer.images.decode import SUFFIXES, Undecodable, check_size, decode, verify
 from edgefer.images.image_set import Image, ImageSet, Skipped
-from edgefer.stderr import captured_stderr
-from edgefer.text import printable
 
 MAX_FILE_BYTES = 256_000_000
 MAX_ARRAY_BYTES = 4_000_000_000

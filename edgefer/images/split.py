@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from edgefer.images.image_set import ImageSet
 
 HELD_BACK_SHARE = 5
+
+
+@dataclass(frozen=True)
+class CalibrationImages:
+    """Two disjoint sets of images, and where they come from.
+
+    Attributes:
+        source: what the user, and the manifest, call it.
+        calibration: statistics are collected on these.
+        held_back: artifacts are compared with the float network on these.
+    """
+
+    source: str
+    calibration: ImageSet
+    held_back: ImageSet
 
 
 def split(image_set: ImageSet, calibrate: int = 512, hold_back: int = 256) -> tuple[ImageSet, ImageSet]:

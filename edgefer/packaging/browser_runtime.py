@@ -14,10 +14,10 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-from edgefer.directories import cache_directory
 from edgefer.errors import EdgeferError, InputError, UsageError
+from edgefer.host.directories import cache_directory
+from edgefer.host.text import printable
 from edgefer.packaging.sbom import Library
-from edgefer.text import printable
 
 NAME = "onnxruntime-web"
 VERSION = "1.30.0"

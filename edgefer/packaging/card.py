@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from edgefer.bundle import Bundle
-from edgefer.packaging.evidence import METRICS, SHARES, Evidence, Figure, HeadEvidence
+from edgefer.host.units import format_size
+from edgefer.packaging.figures import METRICS, SHARES, Evidence, Figure, HeadEvidence
 from edgefer.packaging.markdown import code, facts, plain, table
 from edgefer.packaging.provenance import Provenance
-from edgefer.units import format_size
 
 EMOTIONAL = ("expression", "valence_arousal", "action_units")
 """Kinds of outputs that say something about people's faces."""

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from edgefer.bundle import Bundle
 from edgefer.images.decode import decode
-from edgefer.preprocess import to_pixels
-from edgefer.runtime import Pixels, open_runner
+from edgefer.images.preprocess import to_pixels
+from edgefer.runtime.runners import Pixels, open_runner
 from edgefer.spec import Spec
 
 TOLERANCE: Mapping[str, float] = {"tflite": 0.02, "onnx": 0.02}

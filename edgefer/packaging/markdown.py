@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from edgefer.text import printable
+from edgefer.host.text import printable
 
 _EDGE_UNDERSCORE = re.compile(r"(?<!\w)_|_(?!\w)")
 """Those that Markdown takes for emphasis; inside a word they are letters."""

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from edgefer.bundle import Artifact, Bundle
-from edgefer.packaging.evidence import METRICS, Evidence
+from edgefer.packaging.figures import METRICS, Evidence
 from edgefer.packaging.provenance import Provenance
 
 

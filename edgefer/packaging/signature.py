@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgefer.errors import InputError, UsageError
-from edgefer.text import printable
+from edgefer.host.text import printable
 
 NAMESPACE = "edgefer.package"
 """What a signature is for: one made for something else does not pass."""

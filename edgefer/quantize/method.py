@@ -9,25 +9,24 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from edgefer.calibration import CalibrationImages
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
-from edgefer.images import ImageSet
-from edgefer.memory import release
+from edgefer.host.memory import release
+from edgefer.host.progress import Progress
+from edgefer.images import CalibrationImages, ImageSet
+from edgefer.images.preprocess import iter_pixels
 from edgefer.plan import Plan, QuantParams
-from edgefer.preprocess import iter_pixels
-from edgefer.progress import Progress
-from edgefer.quantize import statistics
-from edgefer.quantize.correct import correct, pieces
-from edgefer.quantize.cost import LITERT_X86, CostModel
-from edgefer.quantize.cross_layer import equalise_layers
-from edgefer.quantize.drop import Answer
-from edgefer.quantize.equalise import equalise
-from edgefer.quantize.histogram import Histogram
-from edgefer.quantize.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.sensitivity import Sensitivity
-from edgefer.quantize.solver import Bounds, Solution, solve
-from edgefer.quantize.split import split
+from edgefer.quantize.equalise.cross_layer import equalise_layers
+from edgefer.quantize.equalise.split_channels import split
+from edgefer.quantize.equalise.through_silu import equalise
+from edgefer.quantize.fit.correct import correct, pieces
+from edgefer.quantize.observe import activations as statistics
+from edgefer.quantize.observe.drop import Answer
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.histogram import Histogram
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.solve.cost import LITERT_X86, CostModel
+from edgefer.quantize.solve.solver import Bounds, Solution, solve
 from edgefer.spec import InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
@@ -142,7 +141,7 @@ def quantize(
             stored, plan = correct(equalised, plan, feeds, advance)
     steps = _steps(effort, progress)
     if steps:
-        from edgefer.quantize.learn import learn
+        from edgefer.quantize.fit.learn import learn
 
         with progress.stage("learn weights", steps) as advance:
             pixels = list(_feeds(images.calibration, spec))

@@ -12,7 +12,7 @@ from edgefer.evaluation.metrics import Floats
 from edgefer.evaluation.results import Evaluation, HeadEvaluation
 from edgefer.evaluation.summary import NAMES
 from edgefer.images import Image, ImageSet
-from edgefer.preprocess import to_pixels
+from edgefer.images.preprocess import to_pixels
 from edgefer.report.charts import signed
 from edgefer.report.markup import Html, html, join, section
 from edgefer.spec import InputSpec

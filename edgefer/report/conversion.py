@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from edgefer.evaluation.heads import chooses_class, decides
-from edgefer.measure import shown
+from edgefer.evaluation.quick_look import shown
+from edgefer.host.text import counted
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
 from edgefer.spec import OutputSpec, Spec
-from edgefer.text import counted
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -386,7 +386,7 @@ def _heads(manifest: Manifest) -> tuple[OutputSpec, ...]:
 
 
 def _measure(head: OutputSpec, heads: Sequence[OutputSpec]) -> str:
-    """What agreement of a head is, as `edgefer.measure.agreement` defines it."""
+    """What agreement of a head is, as `edgefer.evaluation.quick_look.agreement` defines it."""
     name = "Same top class" if chooses_class(head) else "Same decisions" if decides(head) else "Correlation"
     return f"{name}, {head.name}" if len(heads) > 1 else name
 

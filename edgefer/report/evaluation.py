@@ -17,6 +17,7 @@ from edgefer.evaluation.results import (
     Part,
 )
 from edgefer.evaluation.summary import NAMES, rows, runtimes, title
+from edgefer.host.units import format_size
 from edgefer.images import ImageSet
 from edgefer.report import charts
 from edgefer.report.changes import section_changes
@@ -25,7 +26,6 @@ from edgefer.report.conversion import (
 )
 from edgefer.report.markup import Html, facts, html, join, section, table
 from edgefer.spec import Spec
-from edgefer.units import format_size
 
 FEW_CLASSES = 12
 """With more classes, matrices become lists."""

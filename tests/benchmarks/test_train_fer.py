@@ -7,9 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from edgefer.converters import load_network
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.passes import normalise
+from edgefer.networks.families import load_network
 from tests.converters.checkpoints import SPEC, run
 
 torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)

@@ -11,7 +11,7 @@ from edgefer.board import running
 from edgefer.board.boards import describe, directory_of, save, start_time
 from edgefer.board.userland import DATA, Userland, userland
 from edgefer.errors import DeviceError, UsageError
-from edgefer.progress import SILENT
+from edgefer.host.progress import SILENT
 
 
 @pytest.fixture

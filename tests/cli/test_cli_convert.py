@@ -11,7 +11,7 @@ import pytest
 from edgefer.bundle import Bundle
 from edgefer.cli.main import main
 from tests.checkpoint.torch_files import save
-from tests.convert_files import spec_text, write_faces, write_network
+from tests.conversion.files import spec_text, write_faces, write_network
 
 INTERRUPTED = """
 import os, signal, sys
@@ -149,7 +149,7 @@ def test_over_budget_says_by_how_much_and_writes_the_bundle(run, files):
 
 
 def test_a_drop_that_cannot_be_kept_ends_with_1_and_says_by_how_much(run, files, monkeypatch):
-    monkeypatch.setattr("edgefer.quantize.sensitivity.expected_drop", lambda *_: 2.0)
+    monkeypatch.setattr("edgefer.quantize.observe.sensitivity.expected_drop", lambda *_: 2.0)
     code, out, err = run(*TINY, "--max-drop", "0.5")
     assert code == 1
     assert "over the drop: 2.00 percentage points of accuracy are to be expected, 1.50 more than --max-drop 0.5" in err

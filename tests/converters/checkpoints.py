@@ -12,7 +12,7 @@ import onnxruntime as ort
 from edgefer.checkpoint import read_checkpoint
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.resources import bundled_networks
+from edgefer.host.resources import bundled_networks
 from tests.checkpoint.torch_files import Name, New, Stored, module
 
 SHARED = Path(__file__).parents[3] / "shared"

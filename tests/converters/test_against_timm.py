@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefer.converters import load_network
+from edgefer.networks.families import load_network
 from tests.converters.checkpoints import SPEC, run
 
 torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)

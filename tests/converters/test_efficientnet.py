@@ -8,9 +8,9 @@ import onnxruntime as ort
 import pytest
 from safetensors.numpy import save_file
 
-from edgefer.converters import load_network
 from edgefer.errors import InputError
-from edgefer.network import Network
+from edgefer.networks.families import load_network
+from edgefer.networks.network import Network
 from tests.checkpoint.torch_files import Call, Stored, floats, module, save, save_legacy
 from tests.converters.checkpoints import (
     LABELS,

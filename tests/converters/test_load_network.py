@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from edgefer.checkpoint import read_checkpoint
-from edgefer.converters import families, load_network
 from edgefer.errors import InputError, UsageError
-from edgefer.resources import bundled_directory, bundled_networks
+from edgefer.host.resources import bundled_directory, bundled_networks
+from edgefer.networks.families import families, load_network
 from tests.checkpoint.torch_files import Stored, floats, save
 from tests.converters.checkpoints import SPEC, run
 

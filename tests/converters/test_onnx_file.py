@@ -7,8 +7,8 @@ from typing import Any
 import onnx
 import pytest
 
-from edgefer.converters import load_network
 from edgefer.errors import InputError
+from edgefer.networks.families import load_network
 from edgefer.spec import Spec
 from tests.converters.checkpoints import SHARED, SPEC
 

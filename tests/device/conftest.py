@@ -7,8 +7,8 @@ import pytest
 
 from edgefer.device import Device
 from tests.device import fake_ssh
-from tests.evaluate.conftest import tiny  # noqa: F401
-from tests.evaluate.tiny import EXPRESSIONS, faces
+from tests.evaluation.conftest import tiny  # noqa: F401
+from tests.evaluation.tiny import EXPRESSIONS, faces
 
 
 @pytest.fixture

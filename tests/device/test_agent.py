@@ -16,7 +16,7 @@ from edgefer.board.boards import start_time
 from edgefer.device import Session, agent
 from edgefer.device import session as sessions
 from edgefer.errors import DeviceError
-from edgefer.preprocess import resampling_weights, to_pixels
+from edgefer.images.preprocess import resampling_weights, to_pixels
 from edgefer.spec import InputSpec
 
 DATA = bytes(range(256)) * 20_000

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import edgefer
 from edgefer.board.instructions import CLASSES
 from edgefer.cli.benchmark import benchmark as command
-from edgefer.device.operators import read_operator_costs
+from edgefer.device.operator_costs import read_operator_costs
 from edgefer.device.registry import add_device
 from edgefer.device.results import Settings
 from edgefer.device.session import Session
@@ -229,7 +229,7 @@ def test_instructions_cannot_be_counted_on_a_real_board(board, tiny):
 
 
 def test_what_operators_cost_is_measured_and_understood_by_convert(board, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr("edgefer.device.operators.ROUNDS", 20)
+    monkeypatch.setattr("edgefer.device.operator_costs.ROUNDS", 20)
     add_device(board())
     file = str(tmp_path / "pi.json")
     result = run(tiny, "--device", "pi", "--quick", "--format", "tflite", "--operator-costs", "--json", file)

@@ -4,7 +4,7 @@ import json
 from itertools import accumulate
 
 from edgefer.board.instructions import CLASSES
-from edgefer.device.operators import COUNTED, _counted
+from edgefer.device.operator_costs import COUNTED, _counted
 
 
 def test_the_instructions_of_a_file_are_those_of_its_median_inference():

@@ -12,21 +12,22 @@ from hypothesis.extra.numpy import arrays
 from onnx import numpy_helper
 
 from edgefer.bundle import Bundle
+from edgefer.emit.nibbles import INT4_PAIRS, packed_int4
 from edgefer.emit.onnx import emit_onnx
-from edgefer.emit.packing import INT4_PAIRS, packed_int4
-from edgefer.emit.tflite import describe, emit_tflite, undelegated
+from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.emit.tflite.flatbuffer import schema, unpack
 from edgefer.evaluation.rebuild import rebuild
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan, QuantParams
-from edgefer.quantize.int4 import can_be_int4, with_int4
-from edgefer.quantize.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.solver import with_stored_weights
-from edgefer.quantize.statistics import collect
-from edgefer.runtime import onnx_session
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.scales.int4 import can_be_int4, with_int4
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.solve.solver import with_stored_weights
+from edgefer.runtime.delegation import undelegated
+from edgefer.runtime.runners import onnx_session
 from edgefer.spec import METADATA_KEY
 from tests.emit.harness import operators, run_onnx, run_tflite, sample
-from tests.evaluate.conftest import tiny  # noqa: F401 - a fixture
+from tests.evaluation.conftest import tiny  # noqa: F401 - a fixture
 from tests.graph.networks import network, numbers
 
 CONSTANTS = {

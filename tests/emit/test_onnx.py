@@ -12,8 +12,8 @@ from edgefer.graph.ir import Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan, QuantParams
-from edgefer.quantize.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.statistics import collect
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from tests.emit.harness import run_model, sample
 from tests.emit.random_networks import networks
 from tests.graph.networks import network, numbers

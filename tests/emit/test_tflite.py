@@ -10,7 +10,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx import helper
 
-from edgefer.emit.tflite import emit_tflite, operator_counts, undelegated, unsupported
+from edgefer.emit.tflite import emit_tflite, unsupported
 from edgefer.emit.tflite.flatbuffer import schema, unpack
 from edgefer.errors import InputError, UnsupportedOperatorError
 from edgefer.graph.contract import apply_contract
@@ -18,6 +18,7 @@ from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import read_onnx
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan, QuantParams
+from edgefer.runtime.delegation import operator_counts, undelegated
 from edgefer.spec import Spec
 from tests.emit.harness import graph_of, operators, run_onnx, run_tflite, sample
 from tests.emit.minmax_plan import minmax_plan

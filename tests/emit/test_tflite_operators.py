@@ -11,9 +11,10 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from onnx import helper
 
-from edgefer.emit.tflite import emit_tflite, undelegated
+from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.ir import Array, Graph
 from edgefer.plan import Plan
+from edgefer.runtime.delegation import undelegated
 from tests.emit.harness import graph_of, int8_error, operators, run_onnx, run_tflite, sample
 from tests.emit.minmax_plan import minmax_plan
 

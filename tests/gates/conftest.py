@@ -1,5 +1,5 @@
 """The small real bundle that the action and the pytest plugin are tried on."""
 
-from tests.evaluate.conftest import tiny
+from tests.evaluation.conftest import tiny
 
 __all__ = ["tiny"]

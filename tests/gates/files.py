@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 
 from edgefer.bundle import write_bundle
-from edgefer.evaluation.packing import pack
+from edgefer.evaluation.array_text import pack
 
 LABELS = ("angry", "happy", "neutral", "sad")
 EXPRESSION = {"name": "expression", "kind": "expression", "activation": "softmax", "labels": list(LABELS)}

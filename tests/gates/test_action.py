@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.convert_files import write_network
-from tests.evaluate.tiny import EXPRESSIONS, faces
+from tests.conversion.files import write_network
+from tests.evaluation.tiny import EXPRESSIONS, faces
 
 ACTION = yaml.safe_load((Path(__file__).resolve().parents[2] / "action.yml").read_text("utf-8"))
 STEPS = {step["name"]: step for step in ACTION["runs"]["steps"]}

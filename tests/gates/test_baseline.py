@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edgefer
-from edgefer.documents import Document, read_document
 from edgefer.errors import InputError
 from edgefer.gates.baseline import from_document, to_text
+from edgefer.host.documents import Document, read_document
 from tests.gates.files import expressions, make_bundle, schema, write_benchmark, write_evaluation
 
 

@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from edgefer.gates.outputs import rows, to_annotations, to_junit, to_markdown
+from edgefer.gates.formats import rows, to_annotations, to_junit, to_markdown
 from edgefer.gates.results import Check, Decision, Finding
 
 FOUND = Finding(8.1, 8.1, 8.1, 8.0, "B", "8.10 MB")

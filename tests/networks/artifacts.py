@@ -5,8 +5,8 @@ import onnx
 from ai_edge_litert import schema_py_generated as schema
 from onnx import numpy_helper
 
-from edgefer.preprocess import to_pixels
-from edgefer.runtime import open_runner
+from edgefer.images.preprocess import to_pixels
+from edgefer.runtime.runners import open_runner
 
 STORED = "/stored"
 

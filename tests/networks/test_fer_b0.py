@@ -6,10 +6,10 @@ import numpy as np
 import onnx
 import pytest
 
-from edgefer.converters import load_network
 from edgefer.graph.passes import normalise
+from edgefer.networks.families import load_network
 from edgefer.spec import METADATA_KEY
-from tests.evaluate.tiny import SPEC, network
+from tests.evaluation.tiny import SPEC, network
 from tests.networks.artifacts import assert_same_weights
 
 BUDGET = 5_200_000

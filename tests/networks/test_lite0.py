@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgefer.converters import load_network
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
 from edgefer.evaluation.rebuild import rebuild
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.passes import normalise
 from edgefer.images import open_images, split
+from edgefer.images.preprocess import to_pixels
+from edgefer.networks.families import load_network
 from edgefer.plan import Plan
-from edgefer.preprocess import to_pixels
-from edgefer.runtime import open_runner
+from edgefer.runtime.runners import open_runner
 from tests.networks.artifacts import assert_same_weights, choices
 
 SAMPLES = 100

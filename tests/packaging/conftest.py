@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import edgefer
-from tests.evaluate.conftest import tiny  # noqa: F401  a fixture
+from tests.evaluation.conftest import tiny  # noqa: F401  a fixture
 
 
 @pytest.fixture(scope="session")

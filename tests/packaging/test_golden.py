@@ -6,7 +6,7 @@ import pytest
 from edgefer.images.decode import decode
 from edgefer.packaging.drawings.draw import drawings
 from edgefer.packaging.golden import TOLERANCE, golden_cases, golden_files
-from edgefer.runtime import open_runner
+from edgefer.runtime.runners import open_runner
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import edgefer
 from edgefer.errors import EdgeferError, InputError, UsageError
 from edgefer.packaging.archive import read_archive, write_archive
 from edgefer.packaging.browser_runtime import browser_runtime
-from tests.evaluate.tiny import faces
+from tests.evaluation.tiny import faces
 
 CARDS = ("README.md", "MODEL_CARD.md", "PREPROCESSING.md", "preprocessing.json", "labels.txt", "sbom.cdx.json")
 

@@ -13,7 +13,7 @@ from edgefer.device.results import ArtifactRun, Benchmark, Run, Settings, Timing
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
 from edgefer.evaluation.results import CrossRuntime, Drift, Estimate
-from edgefer.quantize.cost import LITERT_X86
+from edgefer.quantize.solve.cost import LITERT_X86
 from edgefer.report import benchmark_report
 from edgefer.spec import OutputSpec
 from tests.report.browser import PROGRAM, Browser

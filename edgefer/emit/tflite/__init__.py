@@ -6,7 +6,6 @@ Path("network.tflite").write_bytes(describe(emit_tflite(graph, plan), spec, "net
 
 from edgefer.emit.tflite.emitter import emit_tflite, unsupported
 from edgefer.emit.tflite.metadata import SPEC_FILE, append_associated_files, build_metadata, describe
-from edgefer.emit.tflite.operators import operator_counts, undelegated
 from edgefer.emit.tflite.site import REMEDY
 
 __all__ = [
@@ -16,7 +15,5 @@ __all__ = [
     "build_metadata",
     "describe",
     "emit_tflite",
-    "operator_counts",
-    "undelegated",
     "unsupported",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefer.emit.packing import packed_int4
+from edgefer.emit.nibbles import packed_int4
 from edgefer.emit.tflite.flatbuffer import schema, table
 from edgefer.emit.tflite.versions import operator_version
 from edgefer.graph.ir import Array

@@ -1,7 +1,7 @@
 """The operators that the TFLite emitter knows, a module per kind."""
 
+from edgefer.emit.tflite.handlers import HANDLERS
 from edgefer.emit.tflite.ops import activation, convolution, elementwise, linear, pooling, reduction, resize, shape
-from edgefer.emit.tflite.registry import HANDLERS
 
 __all__ = [
     "HANDLERS",

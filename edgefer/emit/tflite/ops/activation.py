@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from edgefer.emit.tflite.flatbuffer import schema
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import default
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import scalar
 

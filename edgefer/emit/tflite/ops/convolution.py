@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC, Layout
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import SAME, VALID, padded, window
 from edgefer.graph.ir import Array

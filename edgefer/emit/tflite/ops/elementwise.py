@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 
 from edgefer.emit.tflite.flatbuffer import schema
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC, Layout, default, identity
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 
 _BINARY = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL"}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import identity
 from edgefer.emit.tflite.ops.convolution import bias_or_zeros
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import scalar
 from edgefer.graph.ir import Array

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import SAME, VALID, Window, padded, window
 from edgefer.graph.ir import Array, Graph

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgefer.emit.tflite.registry import emits
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.site import Site
 
 _BUILTIN = {"ReduceMean": "MEAN", "ReduceSum": "SUM", "ReduceMax": "REDUCE_MAX", "ReduceMin": "REDUCE_MIN"}

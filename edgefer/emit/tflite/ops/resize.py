@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 from edgefer.graph.ir import Array
 

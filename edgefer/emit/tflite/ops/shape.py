@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgefer.emit.tflite.flatbuffer import schema
+from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC, Layout, after_transpose, default, identity, permuted, same_order
 from edgefer.emit.tflite.ops.elementwise import common_layout
-from edgefer.emit.tflite.registry import emits
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import pad_into
 

@@ -1,0 +1,257 @@
+"""`convert`: a trained network becomes int8 artifacts that mean the same thing, in one bundle."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from math import inf, log10
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from edgefer.bundle import Bundle, check_destination, write_bundle
+from edgefer.conversion.calibration import calibration_images
+from edgefer.conversion.manifest import build_manifest
+from edgefer.device.operator_costs import read_operator_costs
+from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.onnx2tf import emit_with_onnx2tf
+from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
+from edgefer.errors import UnsupportedOperatorError, UsageError
+from edgefer.evaluation.evaluate import evaluate
+from edgefer.evaluation.heads import chooses_class
+from edgefer.evaluation.judge import REFERENCE
+from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown
+from edgefer.evaluation.results import Evaluation
+from edgefer.graph.contract import apply_contract, head_logits
+from edgefer.graph.ir import Graph
+from edgefer.graph.macs import macs, parameters
+from edgefer.graph.passes import normalise
+from edgefer.graph.patterns import find_silus, find_squeeze_excites
+from edgefer.host.environments import ONNX2TF
+from edgefer.host.memory import release
+from edgefer.host.progress import SILENT, Progress
+from edgefer.images import CalibrationImages, ImageSet
+from edgefer.images.preprocess import iter_pixels
+from edgefer.networks.families import load_network
+from edgefer.networks.network import Network
+from edgefer.plan import Plan
+from edgefer.quantize.method import Effort, Quantized, quantize
+from edgefer.quantize.observe.drop import Answer
+from edgefer.quantize.solve.cost import LITERT_X86
+from edgefer.quantize.solve.solver import LATENCY, Bounds
+from edgefer.report import conversion_report
+from edgefer.spec import METADATA_KEY, OutputSpec, Spec
+
+_POOR = 0.9  # agreement that the user must hear about
+_SEVERAL = 10  # images that hardly all have the same answer
+
+Format: TypeAlias = Literal["tflite", "onnx"]
+Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
+
+FORMATS: tuple[Format, ...] = ("tflite", "onnx")
+BUDGET = 8_000_000
+SAMPLES = 512
+"""At most so many images are calibrated on by default."""
+
+
+def convert(
+    model: str | Path = "fer_b0",
+    output: str | Path | None = None,
+    *,
+    family: str | Path | None = None,
+    arch: str = "",
+    spec: Mapping[str, Any] | None = None,
+    calibration: str | Path | None = None,
+    samples: int = SAMPLES,
+    budget: int = BUDGET,
+    max_drop: float | None = None,
+    mixed: bool = False,
+    costs: str | Path | None = None,
+    effort: Effort = "fast",
+    formats: Sequence[Format] = FORMATS,
+    tflite_backend: Backend = "edgefer",
+    progress: Progress = SILENT,
+) -> Bundle:
+    """Quantize a network to int8 and write its bundle.
+
+    Args:
+        model: `.onnx`, `.pt`, `.pth`, `.ckpt` or `.safetensors` file, or the name of a bundled network.
+        output: directory of the bundle; `NAME_bundle` in the working directory by default.
+        family: converter to use, by name or as a Python file of your own; recognised by default.
+        arch: architecture, where the checkpoint does not say it.
+        spec: `input` and `outputs` as in a `.spec.toml` file, where neither the file nor a sidecar has them.
+        calibration: folder, zip or npz of images, name of a set, or `synthetic`.
+        samples: at most so many images are calibrated on.
+        budget: bytes that an artifact may have; `Bundle.over_budget` tells which have more.
+        max_drop: percentage points of accuracy that may be lost, as far as held-back images tell; parts compute in
+            float where this needs it, as few as can be.
+        mixed: whether parts may compute in float, from int8-stored weights, where the artifacts then take at most
+            1.25 times as long; without `max_drop`, those that lose most in int8.
+        costs: what `edgefer benchmark --operator-costs --json` wrote, of the board that is to be fast; which parts
+            compute in float is then chosen by what operators cost there, instead of on an x86 server.
+        effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 15 to 50 seconds,
+            1 to 3 minutes, or 5 to 12, by the age of the CPU.
+        formats: which artifacts to make.
+        tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
+        progress: listens to the stages.
+
+    Raises:
+        UsageError: the options contradict each other, or an extra is missing.
+        InputError: a file is unreadable, unsupported or hostile.
+    """
+    if "" in (model, output, calibration, costs):
+        raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
+    if not formats or not set(formats) <= set(FORMATS):
+        raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
+    if tflite_backend == "onnx2tf" and (mixed or max_drop is not None):
+        raise UsageError("onnx2tf quantizes everything", remedy="Leave out mixed precision and the bound on the drop.")
+    if max_drop is not None and not 0 <= max_drop <= 100:
+        raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
+    if costs is not None and not (mixed or max_drop is not None):
+        raise UsageError(
+            "what operators cost matters only where parts may compute in float",
+            remedy="Allow that by --mixed or --max-drop, or leave out --costs.",
+        )
+    cost_model = LITERT_X86 if costs is None else read_operator_costs(costs)
+    if output is not None:
+        check_destination(Path(output))
+
+    if "tflite" in formats and tflite_backend == "onnx2tf":
+        ONNX2TF.require()
+    with progress.stage("read"):
+        network = load_network(model, family=family, arch=arch, spec=dict(spec or {}))
+    path = Path(output) if output is not None else Path(f"{network.name}_bundle")
+    check_destination(path)
+    with progress.stage("normalise"):
+        graph = apply_contract(normalise(network.graph), network.spec)
+    progress.detail(_description(network, graph))
+    if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
+        raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
+    heads = _heads(network, graph)
+    if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
+        raise UsageError(
+            f"a drop of accuracy cannot be bounded: no output of {network.name} has probabilities",
+            remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
+        )
+    images = calibration_images(calibration, network, samples, progress)
+    own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
+    quantized = quantize(
+        graph,
+        heads,
+        images,
+        network.spec.input,
+        effort,
+        Bounds(budget, max_drop, LATENCY if mixed else inf),
+        lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
+        progress,
+        mixed=mixed or max_drop is not None,
+        costs=cost_model,
+    )
+    if not quantized.calibration_suffices:
+        progress.note(_too_few(images, quantized))
+    if costs is None and quantized.solution is not None and quantized.solution.chosen.floats:
+        progress.note(
+            f"what computes in float was chosen by what operators cost on {cost_model.machine}, on ARM that may be "
+            "far slower: measure your board with `edgefer benchmark --operator-costs --json FILE` and give --costs FILE"
+        )
+    models: dict[str, bytes] = {}
+    reference = _onnx(network, graph, Plan())
+    for format in formats:
+        with progress.stage(f"emit {format}"):
+            if (format, tflite_backend) == ("tflite", "onnx2tf"):
+                models[format] = _emit_with_onnx2tf(network, reference, images)
+            else:
+                models[format] = _emit(format, network, quantized.graph, quantized.plan)
+    manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend)
+    files = _files(network, quantized.plan, models, reference)
+    release()
+    with progress.stage("compare"):
+        evaluation = _compare(path.name, manifest, files, images.held_back)
+    outputs = evaluation.outputs.values
+    agreements = {format: agreement(outputs[REFERENCE], outputs[format], network.spec) for format in models}
+    for doubt in _doubts(agreements, outputs[REFERENCE], network.spec):
+        progress.note(doubt)
+    with progress.stage("write"):
+        manifest["held_back"]["agreement"] = agreements
+        report = conversion_report(manifest, evaluation)
+        return write_bundle(path, manifest, {**files, "report.html": report.encode()})
+
+
+def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], images: ImageSet) -> Evaluation:
+    """Evaluate the artifacts, in little memory, before the bundle is written, which is to hold the report."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = write_bundle(Path(scratch) / name, manifest, files)
+        return evaluate(draft, images, workers=1, layer_images=0)
+
+
+def _heads(network: Network, graph: Graph) -> dict[str, Answer]:
+    """The values before the outputs' activations, and what they are read as."""
+    logits = head_logits(graph, network.spec)
+    return {logits[head.name]: _answer(head, graph.producers[head.name].op) for head in network.spec.outputs}
+
+
+def _answer(head: OutputSpec, activation: str) -> Answer:
+    if chooses_class(head):
+        return Answer("softmax")
+    return Answer("sigmoid", tuple(head.thresholds or ())) if activation == "Sigmoid" else Answer("none")
+
+
+def _doubts(agreements: Mapping[str, Mapping[str, float]], reference: Values, spec: Spec) -> Iterator[str]:
+    """What would make a bundle useless though it was written without an error."""
+    for format, heads in agreements.items():
+        for head in spec.outputs:
+            if (value := heads[head.name]) < _POOR:
+                yield (
+                    f"{head.name!r} of the {format} file is far from float on held-back images, with "
+                    f"{shown(head, value)} {measure_name(head)}; try more calibration images, and more kinds of them"
+                )
+    for head in spec.outputs:
+        answers = reference[head.name].argmax(axis=1)
+        if chooses_class(head) and len(answers) >= _SEVERAL and len(set(answers.tolist())) == 1:
+            yield (
+                f"the float network answers {head.labels[answers[0]]!r} for all {len(answers)} held-back images, so "
+                "that agreement there says nothing: are mean, std and color in the Spec those of the training?"
+            )
+
+
+def _too_few(images: CalibrationImages, quantized: Quantized) -> str:
+    if not quantized.halves:
+        return "the calibration set is too small: it is one image; use hundreds, of many kinds"
+    first, second = (f"{-10 * log10(noise):.1f} dB" for noise in quantized.halves)
+    return (
+        f"the calibration set is too small: one half of its {len(images.calibration)} images gives a signal-to-noise "
+        f"ratio of {first}, the other {second}; use more images, and more kinds of them"
+    )
+
+
+def _description(network: Network, graph: Graph) -> str:
+    patterns = f"{len(find_silus(graph))} SiLU, {len(find_squeeze_excites(graph))} squeeze-excite"
+    size = f"{parameters(graph) / 1e6:.2f} M parameters, {macs(graph) / 1e6:.0f} M multiply-accumulates"
+    return f"{network.family}: {len(graph.nodes)} nodes ({patterns}), {size}"
+
+
+def _emit(format: Format, network: Network, graph: Graph, plan: Plan) -> bytes:
+    if format == "onnx":
+        return _onnx(network, graph, plan)
+    return describe(emit_tflite(graph, plan), network.spec, network.name)
+
+
+def _emit_with_onnx2tf(network: Network, reference: bytes, images: CalibrationImages) -> bytes:
+    pixels = iter_pixels(images.calibration, network.spec.input)
+    return describe(emit_with_onnx2tf(reference, pixels), network.spec, network.name)
+
+
+def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
+    metadata = {METADATA_KEY: json.dumps(network.spec.to_dict())}
+    return bytes(emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True))
+
+
+def _files(network: Network, plan: Plan, models: Mapping[str, bytes], reference: bytes) -> dict[str, bytes]:
+    artifacts = {f"{network.name}_int8.{format}": data for format, data in models.items()}
+    labels = "".join(f"{label}\n" for output in network.spec.outputs for label in output.labels)
+    return {
+        **artifacts,
+        f"{network.name}_fp32.onnx": reference,
+        "plan.json": plan.to_json().encode(),
+        "labels.txt": labels.encode(),
+    }

@@ -1,0 +1,127 @@
+"""manifest.json: what a bundle holds, where it came from, and what was measured on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+from edgefer.bundle import SCHEMA, Artifact
+from edgefer.evaluation.metrics import decibels
+from edgefer.graph.ir import Graph
+from edgefer.graph.macs import macs, parameters
+from edgefer.graph.patterns import find_silus, find_squeeze_excites
+from edgefer.host.text import printable
+from edgefer.images import CalibrationImages, ImageSet
+from edgefer.networks.network import Network
+from edgefer.plan import Plan
+from edgefer.quantize.method import Quantized
+from edgefer.runtime.delegation import operator_counts, undelegated
+
+_TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
+
+
+def build_manifest(
+    network: Network,
+    graph: Graph,
+    quantized: Quantized,
+    images: CalibrationImages,
+    budget: int,
+    models: Mapping[str, bytes],
+    reference: bytes,
+    tflite_backend: str,
+) -> dict[str, Any]:
+    """The manifest as plain data, but for the agreement on held-back images.
+
+    Equal inputs give equal manifests where SOURCE_DATE_EPOCH is set.
+
+    Args:
+        network: what was converted.
+        graph: its normalised graph, pixels in and meanings out.
+        quantized: the result of quantization.
+        images: what was calibrated and judged on.
+        budget: bytes that an int8 artifact may have.
+        models: int8 artifacts by format.
+        reference: the float ONNX file.
+        tflite_backend: who wrote the TFLite file.
+    """
+    artifacts = [_artifact(network, quantized.graph, quantized.plan, format, data) for format, data in models.items()]
+    artifacts.append(_artifact(network, graph, Plan(), "onnx", reference))
+    return {
+        "schema": SCHEMA,
+        "name": network.name,
+        "edgefer_version": version("edgefer"),
+        "created": _now(),
+        "source": {
+            "file": printable(network.source.path.name),
+            "sha256": network.source.sha256,
+            "family": network.family,
+        },
+        **network.spec.to_dict(),
+        "artifacts": [asdict(artifact) for artifact in artifacts],
+        "budget_bytes": budget,
+        **_solved(quantized),
+        "calibration": {
+            "source": images.source,
+            **_counted(images.calibration),
+            "halves_sqnr_db": [decibels(1, noise) for noise in quantized.halves],
+            "suffices": quantized.calibration_suffices,
+        },
+        "held_back": {"source": images.source, **_counted(images.held_back), "agreement": {}},
+        "quantization": {
+            "scheme": _scheme(quantized.plan),
+            "ranges": "minimum mean squared error, judged after SiLU",
+            "equalised": list(quantized.equalised),
+            "biases": "corrected, with gains, for the mean and the slope of each channel",
+            "learned_steps": quantized.learned,
+            "silu": len(find_silus(graph)),
+            "squeeze_excite": len(find_squeeze_excites(graph)),
+            "parameters": parameters(graph),
+            "tflite_backend": tflite_backend,
+            "undelegated": undelegated(models["tflite"]) if "tflite" in models else [],
+        },
+        "tools": {tool: version(tool) for tool in _TOOLS},
+    }
+
+
+def _solved(quantized: Quantized) -> dict[str, Any]:
+    """What was chosen among, and the bound on the drop, which `evaluate` takes over."""
+    if quantized.solution is None:
+        return {}
+    drop = quantized.solution.bounds.drop
+    return {"solution": quantized.solution.to_dict(), **({} if drop is None else {"max_drop": drop})}
+
+
+def _scheme(plan: Plan) -> str:
+    floats = sum(compute == "float" for compute in plan.nodes.values())
+    int4 = sum(params.dtype == "int4" for params in plan.tensors.values())
+    scheme = "int8 weights per channel, int8 activations, int32 bias"
+    scheme = f"mixed: {scheme}; {floats} nodes in float from int8 weights" if floats else f"full int8: {scheme}"
+    return f"{scheme}; weights of {int4} layers in int4" if int4 else scheme
+
+
+def _artifact(network: Network, graph: Graph, plan: Plan, format: str, data: bytes) -> Artifact:
+    precision = "int8" if plan.nodes else "float32"
+    suffix = "int8" if plan.nodes else "fp32"
+    ops = operator_counts(data) if format == "tflite" else _node_counts(graph, plan)
+    digest = sha256(data).hexdigest()
+    return Artifact(f"{network.name}_{suffix}.{format}", format, precision, len(data), digest, ops, macs(graph))
+
+
+def _node_counts(graph: Graph, plan: Plan) -> dict[str, int]:
+    int8 = sum(plan.is_int8(node.name) for node in graph.nodes)
+    return {"int8": int8, "float": len(graph.nodes) - int8}
+
+
+def _counted(images: ImageSet) -> dict[str, Any]:
+    return {"count": len(images), "skipped": len(images.skipped), "sha256": images.sha256}
+
+
+def _now() -> str:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch and epoch.isdigit() else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,112 @@
+"""`benchmark`: a bundle's artifacts on the boards they are for, timed and compared with this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+from threading import Event, Lock
+
+from edgefer.bundle import SUMS, Bundle
+from edgefer.device.on_board import Extras, run_on, ticks
+from edgefer.device.registry import find_device
+from edgefer.device.results import Benchmark, Run, Settings
+from edgefer.device.target import LOCAL, Device
+from edgefer.device.workload import prepare
+from edgefer.errors import DeviceError, UsageError
+from edgefer.host.progress import SILENT, Progress
+from edgefer.images import ImageSet, open_images
+
+SAMPLES = 256
+"""Images on which boards are compared with this machine, where the user gives more."""
+
+
+def benchmark(
+    bundle: Bundle | str | Path,
+    devices: Sequence[Device | str] = (LOCAL,),
+    *,
+    data: ImageSet | str | Path | None = None,
+    samples: int = SAMPLES,
+    settings: Settings | None = None,
+    formats: Collection[str] | None = None,
+    count_instructions: bool = False,
+    operator_costs: bool = False,
+    progress: Progress = SILENT,
+) -> Benchmark:
+    """Time a bundle's artifacts on devices, and compare what they compute there.
+
+    Nothing but Python, numpy and a runtime is needed on a board; `edgefer devices setup` puts them there.
+
+    Args:
+        bundle: an opened bundle, or its directory.
+        devices: names, or addresses like `pi@host:22`; several are measured at the same time.
+        data: images to measure drift and, where labelled, accuracy on; generated patterns when None, on which boards
+            are only compared with this machine.
+        samples: at most so many of them.
+        settings: how frames are timed.
+        formats: of `tflite`, `onnx` (int8) and `fp32`; all when None.
+        count_instructions: ARM instructions per inference, on emulated boards.
+        operator_costs: what operators cost there, by which `convert` then chooses what computes in float; in
+            instructions on emulated boards, else in nanoseconds.
+        progress: who is told.
+
+    Raises:
+        UsageError: there is no such device.
+        InputError: bundle or data cannot be read.
+        DeviceError: no device could be measured; those that could not, among others that could, are in the result.
+    """
+    settings = settings or Settings()
+    targets = [device if isinstance(device, Device) else find_device(device) for device in devices]
+    if not targets or len({device.name for device in targets}) < len(targets):
+        raise UsageError("devices must be one or more, each with a name of its own")
+    with progress.stage("read"):
+        bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
+        images = open_images(Path(data)) if isinstance(data, str | Path) else data
+    extras = Extras(count_instructions, operator_costs)
+    workload = prepare(bundle, images, samples, formats, progress)
+    names = ", ".join(device.name for device in targets)
+    failures: dict[str, DeviceError] = {}
+    runs: list[Run] = []
+    lock, stopped = Lock(), Event()
+    with (
+        progress.stage(f"benchmark {names}", len(targets) * ticks(workload, settings, extras)) as advance,
+        ThreadPoolExecutor(len(targets)) as pool,
+    ):
+
+        def tick(count: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            with lock:
+                for _ in range(count):
+                    advance()
+
+        def run(device: Device) -> Run:
+            return run_on(device, workload, settings, extras, tick)
+
+        futures = {device.name: pool.submit(run, device) for device in targets}
+        try:
+            for name, future in futures.items():
+                try:
+                    runs.append(future.result())
+                except DeviceError as error:
+                    failures[name] = error
+        finally:
+            stopped.set()
+    if not runs:
+        raise next(iter(failures.values()))
+    return Benchmark(
+        bundle={
+            "name": bundle.name,
+            "sha256": sha256((bundle.path / SUMS).read_bytes()).hexdigest(),
+            "edgefer_version": str(bundle.manifest["edgefer_version"]),
+            "artifacts": {
+                a.file: {"format": a.format, "precision": a.precision, "sha256": a.sha256, "bytes": a.bytes}
+                for a in bundle.artifacts
+            },
+        },
+        data={"source": workload.source, "samples": workload.samples},
+        settings=settings,
+        runs=tuple(runs),
+        failures=failures,
+    )

@@ -1,0 +1,259 @@
+"""One device's part of a benchmark: bring what is needed there, measure, compare, judge."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edgefer.board.instructions import Instructions, parse, per_frame
+from edgefer.bundle import Artifact
+from edgefer.device.drift import Heads
+from edgefer.device.latency import NANOSECONDS, Latency
+from edgefer.device.operator_costs import operator_costs
+from edgefer.device.results import ArtifactRun, Run, Settings, Timing, labelled
+from edgefer.device.session import AgentError, Session
+from edgefer.device.target import Device
+from edgefer.device.verdict import SETTLING_S, judge
+from edgefer.device.workload import Workload
+from edgefer.errors import DeviceError
+from edgefer.quantize.solve.cost import CostModel
+
+TICKS = 20
+"""What one measurement counts for in the progress of a run."""
+INFERENCES = 4
+"""That instructions are counted over."""
+
+Tick: TypeAlias = Callable[[int], None]
+"""Called with the number of ticks that went by, often with none; what it raises ends the run."""
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What is measured only where it is asked for.
+
+    Attributes:
+        instructions: of every artifact, on an emulated board.
+        operators: what they cost, each by itself.
+    """
+
+    instructions: bool = False
+    operators: bool = False
+
+
+def ticks(workload: Workload, settings: Settings, extras: Extras) -> int:
+    """How many ticks `run_on` has."""
+    return TICKS * (len(workload.artifacts) * len(settings.threads) + extras.operators)
+
+
+def run_on(device: Device, workload: Workload, settings: Settings, extras: Extras, tick: Tick) -> Run:
+    """Measure all artifacts on a device.
+
+    Args:
+        device: where.
+        workload: what.
+        settings: how frames are timed.
+        extras: what else is measured.
+        tick: told how it gets on.
+
+    Raises:
+        DeviceError: the device cannot be reached, goes away or refuses; or has the runtime of no artifact.
+    """
+    with Session(device) as session:
+        inputs = {name: session.push(data) for name, data in workload.inputs.items()}
+        found: dict[str, ArtifactRun] = {}
+        missing: list[AgentError] = []
+        recorder = _Recorder()
+        costs = None
+        for artifact in workload.artifacts:
+            model = session.push((workload.bundle.path / artifact.file).read_bytes())
+            paths = {**inputs, "model": model}
+            with _noted(missing):
+                found[artifact.file] = _measure(session, artifact, paths, workload, settings, recorder, tick)
+                if extras.instructions:
+                    counted = _count(session, artifact, paths)
+                    found[artifact.file] = replace(found[artifact.file], instructions=counted)
+        if not found:
+            raise missing[0]
+        if extras.operators:
+            with _noted(missing):
+                costs = _operators(session, tick)
+    with _understood(device):
+        return _judged(device, session.machine, recorder, found, missing, settings, costs)
+
+
+@contextmanager
+def _noted(missing: list[AgentError]) -> Iterator[None]:
+    """A runtime that is not there is noted, and others are measured."""
+    try:
+        yield
+    except AgentError as error:
+        if error.kind != "no runtime":
+            raise
+        missing.append(error)
+
+
+class _Recorder:
+    """Puts the conditions of several measurements on one time line."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.before: Mapping[str, Any] = {}
+        self.after: Mapping[str, Any] = {}
+        self.timeline: list[Mapping[str, Any]] = []
+        self.jump_s = 0.0
+
+    def take(self, file: str, began: float, reply: Mapping[str, Any]) -> float:
+        """Add what a measurement that began then brought; when its timed frames began, since the run did."""
+        offset, conditions = began - self.begun, reply["conditions"]
+        self.before = self.before or conditions["before"]
+        self.after = conditions["after"]
+        end = reply["begun_s"] + reply["duration_ns"] / 1e9
+        for sample in conditions["timeline"]:
+            settled = reply["begun_s"] + SETTLING_S <= sample["t_s"] <= end
+            at = {"t_s": round(offset + sample["t_s"], 3), "artifact": file, "settled": settled}
+            self.timeline.append({**sample, **at})
+        self.jump_s = max(self.jump_s, reply["jump_s"], key=abs)
+        return float(offset + reply["begun_s"])
+
+
+def _judged(
+    device: Device,
+    machine: Mapping[str, Any],
+    recorder: _Recorder,
+    found: Mapping[str, ArtifactRun],
+    missing: Sequence[AgentError],
+    settings: Settings,
+    costs: CostModel | None,
+) -> Run:
+    machine = {**machine, "emulated": _is_emulated(device, machine)}
+    times = {
+        f"{file}, {timing.threads} thread{'s' * (timing.threads > 1)}": timing.invoke
+        for file, artifact_run in found.items()
+        for timing in (artifact_run.timing, *artifact_run.sweep)
+    }
+    verdict = judge(
+        machine,
+        [recorder.before, *recorder.timeline, recorder.after],
+        times,
+        list(dict.fromkeys(error.message for error in missing)),
+        paced=settings.fps is not None,
+        jump_s=recorder.jump_s,
+    )
+    timeline = tuple(recorder.timeline)
+    return Run(_facts(device, machine), verdict, recorder.before, recorder.after, timeline, found, costs)
+
+
+def _measure(
+    session: Session,
+    artifact: Artifact,
+    paths: Mapping[str, str],
+    workload: Workload,
+    settings: Settings,
+    recorder: _Recorder,
+    tick: Tick,
+) -> ArtifactRun:
+    replies: list[Mapping[str, Any]] = []
+    timings: list[Timing] = []
+    for threads in settings.threads:
+        ticker = _Ticker(tick)
+        began = time.monotonic()
+        reply = session.request(
+            "measure",
+            listener=ticker,
+            paths=paths,
+            format=artifact.format,
+            threads=threads,
+            frames=settings.frames,
+            seconds=settings.seconds,
+            warmup=settings.warmup,
+            fps=settings.fps,
+            outputs=not replies,
+        )
+        ticker.finish()
+        replies.append(reply)
+        with _understood(session.device):
+            timings.append(_timing(threads, recorder.take(artifact.file, began, reply), reply))
+    first = replies[0]
+    with _understood(session.device):
+        drift = workload.drift(artifact, _heads(first["outputs"], workload))
+        return ArtifactRun(artifact, first["runtime"], timings[0], tuple(timings[1:]), first["nodes"], drift, None)
+
+
+def _count(session: Session, artifact: Artifact, paths: Mapping[str, str]) -> Instructions:
+    reply = session.request("count", paths=paths, format=artifact.format, inferences=INFERENCES)
+    return per_frame(parse(reply["snapshots"]), range(INFERENCES))
+
+
+def _operators(session: Session, tick: Tick) -> CostModel:
+    ticker = _Ticker(tick)
+    with _understood(session.device):
+        machine = session.machine
+        emulated = _is_emulated(session.device, machine)
+        name = f"{labelled(session.device.name, emulated)}, {machine['cpu'] or machine['machine']}"
+        costs = operator_costs(session, name, emulated, ticker)
+    ticker.finish()
+    return costs
+
+
+class _Ticker:
+    """Turns shares of a measurement into ticks."""
+
+    def __init__(self, tick: Tick) -> None:
+        self._tick = tick
+        self._done = 0
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        self._reach(max(self._done, int(event.get("share", 0) * TICKS)))
+
+    def finish(self) -> None:
+        self._reach(TICKS)
+
+    def _reach(self, count: int) -> None:
+        self._tick(count - self._done)
+        self._done = count
+
+
+def _timing(threads: int, started_s: float, reply: Mapping[str, Any]) -> Timing:
+    return Timing(
+        threads=threads,
+        load_ms=reply["load_ns"] * NANOSECONDS,
+        first_ms=reply["first_ns"] * NANOSECONDS,
+        started_s=started_s,
+        duration_s=reply["duration_ns"] / 1e9,
+        preprocess=Latency.of_nanoseconds(reply["preprocess_ns"]),
+        invoke=Latency.of_nanoseconds(reply["invoke_ns"]),
+        postprocess=Latency.of_nanoseconds(reply["postprocess_ns"]),
+        late_frames=reply["late_frames"],
+        peak_rss_bytes=reply["peak_rss_bytes"],
+    )
+
+
+def _heads(outputs: Mapping[str, list[str]], workload: Workload) -> Heads:
+    shapes = {head.name: (workload.samples, len(head.labels)) for head in workload.bundle.spec.outputs}
+    return {
+        name: np.frombuffer(bytes.fromhex("".join(outputs[name])), "<f4").reshape(shape)
+        for name, shape in shapes.items()
+    }
+
+
+@contextmanager
+def _understood(device: Device) -> Iterator[None]:
+    """What a board answers may be anything."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise DeviceError(f"{device.name}: its answer makes no sense: {type(error).__name__}: {error}") from error
+
+
+def _is_emulated(device: Device, machine: Mapping[str, Any]) -> bool:
+    return bool(device.emulated or machine["emulated"])
+
+
+def _facts(device: Device, machine: Mapping[str, Any]) -> dict[str, Any]:
+    told = ("emulated", "model", "machine", "cpu", "features", "kernel", "libc", "cores", "python", "cpu_lists")
+    return {"name": device.name, "host": device.host or None, **{key: machine[key] for key in told}}

@@ -1,0 +1,118 @@
+"""A trained network as converters hand it over: a float graph and what it means.
+
+A converter is a Python file in `converters/` (or a user's own, given by path) that defines
+
+    def recognises(source: Source) -> bool: ...
+    def load(source: Source) -> Network: ...
+
+`recognises` must be cheap and must not raise; `load` may raise `InputError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgefer.errors import InputError
+from edgefer.graph.ir import Graph
+from edgefer.host.text import file_stem
+from edgefer.spec import EXAMPLE, Spec, read_toml
+
+
+@dataclass(frozen=True)
+class Source:
+    """The file a user brings, and what they say about it.
+
+    Attributes:
+        path: the checkpoint or ONNX file.
+        arch: architecture that the user named, `""` if none.
+        spec: Spec that the user gave explicitly, as plain data; it wins over the sidecar.
+    """
+
+    path: Path
+    arch: str = ""
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The file's stem, for the names of other files."""
+        return file_stem(self.path.stem)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex digest of the file's bytes."""
+        digest = sha256()
+        try:
+            with self.path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        return digest.hexdigest()
+
+    @property
+    def sidecar(self) -> Path:
+        """Where a Spec beside the file is looked for."""
+        return self.path.with_name(f"{self.path.stem}.spec.toml")
+
+    @cached_property
+    def stated(self) -> dict[str, Any]:
+        """What options and the sidecar say: `input`, `outputs` and perhaps `arch`; options win."""
+        document = read_toml(self.sidecar) if self.sidecar.exists() else {}
+        stated = {**document, **self.spec}
+        return {**stated, "arch": self.arch} if self.arch else stated
+
+    def read_spec(self, own: Mapping[str, Any] | None = None) -> Spec:
+        """The Spec that is stated; what is not stated comes from `own`, the file's own tables.
+
+        Raises:
+            InputError: a table is missing or wrong; the message says what to write.
+        """
+        document = {**(own or {}), **self.stated}
+        if missing := [table for table in ("input", "outputs") if table not in document]:
+            raise InputError(
+                f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
+                remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
+            )
+        is_sidecar = self.sidecar.exists() and not self.spec
+        return Spec.from_dict(document, str(self.sidecar) if is_sidecar else f"the Spec for {self.path}")
+
+
+@dataclass(frozen=True)
+class Network:
+    """A float network.
+
+    Attributes:
+        name: short, a stem for file names.
+        family: name of the converter that read it.
+        graph: takes the normalised image, float32 (1, 3, H, W) in `spec` colour order, and returns the
+            heads without activation.  Batch norms need not be folded.
+        spec: what input and outputs mean.
+        source: the file it was read from.
+    """
+
+    name: str
+    family: str
+    graph: Graph
+    spec: Spec
+    source: Source
+
+
+class Converter(Protocol):
+    """What a file in `converters/` defines."""
+
+    def recognises(self, source: Source) -> bool:
+        """Whether this converter can load the file."""
+        ...
+
+    def load(self, source: Source) -> Network:
+        """Read the file.
+
+        Raises:
+            InputError: it is damaged, hostile, or does not say enough; the message says what to write.
+        """
+        ...

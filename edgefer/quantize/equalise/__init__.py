@@ -1,0 +1,1 @@
+"""Evening channels out: loud ones are brought to the level of others, or stored apart."""

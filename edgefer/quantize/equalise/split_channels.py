@@ -1,0 +1,158 @@
+r"""Loud and quiet channels of an activation, each stored with scales of their own.
+
+    conv -> SiLU -> depthwise    becomes    conv, loud rows  -> SiLU -> depthwise \
+                                                                                  Concat
+                                            conv, quiet rows -> SiLU -> depthwise /
+
+A few channels 10 to 100 times louder than the rest take the precision of all.  Reordered so that the loud
+ones come first, both groups are computed exactly as before, and kernels that fuse SiLU into one table
+lookup still do, which the extra Mul of channel equalisation prevents.  Depthwise outputs are much alike in
+range and are joined in one scale, so nothing after them changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import inf, prod
+
+import numpy as np
+
+from edgefer.graph.ir import Graph, Node
+from edgefer.graph.patterns import find_silus
+from edgefer.graph.regions import divide, find_region, permute
+from edgefer.plan import QuantParams
+from edgefer.quantize.equalise.price import price
+from edgefer.quantize.equalise.through_silu import equalised_cost
+from edgefer.quantize.observe.activations import stored_alone
+from edgefer.quantize.observe.loudness import loudness
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.integer_kernels import FIXED_OUTPUT
+from edgefer.quantize.scales.ranges import Values, identity, silu
+
+_APART = 4000  # passes over an element that one more group takes, however small
+_JOINED = 25  # the same for each group and pixel where depthwise outputs are joined
+_PADDED = 5  # the same for each element that kernels compute for nothing
+_TILE = 16  # channels that they compute at once: a group that is no multiple takes as long as the next one
+_FEWEST = 4  # loud channels
+
+
+def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
+    """The graph with activations split into loud and quiet channels where that pays; its outputs stay what they were.
+
+    Args:
+        graph: the float network, one input.
+        sensitivity: measures what storing an activation costs, before and after.
+    """
+    sites = [site for node in graph.nodes if (site := _Site.of(graph, node)) is not None]
+    loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
+    params = _params(graph, [value for site in sites for value in site.stored], sensitivity)
+    for site in sites:
+        if not can_split(graph, site.values[0]):
+            continue  # it shared its channels with a site that is divided now
+        divided, cost = _divided(graph, site, loud[site.output], params, sensitivity)
+        if divided is not graph and cost < equalised_cost(graph, site.values[0], sensitivity):
+            graph = divided
+    return graph
+
+
+def can_split(graph: Graph, value: str) -> bool:
+    """Whether `split` can treat the activation that a convolution's output `value` is the input of."""
+    return value in graph.producers and _Site.of(graph, graph.producers[value]) is not None
+
+
+@dataclass(frozen=True)
+class _Site:
+    """An activation between a convolution and a depthwise convolution that is all that reads it.
+
+    Attributes:
+        values: from the convolution's output to the activation's.
+        depthwise: the output of the depthwise convolution.
+        stored: those of `values` whose scale is free.
+    """
+
+    values: tuple[str, ...]
+    depthwise: str
+    stored: tuple[str, ...]
+
+    @property
+    def output(self) -> str:
+        """The activation's output."""
+        return self.values[-1]
+
+    @classmethod
+    def of(cls, graph: Graph, conv: Node) -> _Site | None:
+        """The site that begins with `conv`; None where it does not begin one."""
+        region = find_region(graph, conv.output) if conv.op == "Conv" else None
+        if region is None or conv not in region.producers or prod(graph.shape(conv.output)[2:]) == 1:
+            return None
+        values = [conv.output]
+        ends: list[Node] = []
+        for node in graph.nodes:
+            read = [value for value in node.inputs if not graph.is_constant(value)]
+            if not set(values).intersection(read):
+                continue
+            if node.op == "Conv" and node in region.inside:
+                ends.append(node)
+            elif set(values).issuperset(read) and graph.shape(node.output) == graph.shape(conv.output):
+                values.append(node.output)
+            else:
+                return None
+        if len(ends) != 1 or len(values) == 1 or ends[0].inputs[0] != values[-1]:
+            return None
+        stored = tuple(value for value in values if graph.producers[value].op not in FIXED_OUTPUT)
+        return cls(tuple(values), ends[0].output, stored)
+
+
+def _divided(
+    graph: Graph, site: _Site, loud: Values, params: Mapping[str, QuantParams], sensitivity: Sensitivity
+) -> tuple[Graph, float]:
+    """The graph with the site in as many groups as pay, and what noise and price add up to."""
+    best, finer = graph, _finer(graph, site, (len(loud),))
+    least = finer[0][0] if finer else inf
+    cost = sensitivity.noise_of(graph, {value: params[value] for value in site.stored}, least)
+    while finer:
+        ways, finer = finer, []
+        for worth, sizes in ways:
+            if worth >= cost:
+                break
+            treated, parts = _treat(graph, site, loud, sizes)
+            noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
+            if noise + worth < cost:
+                best, cost, finer = treated, noise + worth, _finer(graph, site, sizes)
+    return best, cost
+
+
+def _finer(graph: Graph, site: _Site, sizes: Sequence[int]) -> list[tuple[float, tuple[int, ...]]]:
+    """All ways to divide one group once more, where the numbers of loud channels double, by what each must be worth."""
+    ends, channels = set(accumulate(sizes)), sum(sizes)
+    steps = [_FEWEST << power for power in range((channels // (2 * _FEWEST)).bit_length())]
+    points = [sorted({0, step} | ends) for step in steps if step not in ends]
+    finer = [tuple(end - start for start, end in pairwise(each)) for each in points]
+    return sorted((price(graph, _passes(graph, site, each)), each) for each in finer)
+
+
+def _passes(graph: Graph, site: _Site, sizes: Sequence[int]) -> float:
+    """What computing a site in groups takes, in passes over an element."""
+    pixels, joined = (prod(graph.shape(value)[2:]) for value in (site.output, site.depthwise))
+    padded = _TILE * (sum(-(-size // _TILE) for size in sizes) - -(-sum(sizes) // _TILE))
+    return _APART * (len(sizes) - 1) + _JOINED * joined * len(sizes) + _PADDED * pixels * padded
+
+
+def _treat(graph: Graph, site: _Site, loud: Values, sizes: tuple[int, ...]) -> tuple[Graph, tuple[str, ...]]:
+    """The graph with groups of channels, the loudest first, and the values that are stored in parts."""
+    region = find_region(graph, site.output)
+    assert region is not None
+    groups = np.split(np.argsort(-loud, kind="stable"), list(accumulate(sizes))[:-1])
+    order = [int(channel) for group in groups for channel in sorted(group)]
+    permuted = permute(graph, region, order)
+    treated, parts = divide(permuted, region, (*site.values, site.depthwise), sizes)
+    return treated, tuple(part for value in site.stored for part in parts[value])
+
+
+def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
+    """How each of `values` would be stored by itself."""
+    inputs = {site.x for site in find_silus(graph)}
+    part = sensitivity.part(graph, values)
+    return stored_alone(part.graph, {name: silu if name in inputs else identity for name in values}, part.feeds)

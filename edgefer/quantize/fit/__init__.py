@@ -1,0 +1,1 @@
+"""Fitting what is stored: weights, gains and biases that make up for what rounding loses."""

@@ -1,0 +1,218 @@
+"""Layers corrected: weights rounded, then gains and biases, so that outputs have the means and slopes of float.
+
+For a linear layer y = W x + b, whose int8 version y' reads the quantized network's own x (but what a float node makes,
+as it makes it, before it is stored),
+
+    y' = W' x' + b    becomes    g (y' - E[y']) + E[y]    with    g = var(y) / cov(y, y')
+
+per output channel, over calibration images.  The mean is empirical bias correction (Nagel et al., 2019,
+arXiv:1906.04721).  The slope of y' over y makes up for what saturates or is rounded towards zero before the layer,
+most of all in SiLU, whose sigmoid has no 1: it shrinks by little in each layer, and by percents at the heads.
+(The slope of y over y' would take noise for signal, and shrink it further.)  Neither costs anything in the
+artifacts: gains go into the scales of weights, whose integers stay what `rounding` made them.
+
+Layers are treated in network order, so that each makes up for the errors of all before it.  The network runs piece
+by piece between its cut points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from math import prod
+
+import numpy as np
+
+from edgefer.emit.onnx import emit_onnx
+from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.subgraph import cut_points, extract, observing
+from edgefer.host.memory import release
+from edgefer.plan import Plan
+from edgefer.quantize.fit.rounding import Inputs, can_be_rounded, rounded
+from edgefer.quantize.observe.per_image import run, spread
+from edgefer.quantize.scales.integer_kernels import bias_params
+from edgefer.quantize.scales.ranges import Values
+from edgefer.runtime.runners import onnx_session
+
+_SIDE = 6  # at most so many rows and columns of each feature map are looked at
+_AT_ONCE = 16  # images whose patches may wait to be counted
+_CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
+_CHANNELS = 32  # whose values are float64 together
+_KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
+
+
+def correct(
+    graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None
+) -> tuple[Graph, Plan]:
+    """`graph` and `plan` with layers of stored weights whose outputs are right in their means and slopes.
+
+    Args:
+        graph: the float network, one input.
+        plan: how it is stored; weights that are corrected are on its grid then, others go to the nearest integer.
+        feeds: calibration inputs.
+        advance: called after each of `pieces(graph)` pieces.
+    """
+    current = graph
+    exact = quantized = feeds
+    ends = _piece_ends(graph)
+    for start, piece in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
+        end = piece[0]
+        layers = [node for node in extract(graph, [start], piece).nodes if _can_be_corrected(graph, plan, node)]
+        inputs = {node.name: Inputs(graph, node) for node in layers if can_be_rounded(graph, node)}
+        reached, *expected = _blocks(_float_outputs(graph, start, end, layers, inputs, exact), len(feeds))
+        exact = list(reached)
+        for node, wanted in zip(layers, expected, strict=True):
+            if node.name in inputs:
+                current = _with_rounded_weights(current, plan, node, inputs.pop(node.name))
+            watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
+            session = onnx_session(emit_onnx(watched, plan), round_weights=False)
+            (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
+            current, plan = _corrected(current, plan, node, *_affine(wanted, found))
+        if end not in graph.outputs:
+            model = emit_onnx(observing(extract(current, [start], [end]), [end]), plan)
+            (reached,) = _blocks(run([onnx_session(model)], quantized, list), len(feeds))
+            quantized = list(reached)
+        release()
+        advance()
+    return current, plan
+
+
+def pieces(graph: Graph) -> int:
+    """How many pieces `correct` goes through."""
+    return len(_piece_ends(graph))
+
+
+def _piece_ends(graph: Graph) -> tuple[tuple[str, ...], ...]:
+    """Small cut points with a linear layer before each; the last piece ends with the network's outputs."""
+    linear = {node.output for node in graph.nodes if node.op in ("Conv", "Gemm")}
+    ends: list[tuple[str, ...]] = []
+    seen = False
+    cuts = {value for value in cut_points(graph) if prod(graph.shape(value)) <= _KEPT}
+    for node in graph.nodes:
+        seen = seen or node.output in linear
+        if seen and node.output in cuts:
+            ends.append((node.output,))
+            seen = False
+    return (*ends, graph.outputs)
+
+
+def _can_be_corrected(graph: Graph, plan: Plan, node: Node) -> bool:
+    """Whether a node is a linear layer with a bias and stored weights of its own."""
+    is_layer = node.op == "Gemm" or (node.op == "Conv" and len(graph.shape(node.output)) == 4)
+    if not (is_layer and node.input(2) and node.inputs[1] in plan.tensors):
+        return False
+    return all(len(graph.consumers[value]) == 1 for value in node.inputs[1:])
+
+
+def _float_outputs(
+    graph: Graph, start: str, end: str, layers: Sequence[Node], inputs: Mapping[str, Inputs], feeds: Sequence[Array]
+) -> Iterator[list[Array]]:
+    """For each of the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
+    watching = list(inputs.values())
+    read = [node.inputs[0] for node in layers if node.name in inputs]
+    session = onnx_session(to_onnx(_watching(graph, start, [end, *read], [_alone(node) for node in layers])))
+
+    def keep(values: list[Array]) -> tuple[list[Array], list[Array]]:
+        reached, *others = values
+        seen = [each.patches(x) for each, x in zip(watching, others, strict=False)]
+        return seen, [reached, *map(_sampled, others[len(watching) :])]
+
+    for first in range(0, len(feeds), _AT_ONCE):
+        for seen, outputs in run([session], feeds[first : first + _AT_ONCE], keep):
+            for each, patches in zip(watching, seen, strict=True):
+                each.add(patches)
+            yield outputs
+
+
+def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Inputs) -> Graph:
+    name = node.inputs[1]
+    return graph.with_constants({name: rounded(graph.constants[name], plan.tensors[name], inputs)})
+
+
+def _alone(node: Node, weights: str = "") -> Node:
+    """A layer once more, without an activation that is fused into it, and with these weights."""
+    inputs = (node.inputs[0], weights or node.inputs[1], node.inputs[2])
+    return replace(node, name=f"alone/{node.name}", inputs=inputs, outputs=(f"alone/{node.output}",), activation="")
+
+
+def _watching(graph: Graph, start: str, values: Sequence[str], layers: Sequence[Node]) -> Graph:
+    """What computes `values`, and the outputs of `layers` that `_alone` made, from `start`."""
+    info = {layer.output: graph.info[layer.output.removeprefix("alone/")] for layer in layers}
+    return extract(graph.with_nodes((*graph.nodes, *layers), info), [start], [*values, *info])
+
+
+def _stored(node: Node) -> str:
+    return f"stored/{node.inputs[1]}"
+
+
+def _with_stored_weights(graph: Graph, plan: Plan, node: Node) -> Graph:
+    """The graph with a layer's weights, as they are stored, for a further constant."""
+    weights, params = graph.constants[node.inputs[1]], plan.tensors[node.inputs[1]]
+    return graph.with_constants({_stored(node): params.dequantize(params.quantize(weights))})
+
+
+def _sampled(values: Array) -> Array:
+    """Of each feature map, the values at some positions, evenly spaced."""
+    if values.ndim < 4:
+        return values
+    rows, columns = (spread(size, _SIDE) for size in values.shape[2:])
+    return np.ascontiguousarray(values[:, :, rows, columns])
+
+
+def _blocks(rows: Iterator[list[Array]], count: int) -> list[Array]:
+    """Each value of a row, for all `count` rows in one block, as many small arrays would leave memory in pieces."""
+    first = next(rows)
+    blocks = [np.empty((count, *values.shape), values.dtype) for values in first]
+    for index, row in enumerate(chain([first], rows)):
+        for block, values in zip(blocks, row, strict=True):
+            block[index] = values
+    return blocks
+
+
+def _channels(block: Array) -> Values:
+    """All values of each channel, axis 1 of what the block holds for each feed: float64 (channels, values)."""
+    return np.moveaxis(block, 2, 0).reshape(block.shape[2], -1).astype(np.float64)
+
+
+def _affine(expected: Array, found: Array) -> tuple[Values, Values]:
+    """Gain and shift of each channel that give what was found the mean and the slope of what was expected.
+
+    A few channels are looked at at a time: all of them in float64 would make the peak of a conversion's memory.
+    """
+    some = [slice(start, start + _CHANNELS) for start in range(0, expected.shape[2], _CHANNELS)]
+    gains, shifts = zip(
+        *(_lines(_channels(expected[:, :, few]), _channels(found[:, :, few])) for few in some), strict=True
+    )
+    return np.concatenate(gains), np.concatenate(shifts)
+
+
+def _lines(expected: Values, found: Values) -> tuple[Values, Values]:
+    """Gain and shift of a few channels."""
+    means = expected.mean(axis=1), found.mean(axis=1)
+    exact, noisy = (values - mean[:, np.newaxis] for values, mean in zip((expected, found), means, strict=True))
+    power, noisy_power, common = (np.mean(a * b, axis=1) for a, b in ((exact, exact), (noisy, noisy), (exact, noisy)))
+    is_signal = (common > 0) & (np.square(common) >= _CORRELATED * power * noisy_power)
+    gain = np.divide(power, common, out=np.ones_like(power), where=is_signal)
+    return gain, means[0] - gain * means[1]
+
+
+def _corrected(graph: Graph, plan: Plan, node: Node, gain: Values, shift: Values) -> tuple[Graph, Plan]:
+    """The layer with its output multiplied by `gain`, then increased by `shift`."""
+    source, weights, bias = node.inputs
+    params = plan.tensors[weights]
+    scale = (np.asarray(params.scale) * gain).astype(np.float32)
+    along = [-1 if axis == params.axis else 1 for axis in range(graph.constants[weights].ndim)]
+    integers, rescaled = params.quantize(graph.constants[weights]), replace(params, scale=tuple(map(float, scale)))
+    factors = (scale / np.asarray(params.scale, np.float32)).reshape(along)
+    multiplied = (graph.constants[weights] * factors).astype(np.float32)
+    stays = rescaled.quantize(multiplied) == integers  # but for what lies within rounding of a tie
+    constants = {
+        weights: np.where(stays, multiplied, rescaled.dequantize(integers)),
+        bias: (gain * graph.constants[bias].reshape(-1) + shift).astype(np.float32),
+    }
+    tensors = {**plan.tensors, weights: rescaled}
+    if bias in tensors:
+        tensors[bias] = bias_params(tensors[source], tensors[weights], 0)
+    return graph.with_constants(constants), Plan(tensors, plan.nodes)

@@ -1,0 +1,131 @@
+"""Weights and biases learned by gradient, so that the heads of the int8 network follow the float network's.
+
+The float network is the teacher, on calibration images and distorted copies of them: no labels are needed, and
+few images are enough.
+
+Importing this module needs the `torch` extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import cos, pi
+
+import numpy as np
+
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.subgraph import extract
+from edgefer.graph.torch_module import Tensor, TorchGraph, functional, torch
+from edgefer.plan import Plan
+from edgefer.quantize.fit.fake_quantized import FakeQuantized
+from edgefer.quantize.observe.drop import Answer
+
+_BATCH_PIXELS = 32 * 64 * 64
+_SMALLEST_BATCH = 8
+_DIVERGENCE = 0.5  # what a nat of divergence counts beside noise over signal
+_WARM_UP = 20
+_WEIGHT_RATE = 4e-3  # steps of the weight's scale
+_BIAS_RATE = 4e-3  # steps of the layer's output
+
+
+def learn(
+    graph: Graph,
+    plan: Plan,
+    heads: Mapping[str, Answer],
+    images: Sequence[Array],
+    *,
+    reference: Graph,
+    steps: int,
+    advance: Callable[[], None] = lambda: None,
+) -> Graph:
+    """`graph` with weights, on the Plan's integer grid, and biases that bring its heads close to the float network's.
+
+    What is made small, by Adam, is the mean over heads of noise over signal, to which a head that softmax follows adds
+    the Kullback-Leibler divergence of its probabilities: that is what decides which class is the largest.
+
+    Equal arguments give equal results on one machine; other machines, numbers of threads and versions of torch
+    round differently.
+
+    Args:
+        graph: equal to the float network in its outputs, though not in its nodes; biases may be corrected already.
+        plan: of `graph`; its scales stay as they are, and fit the weights returned.
+        heads: the values to follow, each (1, columns), and what they are read as.
+        images: calibration images, as the graph's input takes them: uint8 (1, H, W, 3).
+        reference: the float network, with the same input and heads.
+        steps: of the optimisation.
+        advance: called after each step.
+
+    Raises:
+        UnsupportedOperatorError: an operator has no gradient here.
+    """
+    names = tuple(heads)
+    student = FakeQuantized(extract(graph, graph.inputs, names), plan)
+    teacher = TorchGraph(extract(reference, reference.inputs, names))
+    batches = _Distorted(images)
+    with torch.enable_grad():
+        optimiser = torch.optim.Adam(
+            [
+                {"params": list(student.weights.values()), "peak": _WEIGHT_RATE},
+                {"params": list(student.biases.values()), "peak": _BIAS_RATE},
+            ],
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+        for step in range(steps):
+            batch = batches.draw()
+            with torch.no_grad():
+                expected = teacher(batch, names)
+            found = zip(expected, student(batch, names), heads.values(), strict=True)
+            loss = torch.stack([_loss(*head) for head in found]).mean()
+            for group in optimiser.param_groups:
+                group["lr"] = group["peak"] * _rate(step, steps)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            advance()
+    return graph.with_constants(student.constants())
+
+
+def _rate(step: int, steps: int) -> float:
+    """Up in a straight line, down along a cosine."""
+    return min(1.0, (step + 1) / _WARM_UP) * (1 + cos(pi * step / steps)) / 2
+
+
+def _loss(expected: Tensor, found: Tensor, answer: Answer) -> Tensor:
+    if answer.activation != "softmax":
+        return _noise(expected, found)
+    centred = [values - values.mean(1, keepdim=True) for values in (expected, found)]
+    divergence = functional.kl_div(found.log_softmax(1), expected.softmax(1), reduction="batchmean")
+    return _noise(*centred) + _DIVERGENCE * divergence
+
+
+def _noise(expected: Tensor, found: Tensor) -> Tensor:
+    """Noise over signal."""
+    return (found - expected).square().sum() / expected.square().sum().clamp_min(1e-12)
+
+
+class _Distorted:
+    """Batches of images: mirrored, turned, scaled, moved, and lit otherwise, at random."""
+
+    def __init__(self, images: Sequence[Array]) -> None:
+        self._images = torch.from_numpy(np.concatenate(images))
+        self._random = torch.Generator().manual_seed(0)
+        count, height, width, _ = self._images.shape
+        self._size = min(max(_BATCH_PIXELS // (height * width), _SMALLEST_BATCH), count)
+
+    def draw(self) -> Tensor:
+        """The next batch: whole numbers in [0, 255] as float (N, H, W, 3)."""
+        chosen = torch.randperm(len(self._images), generator=self._random)[: self._size]
+        images = self._images[chosen].permute(0, 3, 1, 2).float()
+        mirror = self._uniform(-1, 1).sign()
+        scale, angle = self._uniform(0.85, 1.15), self._uniform(-0.15, 0.15)
+        cosine, sine = scale * angle.cos(), scale * angle.sin()
+        right, down = self._uniform(-0.12, 0.12), self._uniform(-0.12, 0.12)
+        transform = torch.stack([mirror * cosine, -sine, right, mirror * sine, cosine, down], dim=1).reshape(-1, 2, 3)
+        where = functional.affine_grid(transform, images.shape, align_corners=False)
+        moved = functional.grid_sample(images, where, padding_mode="border", align_corners=False)
+        gain, offset = (self._uniform(*bounds).reshape(-1, 1, 1, 1) for bounds in ((0.8, 1.2), (-20, 20)))
+        return (moved * gain + offset).clamp(0, 255).round().permute(0, 2, 3, 1).contiguous()
+
+    def _uniform(self, low: float, high: float) -> Tensor:
+        return torch.rand(self._size, generator=self._random) * (high - low) + low

@@ -1,0 +1,148 @@
+"""Weights rounded so that the outputs of their layer change least, not the weights themselves.
+
+Of a layer y = W x with stored weights W', the noise of an output is d C d', where d is its row of W' - W and C the
+covariance of x over calibration images: a shift of the mean is taken away with the bias.  Weights are rounded one
+after the other, each to the integer nearest to w + sum(e u), where e is what those before it are off by, and u are
+their factors in C = U D U' (Chee et al., QuIP, 2023, arXiv:2307.13304, section 3; the same as GPTQ).
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from edgefer.graph.ir import Array, Graph, Node
+from edgefer.plan import QuantParams
+from edgefer.quantize.observe.per_image import spread
+from edgefer.quantize.scales.ranges import Values
+
+_SIDE = 4  # at most so many rows and columns of a layer's output are looked at
+_AT_ONCE = 16  # images whose inputs are multiplied together
+_DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
+_SETTLED = 0.25  # of a step: how far a weight may lie from its integer
+_WIDEST = 9 * 512  # weights of an output: of more, the covariance takes hundreds of megabytes, and minutes
+_BLOCK = 64  # weights whose errors are made up for together in all that follow
+
+
+def can_be_rounded(graph: Graph, node: Node) -> bool:
+    """Whether the covariance of what a layer's outputs are made of is small enough to work with."""
+    return _size(graph, node) <= _WIDEST
+
+
+def _size(graph: Graph, node: Node) -> int:
+    """Weights that each output of a layer has."""
+    weights = graph.shape(node.inputs[1])
+    return weights[0 if node.op == "Gemm" and not node.int("transB") else 1] * prod(weights[2:])
+
+
+class Inputs:
+    """What a layer computes its outputs from, as a covariance over images.
+
+    Attributes:
+        groups: of channels.
+        size: weights that each output has.
+    """
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        """Nothing is seen yet.
+
+        Args:
+            graph: has the layer.
+            node: a Conv of maps, or a Gemm.
+        """
+        self._node = node
+        self._kernel = graph.shape(node.inputs[1])[2:]
+        self._positions = [spread(size, _SIDE) for size in graph.shape(node.output)[2:]]
+        self._seen: list[Array] = []
+        self._count = 0
+        self._origin: Array = np.zeros((), np.float32)
+        self.groups = node.int("group", 1)
+        self.size = _size(graph, node)
+        self._sum: Values = np.zeros((self.groups, self.size))
+        self._products: Values = np.zeros((self.groups, self.size, self.size))
+
+    def patches(self, x: Array) -> Array:
+        """What some outputs are made from for one image: (groups, inputs, positions)."""
+        if not self._positions:
+            return x.T[np.newaxis]
+        node = self._node
+        top, left, bottom, right = node.ints("pads", (0, 0, 0, 0))
+        (down, across), (below, beside) = (node.ints(name, (1, 1)) for name in ("strides", "dilations"))
+        reach = [(taps - 1) * step + 1 for taps, step in zip(self._kernel, (below, beside), strict=True)]
+        padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right))) if any((top, left, bottom, right)) else x[0]
+        windows = sliding_window_view(padded, reach, axis=(1, 2))[:, ::down, ::across, ::below, ::beside]
+        rows, columns = self._positions
+        some = windows[:, rows, columns].transpose(1, 2, 0, 3, 4).copy()  # not a view, which would keep all of x
+        return some.reshape(-1, self.groups, self.size).transpose(1, 2, 0)
+
+    def add(self, patches: Array) -> None:
+        """Count those of one image."""
+        self._seen.append(patches)
+        if len(self._seen) == _AT_ONCE:
+            self._multiply()
+
+    def covariance(self) -> Values:
+        """Over all that was counted, float64 (groups, inputs, inputs), positive definite; to be asked for once."""
+        if self._seen:
+            self._multiply()
+        mean = self._sum / self._count
+        found, self._products = self._products, np.zeros(())  # megabytes, which are not needed twice
+        found /= self._count
+        found -= mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
+        variance = np.einsum("gkk->gk", found)
+        variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
+        return found
+
+    def _multiply(self) -> None:
+        seen = np.concatenate(self._seen, axis=2)
+        self._seen = []
+        if not self._count:
+            self._origin = seen.mean(axis=2, keepdims=True)
+        seen -= self._origin  # else float32 would lose what varies little
+        self._count += seen.shape[2]
+        self._sum += seen.sum(axis=2, dtype=np.float64)
+        self._products += seen @ seen.transpose(0, 2, 1)
+
+
+def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
+    """A layer's weights, float32, whose nearest integers by `params` change its outputs least.
+
+    They stay on the side that they were on, but not near another integer: the first steps of learning, which move all
+    weights a little, would undo what was found, while those that last can still take back what is wrong.
+
+    Args:
+        weights: of a Conv or Gemm.
+        params: symmetric, a scale for each output channel.
+        inputs: of that layer.
+    """
+    assert params.axis is not None
+    channels = np.moveaxis(weights, params.axis, 0)
+    scale = np.asarray(params.scale).reshape(inputs.groups, -1, 1)
+    steps = channels.reshape(inputs.groups, -1, inputs.size) / scale
+    integers = _rounded(steps, inputs.covariance(), params.limits)
+    found = (np.clip(steps, integers - _SETTLED, integers + _SETTLED) * scale).reshape(channels.shape)
+    return np.ascontiguousarray(np.moveaxis(found, 0, params.axis), np.float32)
+
+
+def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Values:
+    """Integers for `rows` (groups, outputs, inputs), those of the loudest inputs first."""
+    order = np.argsort(-np.einsum("gkk->gk", covariance), axis=1, kind="stable")
+    rows = np.take_along_axis(rows, order[:, np.newaxis, :], axis=2)
+    groups = np.arange(len(order))[:, np.newaxis, np.newaxis]
+    covariance = covariance[groups, order[:, ::-1, np.newaxis], order[:, np.newaxis, ::-1]]
+    feedback = np.linalg.cholesky(covariance)[:, ::-1, ::-1]  # U in C = U D U', by columns
+    feedback /= np.einsum("gkk->gk", feedback)[:, np.newaxis, :].copy()
+    del covariance
+    errors = np.zeros_like(rows)
+    for start in range(0, rows.shape[2], _BLOCK):
+        end = min(start + _BLOCK, rows.shape[2])
+        wanted = rows[..., start:end] + errors[..., :start] @ feedback[:, :start, start:end]
+        for index in range(start, end):
+            fed_back = errors[..., start:index] @ feedback[:, start:index, index, np.newaxis]
+            integers = np.clip(np.rint(wanted[..., index - start] + fed_back[..., 0]), *limits)
+            errors[..., index] = rows[..., index] - integers
+    found = np.empty_like(rows)
+    np.put_along_axis(found, order[:, np.newaxis, :], np.rint(rows - errors), axis=2)
+    return found

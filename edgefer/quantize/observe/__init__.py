@@ -1,0 +1,1 @@
+"""What is observed of a float network on calibration images, and what quantizing a part of it would cost."""

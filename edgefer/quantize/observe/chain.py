@@ -1,0 +1,96 @@
+"""Images run through a float network part by part, so that a question about one part does not run the others anew."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.subgraph import extract, parts
+from edgefer.host.memory import release
+from edgefer.quantize.observe.per_image import run
+from edgefer.runtime.runners import onnx_session
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a network between values through which everything flows.
+
+    Attributes:
+        graph: the part, one input.
+        feeds: what its input is for each image.
+        rest: what follows, a chain of parts.
+    """
+
+    graph: Graph
+    feeds: Sequence[Array]
+    rest: tuple[Graph, ...]
+
+
+class Chain:
+    """Runs networks that differ in few places on the same images.
+
+    It keeps a session for each part, and where parts meet, the values of the place last asked about: questions are
+    best asked in network order.
+    """
+
+    def __init__(self, feeds: Sequence[Array], outputs: Sequence[str]) -> None:
+        """Nothing is run yet.
+
+        Args:
+            feeds: images, as the only input of all networks takes them.
+            outputs: values that all networks have, which `finish` computes.
+        """
+        self._feeds, self._outputs = feeds, tuple(outputs)
+        self._sessions: dict[tuple[str, ...], tuple[Graph, Any]] = {}
+        self._reached: tuple[tuple[Graph, ...], Sequence[Array]] = ((), feeds)
+
+    def part(self, graph: Graph, values: Iterable[str]) -> Part:
+        """The smallest part of `graph` that makes and reads all `values`."""
+        wanted = set(values)
+        chain = parts(extract(graph, graph.inputs, self._outputs))
+        touching = [
+            index
+            for index, part in enumerate(chain)
+            if any(wanted.intersection((*node.inputs, *node.outputs)) for node in part.nodes)
+        ]
+        first, last = (touching[0], touching[-1]) if touching else (0, len(chain) - 1)
+        middle = extract(graph, chain[first].inputs, chain[last].outputs)
+        return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
+
+    def finish(self, part: Part, model: onnx.ModelProto) -> Generator[list[Any], None, None]:
+        """The outputs for each image where `model` computes the part, and all that follows is computed in float."""
+        sessions = [onnx_session(model, round_weights=False), *map(self._session, part.rest)]
+        return run(sessions, part.feeds, list)
+
+    def _values_behind(self, chain: tuple[Graph, ...]) -> Sequence[Array]:
+        """What the chain returns for each image."""
+        known, values = self._reached
+        if len(known) > len(chain) or not all(map(_is_same, known, chain)):
+            known, values = (), self._feeds
+        if len(known) < len(chain):
+            sessions = [self._session(part) for part in chain[len(known) :]]
+            values = list(run(sessions, values, lambda outputs: outputs[0]))
+            release()
+        self._reached = chain, values
+        return values
+
+    def _session(self, part: Graph) -> Any:
+        known, session = self._sessions.get(part.outputs, (None, None))
+        if known is None or not _is_same(known, part):
+            session = onnx_session(to_onnx(part))
+            self._sessions[part.outputs] = part, session
+        return session
+
+
+def _is_same(graph: Graph, other: Graph) -> bool:
+    """Whether both compute the same from the same constants."""
+    return (
+        graph.nodes == other.nodes
+        and graph.constants.keys() == other.constants.keys()
+        and all(array is other.constants[name] for name, array in graph.constants.items())
+    )

@@ -1,0 +1,21 @@
+"""How loud each channel is: the largest magnitude that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from edgefer.graph.ir import Array, Graph
+from edgefer.quantize.observe.per_image import observe
+from edgefer.quantize.scales.ranges import Values
+
+
+def loudness(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> dict[str, Values]:
+    """The largest magnitude of each channel (axis 1) of each value, over all feeds of the graph's only input."""
+    found = {name: np.zeros(graph.shape(name)[1]) for name in names}
+    for observed in observe(graph, names, feeds):
+        for name, values in zip(names, observed, strict=True):
+            others = tuple(axis for axis in range(values.ndim) if axis != 1)
+            np.maximum(found[name], np.abs(values).max(axis=others), out=found[name])
+    return found

@@ -1,0 +1,139 @@
+"""Sensitivity: the noise that storing some tensors as integers adds to a network's outputs, measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from edgefer.emit.onnx import emit_onnx
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.subgraph import observing
+from edgefer.plan import Plan, QuantParams
+from edgefer.quantize.observe.chain import Chain, Part
+from edgefer.quantize.observe.drop import Answer, expected_drop
+from edgefer.quantize.observe.per_image import run
+from edgefer.quantize.scales.ranges import Values
+from edgefer.runtime.runners import onnx_session
+
+_UNUSUAL = 16  # one image in so many may be unlike the others
+_FIRST = 8  # images after which a measurement may end
+_CLEARLY = 0.5  # of the noise that matters: what is less after so few images stays less
+
+
+class Sensitivity:
+    """Measures Plans against the float network, on a few images.
+
+    Attributes:
+        heads: the values compared, before their activations.
+        feeds: the images, those first that measurements may end after: they are from all over the set.
+    """
+
+    def __init__(self, graph: Graph, heads: Sequence[str], feeds: Sequence[Array]) -> None:
+        """Run the float network.
+
+        Args:
+            graph: the float network, one input.
+            heads: the values to compare, each (1, columns).
+            feeds: images, as the graph's input takes them.
+        """
+        self.heads = tuple(heads)
+        step = max(len(feeds) // _FIRST, 1)
+        self.feeds = [feeds[index] for index in sorted(range(len(feeds)), key=lambda index: index % step > 0)]
+        self._chain = Chain(self.feeds, heads)
+        self._expected = self.outputs(graph, Plan())
+
+    def noise(self, graph: Graph, plan: Plan) -> float:
+        """Noise power over signal power at the heads (mean over heads) of `graph` stored as `plan` says.
+
+        Args:
+            graph: equal to the float network in its outputs, though not in its nodes.
+            plan: of that graph.
+        """
+        return self._noise(self.outputs(graph, plan))
+
+    def noise_and_drop(self, graph: Graph, plan: Plan, answers: Mapping[str, Answer]) -> tuple[float, float]:
+        """The same, and the drop in accuracy that is to be expected of the worst head, in percentage points.
+
+        Args:
+            graph: as for `noise`.
+            plan: of that graph.
+            answers: what each head's values are read as.
+        """
+        found = self.outputs(graph, plan)
+        drops = [expected_drop(self._expected[head], found[head], answers[head]) for head in self.heads]
+        return self._noise(found), max(drops)
+
+    def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams], matters: float = 0.0) -> float:
+        """The same where only the activations `stored` are integers, and all is computed in float.
+
+        What one shift for each column would take away does not count: correcting biases takes it away.  Nor do the
+        images that add most, one in sixteen: few images are measured, and one that is unlike others is chance.
+
+        Args:
+            graph: as for `noise`.
+            stored: how each is stored.
+            matters: the noise that something depends on; what is clearly less is told after a few images.
+        """
+        readers = {node.name for value in stored for node in graph.consumers.get(value, ())}
+        makers = {graph.producers[value].name for value in stored if value in graph.producers}
+        plan = Plan(stored, dict.fromkeys(sorted(readers | makers), "int8"))
+        part = self.part(graph, stored)
+        with closing(self._chain.finish(part, emit_onnx(observing(part.graph, part.graph.outputs), plan))) as rows:
+            first = list(islice(rows, _FIRST))
+            noise = self._typical_noise(first)
+            return noise if noise < _CLEARLY * matters else self._typical_noise([*first, *rows])
+
+    def part(self, graph: Graph, values: Iterable[str]) -> Part:
+        """The part of `graph` that makes and reads `values`, and what it reads for each image."""
+        return self._chain.part(graph, values)
+
+    def _noise(self, found: Mapping[str, Values]) -> float:
+        return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
+
+    def _typical_noise(self, rows: Sequence[Sequence[Any]]) -> float:
+        found = self._named(rows)
+        return float(np.mean([_typical_ratio(self._expected[head][: len(rows)], found[head]) for head in self.heads]))
+
+    def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
+        """What the heads are for every image, (images, columns)."""
+        session = onnx_session(emit_onnx(observing(graph, self.heads), plan), round_weights=False)
+        return self._named(list(run([session], self.feeds, list)))
+
+    def _named(self, rows: Sequence[Sequence[Any]]) -> dict[str, Values]:
+        return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}
+
+
+def _stacked(rows: Iterable[Any]) -> Values:
+    return np.stack([np.asarray(row, np.float64).reshape(-1) for row in rows])
+
+
+def _shift(expected: Values, found: Values) -> Values:
+    """How far each column is off in the mean over images; 0 for a single image, of which it would be all the noise."""
+    shift: Values = (found - expected).mean(axis=0)
+    return shift if len(expected) > 1 else np.zeros_like(shift)
+
+
+def _ratio(expected: Values, found: Values) -> float:
+    """Noise over signal."""
+    noise, signal = _powers(expected, found)
+    return float(noise.sum() / max(signal.sum(), 1e-12))
+
+
+def _typical_ratio(expected: Values, found: Values) -> float:
+    """The same without the images that are noisiest, and without shifts of columns."""
+    noise, _ = _powers(expected, found)
+    kept = np.argsort(noise, kind="stable")[: len(noise) - len(noise) // _UNUSUAL]
+    expected, found = expected[kept], found[kept]
+    return _ratio(expected, found - _shift(expected, found))
+
+
+def _powers(expected: Values, found: Values) -> tuple[Values, Values]:
+    """Of noise and signal for each image, leaving out what is common to all its columns: softmax does not see it."""
+    noise, signal = found - expected, expected
+    if expected.shape[1] > 2:
+        noise, signal = (values - values.mean(axis=1, keepdims=True) for values in (noise, signal))
+    return np.square(noise).sum(axis=1), np.square(signal).sum(axis=1)

@@ -1,0 +1,1 @@
+"""Ranges, scales and zero points, and the Plan made of them."""

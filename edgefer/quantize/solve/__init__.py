@@ -1,0 +1,1 @@
+"""Deciding under bounds: what computes in float and what is stored in four bits."""

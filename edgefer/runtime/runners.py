@@ -1,0 +1,122 @@
+"""Running artifacts on this machine: ONNX Runtime and LiteRT behind one small protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from edgefer.errors import InputError
+from edgefer.host.stderr import captured_stderr
+
+EXACT = ("session.x64quantprecision", "1")
+"""Session option with which ONNX Runtime's results are the same on every CPU: without it, x86 that has no VNNI lets
+sums of two products saturate at 16 bits, which ruins int8 networks.  Other CPUs take no notice of it."""
+
+Pixels = npt.NDArray[np.uint8]
+Heads = Mapping[str, npt.NDArray[np.float32]]
+
+
+class Runner(Protocol):
+    """An artifact ready to run: pixels uint8 (H, W, 3) in, heads by name out, float32 (columns,)."""
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """Run one frame."""
+        ...
+
+
+def open_runner(model: bytes | Path, format: str, threads: int = 1) -> Runner:
+    """A runner for an artifact of a format, `onnx` or `tflite`.
+
+    Raises:
+        InputError: the runtime refuses the model.
+    """
+    return (OnnxRunner if format == "onnx" else TfliteRunner)(model, threads)
+
+
+def onnx_session(
+    model: onnx.ModelProto | bytes | Path, threads: int = 1, *, round_weights: bool = True, arena: bool = False
+) -> Any:
+    """An ONNX Runtime session on the CPU, whose integers are exact.
+
+    Args:
+        model: the model.
+        threads: that compute one operator.
+        round_weights: whether ONNX Runtime may, as it does unasked, store float weights of operators between
+            quantized tensors in int8.
+        arena: whether it keeps memory from run to run, as apps do.
+
+    Raises:
+        InputError: ONNX Runtime refuses the model.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = arena
+    options.add_session_config_entry(*EXACT)
+    options.log_severity_level = 4  # what fails is raised
+    source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
+    del model  # which may be large, and of which the caller has often no use any more
+    try:
+        return onnxruntime.InferenceSession(
+            source,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=None if round_weights else ["WeightBiasQuantization"],
+        )
+    except Exception as error:  # pybind11 exceptions of several kinds
+        raise InputError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
+
+
+def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) -> Any:
+    """A LiteRT interpreter with XNNPACK's kernels, its tensors allocated, and nothing said on standard error.
+
+    Raises:
+        InputError: LiteRT refuses the model.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = {"model_path": str(model)} if isinstance(model, Path) else {"model_content": model}
+    try:
+        with captured_stderr():
+            interpreter = Interpreter(**source, num_threads=threads, **options)
+            interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"LiteRT refuses the model: {str(error).splitlines()[0]}") from error
+    return interpreter
+
+
+class OnnxRunner:
+    """Runs an ONNX artifact."""
+
+    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
+        self._session = onnx_session(model, threads, arena=True)
+        self._input = self._session.get_inputs()[0].name
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """Run one frame."""
+        values = self._session.run(self._outputs, {self._input: pixels[np.newaxis]})
+        return {name: value[0] for name, value in zip(self._outputs, values, strict=True)}
+
+
+class TfliteRunner:
+    """Runs a TFLite artifact with LiteRT and its XNNPACK kernels."""
+
+    def __init__(self, model: bytes | Path, threads: int = 1) -> None:
+        self._interpreter = tflite_interpreter(model, threads)
+        signature = self._interpreter.get_signature_runner()
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._outputs = {name: details["index"] for name, details in signature.get_output_details().items()}
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """Run one frame."""
+        self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from edgefer.graph.builder import GraphBuilder
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.passes import normalise
+from edgefer.quantize.equalise.cross_layer import NEGLIGIBLE, equalise_layers
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.runtime.runners import onnx_session
+
+CHANNELS = 12
+LOUD = np.where(np.arange(CHANNELS) % 5 == 0, 400.0, 1.0)
+EVEN = np.ones(CHANNELS)
+
+
+def network(loudness, activation="Relu", *, depthwise=False):
+    """Conv, an activation whose channels are so loud, and readers that hear all of them alike."""
+    rng = np.random.default_rng(1)
+
+    def weights(*shape):
+        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    build = GraphBuilder("network")
+    image = build.input("image", (1, 3, 4, 4))
+    column = loudness.reshape(-1, 1, 1, 1).astype(np.float32)
+    x = build.conv("first", image, weights(CHANNELS, 3, 3, 3) * column, weights(CHANNELS), padding=1)
+    settings = [build.constant("slope", np.full((CHANNELS, 1, 1), 0.25, np.float32))] if activation == "PRelu" else []
+    if activation:
+        x = build.op(activation, "act", x, *settings)
+    if depthwise:
+        kernel = weights(CHANNELS, 1, 3, 3)
+        x = build.conv("depthwise", x, kernel, weights(CHANNELS), padding=1, groups=CHANNELS)
+        x = build.relu("act2", x)
+    reading = weights(8, CHANNELS, 1, 1) / column.reshape(1, -1, 1, 1)
+    mean = build.global_average_pool("mean", build.silu("act3", build.conv("last", x, reading, weights(8))))
+    return normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights(4, 8), weights(4))))
+
+
+def feeds(count=8):
+    rng = np.random.default_rng(2)
+    return [rng.normal(size=(1, 3, 4, 4)).astype(np.float32) for _ in range(count)]
+
+
+def measured(graph):
+    return Sensitivity(graph, ["head"], feeds())
+
+
+def int8(graph):
+    return plan_int8(graph, collect(graph, tensors_to_observe(graph), feeds()))
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "PRelu"])
+def test_the_int8_network_comes_closer_and_the_float_outputs_stay(activation, depthwise):
+    graph = network(LOUD, activation, depthwise=depthwise)
+    sensitivity = measured(graph)
+    treated = equalise_layers(graph, sensitivity)
+    for feed in feeds(3):
+        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert sensitivity.noise(treated, int8(treated)) < sensitivity.noise(graph, int8(graph)) / 2
+
+
+def test_nothing_is_added_to_the_network():
+    graph = network(LOUD)
+    assert equalise_layers(graph, measured(graph)).nodes == graph.nodes
+
+
+def test_channels_of_like_ranges_are_left_alone():
+    graph = network(EVEN)
+    assert equalise_layers(graph, measured(graph)) is graph
+
+
+def test_what_is_not_homogeneous_is_left_alone():
+    graph = network(LOUD, "HardSwish")
+    sensitivity = measured(graph)
+    assert sensitivity.noise(graph, int8(graph)) > NEGLIGIBLE
+    assert equalise_layers(graph, sensitivity) is graph
