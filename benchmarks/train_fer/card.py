@@ -22,8 +22,8 @@ from benchmarks.train_fer.faces import DATA, LABELS, TRAIN, VOTED, split
 from edgefer.checkpoint import read_checkpoint
 from edgefer.emit.onnx import emit_onnx
 from edgefer.errors import EdgeferError
+from edgefer.evaluation.head_metrics import ClassMetrics, ModelMetrics, SoftMetrics
 from edgefer.evaluation.metrics import Bools, Floats
-from edgefer.evaluation.results import ClassMetrics, ModelMetrics, SoftMetrics
 from edgefer.evaluation.scores import score
 from edgefer.evaluation.targets import HeadTargets, find_targets
 from edgefer.graph.contract import apply_contract

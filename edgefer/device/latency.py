@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.evaluation.results import Interval
+from edgefer.evaluation.head_metrics import Interval
 from edgefer.evaluation.statistics import RESAMPLES, SEED
 
 Times = npt.NDArray[np.float64]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgefer.evaluation.head_metrics import Drop, Estimate
 from edgefer.evaluation.heads import chooses_class, decides, happy_column, matrix, number, thresholds
 from edgefer.evaluation.metrics import (
     Bools,
@@ -21,7 +22,7 @@ from edgefer.evaluation.metrics import (
     spearman,
     sqnr_db,
 )
-from edgefer.evaluation.results import CrossRuntime, Drift, Drop, Estimate
+from edgefer.evaluation.results import CrossRuntime, Drift
 from edgefer.evaluation.scores import unit_hits
 from edgefer.evaluation.statistics import Statistic, bootstrap, discordant, mcnemar, mean
 from edgefer.evaluation.targets import HeadTargets

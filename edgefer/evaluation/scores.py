@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgefer.evaluation.head_metrics import (
+    Bin,
+    ClassMetrics,
+    ModelMetrics,
+    Reliability,
+    Smile,
+    SoftMetrics,
+    UnitMetrics,
+    ValueMetrics,
+)
 from edgefer.evaluation.heads import THRESHOLD, chooses_class, decides, happy_column, matrix, number, thresholds
 from edgefer.evaluation.metrics import (
     Floats,
@@ -18,16 +28,6 @@ from edgefer.evaluation.metrics import (
     recall_per_class,
     reliability,
     roc_auc,
-)
-from edgefer.evaluation.results import (
-    Bin,
-    ClassMetrics,
-    ModelMetrics,
-    Reliability,
-    Smile,
-    SoftMetrics,
-    UnitMetrics,
-    ValueMetrics,
 )
 from edgefer.evaluation.targets import HeadTargets
 from edgefer.spec import OutputSpec

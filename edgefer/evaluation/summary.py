@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
+from edgefer.evaluation.head_metrics import Drop, Estimate, Interval
 from edgefer.evaluation.heads import as_probabilities
-from edgefer.evaluation.results import (
-    Bound,
-    Drop,
-    Estimate,
-    Evaluation,
-    HeadEvaluation,
-    Interval,
-    LayerView,
-    Part,
-)
+from edgefer.evaluation.results import Bound, Evaluation, HeadEvaluation, LayerView, Part
 from edgefer.host.units import format_size
 
 Row: TypeAlias = tuple[str, ...]
+_T = TypeVar("_T")
 
 NAMES = {"reference": "fp32", "onnx": "ONNX int8", "tflite": "TFLite int8"}
 
@@ -94,6 +87,23 @@ def to_csv(evaluation: Evaluation) -> str:
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue()
+
+
+def alike(found: Mapping[str, _T]) -> list[tuple[list[str], _T]]:
+    """Formats and what they share, so that equal results are shown once."""
+    groups: list[tuple[list[str], _T]] = []
+    for format, value in found.items():
+        formats = next((formats for formats, other in groups if other == value), None)
+        if formats is None:
+            groups.append(([format], value))
+        else:
+            formats.append(format)
+    return groups
+
+
+def joined(formats: Sequence[str]) -> str:
+    """Formats by the names that people know, in one phrase."""
+    return " and ".join(NAMES.get(format, format) for format in formats)
 
 
 def title(part: Part, head: HeadEvaluation) -> str:

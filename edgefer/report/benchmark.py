@@ -9,7 +9,7 @@ import numpy as np
 from edgefer.device.latency import Latency, quantile
 from edgefer.device.results import ArtifactRun, Benchmark, Run
 from edgefer.device.summary import cost_rows, name, rows, title
-from edgefer.evaluation.results import Interval
+from edgefer.evaluation.head_metrics import Interval
 from edgefer.quantize.solve.cost import CostModel
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table

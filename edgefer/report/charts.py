@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import ceil, floor, inf, log10, sqrt
 
-from edgefer.evaluation.results import Bin, Interval
+from edgefer.evaluation.head_metrics import Bin, Interval
 from edgefer.report.markup import Html, html, join
 
 TEXT = 14

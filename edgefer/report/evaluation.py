@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
-from typing import TypeVar
 
-from edgefer.evaluation.results import (
-    Bound,
-    Drop,
-    Estimate,
-    Evaluation,
-    HeadEvaluation,
-    Interval,
-    ModelMetrics,
-    Part,
-)
-from edgefer.evaluation.summary import NAMES, rows, runtimes, title
+from edgefer.evaluation.head_metrics import Drop, Estimate, Interval
+from edgefer.evaluation.results import Bound, Evaluation, HeadEvaluation, Part
+from edgefer.evaluation.summary import NAMES, alike, joined, rows, runtimes, title
 from edgefer.host.units import format_size
 from edgefer.images import ImageSet
 from edgefer.report import charts
 from edgefer.report.changes import section_changes
+from edgefer.report.classes import section_confusion, section_flips, section_labels, section_reliability
 from edgefer.report.conversion import (
     Manifest,
 )
-from edgefer.report.markup import Html, facts, html, join, section, table
+from edgefer.report.markup import Html, facts, figure, html, join, section, table
 from edgefer.spec import Spec
 
-FEW_CLASSES = 12
-"""With more classes, matrices become lists."""
-SHOWN = 20
-"""Rows of a list that could be as long as the network has classes."""
 WORST = 8
 """Tensors that are named."""
-
-_T = TypeVar("_T")
 
 
 def sections_drift(manifest: Manifest, evaluation: Evaluation, images: ImageSet | None = None) -> list[Html | None]:
@@ -105,7 +91,7 @@ def section_drift(evaluation: Evaluation, head: HeadEvaluation) -> Html:
     parts = [(part, next(h for h in part.heads if h.name == head.name)) for part in evaluation.parts]
     limit = next((b.limit for b in evaluation.verdict.bounds if b.name == "accuracy_drop"), None)
     figures = [
-        _figure(
+        figure(
             heading,
             charts.whiskers(
                 heading,
@@ -125,107 +111,13 @@ def section_drift(evaluation: Evaluation, head: HeadEvaluation) -> Html:
     return section(name, html('<div class="charts">\n{figures}\n</div>', figures=join(figures)))
 
 
-def section_labels(head: HeadEvaluation, several: bool) -> Html:
-    """Recall of each class, concordance of each value or F1 of each action unit: fp32 against int8."""
-    heading, unit, measure = _measure(head.reference)
-    reference = measure(head.reference)
-    if not reference:
-        return html("")
-    found = {format: measure(result.metrics) for format, result in head.artifacts.items()}
-    factor, digits = (100.0, 1) if unit else (1.0, 3)
-    lanes = [
-        charts.Lane(
-            label + _count(head, label),
-            _change(reference[label], [values[label] for values in found.values()], factor, digits, unit),
-            _times(reference[label], factor),
-            {format: _times(values[label], factor) for format, values in found.items()},
-        )
-        for label in _shown(head, reference, found)
-    ]
-    values = [v for lane in lanes for v in (lane.reference, *lane.values.values()) if v is not None]
-    scale = charts.Scale(min(0.0, *values), factor)
-    text = f"{heading}, fp32 against int8"
-    more = len(reference) - len(lanes)
-    note = f"The {len(lanes)} that changed most of {len(reference)}." if more else ""
-    return section(
-        _named(heading, head, several),
-        charts.legend({"fp32": "fp32", **{format: NAMES.get(format, format) for format in found}}),
-        _figure("", charts.lanes(text, lanes, scale), note),
-    )
-
-
-def section_flips(head: HeadEvaluation, several: bool) -> Html:
-    """Which answers turned into which others."""
-    flips = {format: result.drift.flips for format, result in head.artifacts.items() if result.drift.flips is not None}
-    if not flips:
-        return html("")
-    tables = []
-    for formats, matrix in _alike(flips):
-        total = sum(map(sum, matrix))
-        if not total:
-            tables.append(html("<p>{names}: every answer is fp32's.</p>", names=_joined(formats)))
-            continue
-        caption = f"{_joined(formats)}: {total:,} answers changed. Rows: what fp32 says; columns: what int8 says."
-        if len(head.labels) <= FEW_CLASSES:
-            tables.append(_matrix(caption, head.labels, matrix, matrix, blank=True))
-        else:
-            pairs = (
-                (n, head.labels[i], head.labels[j]) for i, row in enumerate(matrix) for j, n in enumerate(row) if n
-            )
-            most = sorted(pairs, key=lambda pair: -pair[0])[:SHOWN]
-            caption = f"{_joined(formats)}: {total:,} answers changed, most often these"
-            tables.append(table(caption, ["images"], [(f"{was} → {now}", [n]) for n, was, now in most]))
-    return section(_named("Changed answers", head, several), _side_by_side(tables))
-
-
-def section_confusion(head: HeadEvaluation, several: bool) -> Html:
-    """What was answered for each label, with the change against fp32."""
-    before = head.reference.classes
-    if before is None or len(head.labels) > FEW_CLASSES:
-        return html("")
-    found = {f: result.metrics.classes.confusion for f, result in head.artifacts.items() if result.metrics.classes}
-    tables = []
-    for formats, matrix in _alike(found):
-        changes = tuple(
-            tuple(now - was for now, was in zip(row, old, strict=True))
-            for row, old in zip(matrix, before.confusion, strict=True)
-        )
-        caption = f"{_joined(formats)}. Rows: the label; columns: the answer; small: the change from fp32."
-        tables.append(_matrix(caption, head.labels, matrix, _shares(matrix), changes=changes))
-    return section(_named("Confusion", head, several), _side_by_side(tables))
-
-
-def section_reliability(head: HeadEvaluation, several: bool) -> Html:
-    """Whether confidence is worth what it says, before and after."""
-    before = head.reference.classes
-    if before is None:
-        return html("")
-    found = {f: result.metrics.classes.reliability for f, result in head.artifacts.items() if result.metrics.classes}
-    figures = []
-    for format, after in found.items():
-        name = NAMES.get(format, format)
-        heading = f"Reliability of {name} and fp32"
-        names = {"fp32": f"fp32, error {before.reliability.ece:.3f}", format: f"{name}, error {after.ece:.3f}"}
-        key = charts.legend(names, dots=True)
-        chart = charts.reliability(heading, {"fp32": before.reliability.bins, format: after.bins})
-        figures.append(html("<figure>\n<h3>{name}</h3>\n{key}\n{chart}\n</figure>", name=name, key=key, chart=chart))
-    return section(
-        _named("Is confidence worth what it says?", head, several),
-        html(
-            "<p>Up: share of answers that are right. Across: the probability the network gave them. On the dashed line "
-            "both are equal; a dot's area is its number of images. The error is the expected calibration error.</p>"
-        ),
-        html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
-    )
-
-
 def section_network(evaluation: Evaluation) -> Html:
     """Signal-to-noise ratio of every stored tensor, the worst named."""
     layers = evaluation.layers
     if layers is None or not any(value is not None for layer in layers.layers for value in layer.sqnr_db.values()):
         return html("")
     measured = [f for f in evaluation.all.main.artifacts if any(f in layer.sqnr_db for layer in layers.layers)]
-    drawn = _alike({f: tuple(layer.sqnr_db.get(f) for layer in layers.layers) for f in measured})
+    drawn = alike({f: tuple(layer.sqnr_db.get(f) for layer in layers.layers) for f in measured})
     lowest = {
         position: min(values)
         for position, layer in enumerate(layers.layers)
@@ -244,11 +136,11 @@ def section_network(evaluation: Evaluation) -> Html:
             images=layers.images,
             noun="image" if layers.images == 1 else "images",
         ),
-        charts.legend({formats[0]: _joined(formats) for formats, _ in drawn}, dots=True),
-        _figure("", chart, "Up: dB. Across: position in the network. Numbered: the lowest, named below."),
+        charts.legend({formats[0]: joined(formats) for formats, _ in drawn}, dots=True),
+        figure("", chart, "Up: dB. Across: position in the network. Numbered: the lowest, named below."),
         table(
             "The lowest",
-            ["operator", *(f"{_joined(formats)}, dB" if len(drawn) > 1 else "dB" for formats, _ in drawn)],
+            ["operator", *(f"{joined(formats)}, dB" if len(drawn) > 1 else "dB" for formats, _ in drawn)],
             [
                 (
                     f"{number}. {layers.layers[position].tensor}",
@@ -289,7 +181,7 @@ def section_runtimes(evaluation: Evaluation) -> Html:
         parts.append(
             html(
                 "<p>Rebuilt from the plan to the byte, so that this is said of the file itself: {exact}.</p>",
-                exact=_joined(exact),
+                exact=joined(exact),
             )
         )
     return section("TFLite against ONNX", *parts)
@@ -392,122 +284,6 @@ def _numbers(part: Part, head: HeadEvaluation) -> Html:
     )
 
 
-def _measure(
-    reference: ModelMetrics,
-) -> tuple[str, str, Callable[[ModelMetrics], Mapping[str, float | None]]]:
-    """What is told per label of a head: heading, unit, and where it is."""
-    if reference.values:
-        return "Concordance (CCC)", "", lambda metrics: metrics.values.ccc if metrics.values else {}
-    if reference.units:
-        return "F1 per action unit", "", lambda metrics: metrics.units.f1 if metrics.units else {}
-    return "Recall per class", " %", lambda metrics: metrics.classes.recall_per_class if metrics.classes else {}
-
-
-def _shown(
-    head: HeadEvaluation, reference: Mapping[str, float | None], found: Mapping[str, Mapping[str, float | None]]
-) -> list[str]:
-    """The labels that have a number; of very many those that changed most."""
-    known = [label for label in head.labels if reference[label] is not None]
-    if len(known) <= SHOWN:
-        return known
-
-    def change(label: str) -> float:
-        was = reference[label] or 0.0
-        return max(abs((values[label] or 0.0) - was) for values in found.values())
-
-    return sorted(known, key=lambda label: -change(label))[:SHOWN]
-
-
-def _count(head: HeadEvaluation, label: str) -> str:
-    """How many images a label has, where it is known."""
-    metrics = head.reference
-    if metrics.classes:
-        count = sum(metrics.classes.confusion[head.labels.index(label)])
-    else:
-        samples = metrics.values or metrics.units
-        count = samples.samples[label] if samples else 0
-    return f" ({count:,})"
-
-
-def _change(before: float | None, after: Sequence[float | None], factor: float, digits: int, unit: str) -> str:
-    def written(value: float | None) -> str:
-        return "?" if value is None else charts.signed(factor * value, digits)
-
-    return f"{written(before)} → {' / '.join(dict.fromkeys(map(written, after)))}{unit}"
-
-
-def _matrix(
-    caption: str,
-    labels: Sequence[str],
-    counts: Sequence[Sequence[int]],
-    heat: Sequence[Sequence[float]],
-    *,
-    changes: Sequence[Sequence[int]] | None = None,
-    blank: bool = False,
-) -> Html:
-    """A table of counts, each cell tinted by its heat."""
-    hottest = max((value for row in heat for value in row), default=0) or 1
-    cells = [
-        (
-            label,
-            [
-                html(
-                    '<span class="heat" style="--heat:{heat:.2f}">{count}{change}</span>',
-                    heat=heat[i][j] / hottest,
-                    count="" if blank and not count else count,
-                    change=_delta(changes[i][j]) if changes is not None else "",
-                )
-                for j, count in enumerate(row)
-            ],
-        )
-        for i, (label, row) in enumerate(zip(labels, counts, strict=True))
-    ]
-    heads = [html('<span class="upright">{label}</span>', label=label) for label in labels]
-    return html('<div class="matrix">{table}</div>', table=table(caption, heads, cells))
-
-
-def _delta(change: int) -> Html:
-    text = charts.signed(change, 0) if change <= 0 else f"+{change}"
-    return html("<small>{text}</small>", text=text if change else html("&nbsp;"))
-
-
-def _shares(matrix: Sequence[Sequence[int]]) -> list[list[float]]:
-    return [[count / (sum(row) or 1) for count in row] for row in matrix]
-
-
-def _alike(found: Mapping[str, _T]) -> list[tuple[list[str], _T]]:
-    """Formats and what they share, so that equal results are shown once."""
-    groups: list[tuple[list[str], _T]] = []
-    for format, value in found.items():
-        formats = next((formats for formats, other in groups if other == value), None)
-        if formats is None:
-            groups.append(([format], value))
-        else:
-            formats.append(format)
-    return groups
-
-
-def _joined(formats: Sequence[str]) -> str:
-    return " and ".join(NAMES.get(format, format) for format in formats)
-
-
-def _named(heading: str, head: HeadEvaluation, several: bool) -> str:
-    return f"{heading}: {head.name}" if several else heading
-
-
-def _figure(heading: str, chart: Html, note: str) -> Html:
-    return html(
-        "<figure>\n{heading}{chart}{note}\n</figure>",
-        heading=html("<h3>{text}</h3>\n", text=heading) if heading else "",
-        chart=chart,
-        note=html("\n<figcaption>{note}</figcaption>", note=note) if note else "",
-    )
-
-
-def _side_by_side(tables: Sequence[Html]) -> Html:
-    return html('<div class="charts">\n{tables}\n</div>', tables=join(tables))
-
-
 def _cell(text: str) -> Html:
     """A number with its interval below it."""
     value, _, interval = text.replace("-", "\N{MINUS SIGN}").partition(" (")
@@ -530,10 +306,6 @@ def _part(part: Part) -> str:
 
 def _interval(ends: Interval, digits: int) -> str:
     return f"{charts.signed(ends[0], digits)} to {charts.signed(ends[1], digits)}"
-
-
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else factor * value
 
 
 def _decibels(value: float | None) -> str:

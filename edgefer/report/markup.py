@@ -96,3 +96,13 @@ _PAGE = """\
 </body>
 </html>
 """
+
+
+def figure(heading: str, chart: Html, note: str) -> Html:
+    """A chart with a heading above it and a note below, each left out where it is empty."""
+    return html(
+        "<figure>\n{heading}{chart}{note}\n</figure>",
+        heading=html("<h3>{text}</h3>\n", text=heading) if heading else "",
+        chart=chart,
+        note=html("\n<figcaption>{note}</figcaption>", note=note) if note else "",
+    )

@@ -99,7 +99,11 @@ def test_shards_of_another_bundle_or_of_other_images_are_not_taken(tiny, save):
     images = open_images(save(5))
     models = {artifact.format: artifact for artifact in tiny.artifacts}
     altered = {name: dataclasses.replace(artifact, sha256="0" * 64) for name, artifact in models.items()}
-    keys = {evaluate._key(models, tiny, images), evaluate._key(altered, tiny, images), evaluate._key(models, tiny, images.select([0]))}
+    keys = {
+        evaluate._key(models, tiny, images),
+        evaluate._key(altered, tiny, images),
+        evaluate._key(models, tiny, images.select([0])),
+    }
     assert len(keys) == 3
 
 

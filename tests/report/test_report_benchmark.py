@@ -12,7 +12,8 @@ from edgefer.device.latency import Latency
 from edgefer.device.results import ArtifactRun, Benchmark, Run, Settings, Timing
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
-from edgefer.evaluation.results import CrossRuntime, Drift, Estimate
+from edgefer.evaluation.head_metrics import Estimate
+from edgefer.evaluation.results import CrossRuntime, Drift
 from edgefer.quantize.solve.cost import LITERT_X86
 from edgefer.report import benchmark_report
 from edgefer.spec import OutputSpec

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefer.evaluation.results import Bin
+from edgefer.evaluation.head_metrics import Bin
 from edgefer.report import charts
 from edgefer.report.charts import Lane, Scale, Spot, Whisker
 
