@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
 from edgefer.evaluation.metrics import before_activation, sqnr_db
 from edgefer.evaluation.targets import find_targets
@@ -135,14 +136,13 @@ def _block(network: Network, feed: Array) -> float:
 class _Onnx:
     def __init__(self, path: Path) -> None:
         self._session = onnx_session(path, arena=True)
-        (taken,) = self._session.get_inputs()
-        self._name = taken.name
-        self.dtype = np.dtype(np.uint8 if taken.type == "tensor(uint8)" else np.float32)
+        (taken,) = onnx.load(path).graph.input
+        self.dtype = onnx.helper.tensor_dtype_to_np_dtype(taken.type.tensor_type.elem_type)
         self.channels_last = False
         self.input_quantization = (1.0, 0)
 
     def run(self, feed: Array) -> Array:
-        output: Array = self._session.run(None, {self._name: feed})[0]
+        output: Array = self._session.run(None, {self._session.inputs[0]: feed})[0]
         return output
 
     def dequantize(self, output: Array) -> Array:

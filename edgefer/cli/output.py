@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from edgefer.errors import InputError
+from edgefer.host.files import write_whole
 from edgefer.host.progress import Advance
 from edgefer.host.text import printable
 
@@ -75,7 +76,7 @@ def write_text(file: str | None, text: str) -> None:
         if path.is_symlink() or (path.exists() and not path.is_file()):
             path.write_text(text, "utf-8")
         else:
-            _replace(path, text)
+            write_whole(path, text)
     except BrokenPipeError:
         return
     except OSError as error:
@@ -87,15 +88,6 @@ def _check_file(context: click.Context, option: click.Parameter, file: str | Non
     if file is not None and file != "-" and (Path(file).is_dir() or not Path(file).parent.is_dir()):
         raise click.BadParameter(f"{file!r} cannot be made: it is a directory, or lies in none")
     return file
-
-
-def _replace(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.part")
-    try:
-        scratch.write_text(text, "utf-8")
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

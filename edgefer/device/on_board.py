@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefer.board.instructions import Instructions, parse, per_frame
 from edgefer.bundle import Artifact
-from edgefer.device.drift import Heads
+from edgefer.device.comparison import Heads
 from edgefer.device.latency import NANOSECONDS, Latency
 from edgefer.device.operator_costs import operator_costs
 from edgefer.device.results import ArtifactRun, Run, Settings, Timing, labelled

@@ -10,7 +10,6 @@ Emulated boards that are up are devices too, by their names, without being in th
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from edgefer.board.boards import boards
 from edgefer.device.target import LOCAL, Device
 from edgefer.errors import InputError, UsageError
 from edgefer.host.directories import config_directory
+from edgefer.host.files import write_whole
 from edgefer.spec import read_toml
 
 
@@ -125,15 +125,11 @@ def _emulated() -> dict[str, Device]:
 
 def _write(found: Mapping[str, Device]) -> None:
     path = registry_file()
-    scratch = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text("\n".join(map(_table, found.values())), "utf-8")
-        scratch.replace(path)
+        write_whole(path, "\n".join(map(_table, found.values())))
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _table(device: Device) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgefer.board.instructions import Instructions
 from edgefer.bundle import Artifact
-from edgefer.device.drift import BoardDrift
+from edgefer.device.comparison import BoardDrift
 from edgefer.device.latency import Latency
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.bundle import Artifact, Bundle
-from edgefer.device.drift import BoardDrift, Heads, board_drift, head_scales
+from edgefer.device.comparison import BoardDrift, Heads, board_drift, head_scales
 from edgefer.errors import InputError
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.targets import Targets, find_targets

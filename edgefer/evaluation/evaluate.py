@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from edgefer.evaluation.results import BundleIdentity, DataIdentity, Evaluation,
 from edgefer.evaluation.shards import Store, run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.host.progress import Progress, Silent
+from edgefer.host.threads import processors
 from edgefer.images import ImageSet, open_images
 
 MAX_DROP = 0.5
@@ -73,7 +73,7 @@ def evaluate(
     with ThreadPoolExecutor(1) as beside:
         few = images.select(range(min(layer_images, len(images))))
         view = beside.submit(view_layers, bundle, few) if few else None
-        outputs = run_models(paths, images, bundle.spec, store, workers or _processors(), progress)
+        outputs = run_models(paths, images, bundle.spec, store, workers or processors(), progress)
         layers = _result(view, progress)
     with progress.stage("judge"):
         parts = judge(outputs, truth, bundle.spec)
@@ -119,11 +119,6 @@ def _sample(images: ImageSet, count: int | None) -> ImageSet:
     if count is None or count >= len(images):
         return images
     return images.select(len(images) * (2 * step + 1) // (2 * count) for step in range(count))
-
-
-def _processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unmatched(truth: Targets) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from typing import Any
 
 from edgefer.bundle import Bundle
 from edgefer.errors import EdgeferError, InputError, UsageError
+from edgefer.host.files import replacing
 from edgefer.host.progress import SILENT, Progress
 from edgefer.packaging.archive import write_archive
 from edgefer.packaging.browser_runtime import browser_runtime
@@ -162,16 +163,11 @@ def _read_text(path: Path) -> str:
 def _write(path: Path, archive: bytes, signed: bytes | None) -> None:
     """Write the zip and its signature once both are on the disk; an older signature, of an older zip, goes."""
     signature = signature_path(path)
-    contents = {path: archive, **({signature: signed} if signed is not None else {})}
-    scratch = {target: target.with_name(f".{target.name}.{os.getpid()}.part") for target in contents}
+    contents = {**({signature: signed} if signed is not None else {}), path: archive}
     try:
-        for target, data in contents.items():
-            scratch[target].write_bytes(data)
-        signature.unlink(missing_ok=True)
-        for target, written in scratch.items():
-            written.replace(target)
+        with ExitStack() as written:
+            for target, data in contents.items():
+                written.enter_context(replacing(target)).write_bytes(data)
+            signature.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}", remedy="Free some space.") from error
-    finally:
-        for written in scratch.values():
-            written.unlink(missing_ok=True)

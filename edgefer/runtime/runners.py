@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,10 +38,36 @@ def open_runner(model: bytes | Path, format: str, threads: int = 1) -> Runner:
     return (OnnxRunner if format == "onnx" else TfliteRunner)(model, threads)
 
 
+class OnnxSession:
+    """A model in ONNX Runtime, to be asked for values.
+
+    Attributes:
+        inputs: names of what it reads.
+        outputs: names of what it returns.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs: tuple[str, ...] = tuple(value.name for value in session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(value.name for value in session.get_outputs())
+
+    def run(self, values: Sequence[str] | None, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """The `values`, in this order, all outputs if None, for feeds by name.
+
+        Raises:
+            InputError: the model cannot run.
+        """
+        try:
+            found: list[npt.NDArray[Any]] = self._session.run(values and list(values), dict(feeds))
+        except Exception as error:  # pybind11 exceptions of several kinds
+            raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
+        return found
+
+
 def onnx_session(
     model: onnx.ModelProto | bytes | Path, threads: int = 1, *, round_weights: bool = True, arena: bool = False
-) -> Any:
-    """An ONNX Runtime session on the CPU, whose integers are exact.
+) -> OnnxSession:
+    """A session on the CPU, whose integers are exact.
 
     Args:
         model: the model.
@@ -64,7 +90,7 @@ def onnx_session(
     source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
     del model  # which may be large, and of which the caller has often no use any more
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             source,
             options,
             providers=["CPUExecutionProvider"],
@@ -72,6 +98,7 @@ def onnx_session(
         )
     except Exception as error:  # pybind11 exceptions of several kinds
         raise InputError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
+    return OnnxSession(session)
 
 
 def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) -> Any:
@@ -97,13 +124,11 @@ class OnnxRunner:
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         self._session = onnx_session(model, threads, arena=True)
-        self._input = self._session.get_inputs()[0].name
-        self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, pixels: Pixels) -> Heads:
         """Run one frame."""
-        values = self._session.run(self._outputs, {self._input: pixels[np.newaxis]})
-        return {name: value[0] for name, value in zip(self._outputs, values, strict=True)}
+        values = self._session.run(None, {self._session.inputs[0]: pixels[np.newaxis]})
+        return {name: value[0] for name, value in zip(self._session.outputs, values, strict=True)}
 
 
 class TfliteRunner:

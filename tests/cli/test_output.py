@@ -49,7 +49,7 @@ def test_what_cannot_be_written_keeps_the_older_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.write_text", full)
+        patch.setattr("pathlib.Path.write_bytes", full)
         with pytest.raises(InputError, match=r"result\.json: cannot be written: No space left on device"):
             write_text(str(file), "new")
     assert file.read_text() == "old"

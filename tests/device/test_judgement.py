@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgefer.device.drift import lsb
+from edgefer.device.comparison import lsb
 from edgefer.device.latency import Latency, quantile, quantile_interval
 from edgefer.device.verdict import judge
 from edgefer.spec import OutputSpec

@@ -7,7 +7,7 @@ import pytest
 
 from edgefer.board.instructions import CLASSES, Instructions
 from edgefer.bundle import Artifact
-from edgefer.device.drift import BoardDrift, HeadDrift, Lsb
+from edgefer.device.comparison import BoardDrift, HeadDrift, Lsb
 from edgefer.device.latency import Latency
 from edgefer.device.results import ArtifactRun, Benchmark, Run, Settings, Timing
 from edgefer.device.verdict import Verdict

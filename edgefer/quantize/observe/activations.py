@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host import cache
 from edgefer.host.directories import cache_directory
+from edgefer.host.threads import ahead
 from edgefer.plan import QuantParams
 from edgefer.quantize.observe.per_image import observe
 from edgefer.quantize.scales.histogram import COUNTED, HALF, Histogram
@@ -41,7 +41,7 @@ def collect(
     if not tensors:
         return {}
     histograms = {name: Histogram() for name in tensors}
-    for index, values in enumerate(_ahead(observe(graph, tensors, feeds))):
+    for index, values in enumerate(ahead(observe(graph, tensors, feeds))):
         for name, array in zip(tensors, values, strict=True):
             try:
                 histograms[name].add(array)
@@ -59,15 +59,6 @@ def collect(
 def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[npt.NDArray[Any]]) -> dict[str, QuantParams]:
     """How each value would be stored by itself, judged through its view, over all feeds of the graph's only input."""
     return {name: mse_optimal(found, views[name]) for name, found in collect(graph, tuple(views), feeds).items()}
-
-
-def _ahead(items: Iterator[_Item]) -> Iterator[_Item]:
-    """The items, each made by another thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
-        while (item := following.result()) is not None:
-            following = pool.submit(next, items, None)
-            yield item
 
 
 def cache_key(graph: Graph, tensors: Sequence[str], images: str, spec: InputSpec) -> str:

@@ -13,7 +13,7 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import extract, parts
 from edgefer.host.memory import release
 from edgefer.quantize.observe.per_image import run
-from edgefer.runtime.runners import onnx_session
+from edgefer.runtime.runners import OnnxSession, onnx_session
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Chain:
             outputs: values that all networks have, which `finish` computes.
         """
         self._feeds, self._outputs = feeds, tuple(outputs)
-        self._sessions: dict[tuple[str, ...], tuple[Graph, Any]] = {}
+        self._sessions: dict[tuple[str, ...], tuple[Graph, OnnxSession]] = {}
         self._reached: tuple[tuple[Graph, ...], Sequence[Array]] = ((), feeds)
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
@@ -79,12 +79,11 @@ class Chain:
         self._reached = chain, values
         return values
 
-    def _session(self, part: Graph) -> Any:
-        known, session = self._sessions.get(part.outputs, (None, None))
-        if known is None or not _is_same(known, part):
-            session = onnx_session(to_onnx(part))
-            self._sessions[part.outputs] = part, session
-        return session
+    def _session(self, part: Graph) -> OnnxSession:
+        known = self._sessions.get(part.outputs)
+        if known is None or not _is_same(known[0], part):
+            known = self._sessions[part.outputs] = part, onnx_session(to_onnx(part))
+        return known[1]
 
 
 def _is_same(graph: Graph, other: Graph) -> bool:

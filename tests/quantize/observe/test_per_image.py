@@ -1,5 +1,4 @@
 from threading import Event
-from types import SimpleNamespace
 
 from edgefer.quantize.observe.per_image import run
 
@@ -8,8 +7,7 @@ def test_once_closed_no_more_are_run():
     started, closed = [], Event()
 
     class Session:
-        def get_inputs(self):
-            return [SimpleNamespace(name="x")]
+        inputs = ("x",)
 
         def run(self, outputs, feed):
             started.append(feed["x"])

@@ -1,0 +1,40 @@
+"""How many threads work at once, and the pool that short questions share.
+
+Runtimes are opened with one thread each; what is parallel is images, in threads of ours.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
+    """What `function` makes of the items, several at once, in their order; once closed, no more are begun."""
+    yield from _pool().map(function, items)
+
+
+def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """The items, none of which is None, each made by another thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Kept, as starting threads takes longer than many a question."""
+    return ThreadPoolExecutor(processors())

@@ -1,0 +1,41 @@
+from threading import Event
+
+import pytest
+
+from edgefer.host.threads import ahead, in_order
+
+
+def test_results_come_in_order_whichever_is_done_first():
+    second = Event()
+
+    def work(item):
+        if item == 0:
+            second.wait(1)
+        if item == 1:
+            second.set()
+        return item * 10
+
+    assert list(in_order(work, range(5))) == [0, 10, 20, 30, 40]
+
+
+def test_the_next_item_is_made_while_one_is_used():
+    made = [Event() for _ in range(3)]
+
+    def items():
+        for index, event in enumerate(made):
+            event.set()
+            yield index
+
+    for index in ahead(items()):
+        assert index == 2 or made[index + 1].wait(10)
+
+
+def test_what_an_item_raises_reaches_its_user():
+    def items():
+        yield 1
+        raise ValueError("no more")
+
+    made = ahead(items())
+    assert next(made) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(made)
