@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import onnx
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import Graph
+from edgefer.graph.ir import Array, Graph
 from edgefer.graph.onnx_io import read_onnx
-from edgefer.networks.network import Network, Source
+from edgefer.images import Image
+from edgefer.images.preprocess import normalise
+from edgefer.networks.network import Network, Original, Source
 
 FAMILY = "onnx_file"
 METADATA_KEY = "edgefer.spec"
@@ -31,7 +34,19 @@ def load(source: Source) -> Network:
     spec = source.read_spec(_metadata(source))
     graph = read_onnx(source.path, (1, 3, *spec.input.size))
     _require_one_image(source, graph)
-    return Network(source.name, FAMILY, graph, spec, source)
+    name, batch = graph.inputs[0], _batch(source, graph.inputs[0])
+
+    def feed(pixels: Image) -> dict[str, Array]:
+        return {name: np.repeat(normalise(pixels, spec.input), batch, axis=0)}
+
+    return Network(source.name, FAMILY, graph, spec, source, Original(source.path, feed))
+
+
+def _batch(source: Source, name: str) -> int:
+    """How many images the file takes at once; 1 where it leaves that open."""
+    inputs = onnx.load(source.path, load_external_data=False).graph.input
+    dims = next(value for value in inputs if value.name == name).type.tensor_type.shape.dim
+    return max(dims[0].dim_value, 1)
 
 
 def _metadata(source: Source) -> dict[str, Any]:

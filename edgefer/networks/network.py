@@ -10,7 +10,7 @@ A converter is a Python file in `converters/` (or a user's own, given by path) t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import Graph
+from edgefer.graph.ir import Array, Graph
 from edgefer.host.text import file_stem
+from edgefer.images import Image
 from edgefer.spec import EXAMPLE, Spec, read_toml
 
 
@@ -83,6 +84,23 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Original:
+    """The user's own ONNX file, and how it is fed: before anything is converted, the graph must return what it does.
+
+    Of each of the file's outputs, which the graph has under the same names, the numbers of the first image count;
+    axes of one around them do not.
+
+    Attributes:
+        path: the file as it is, which ONNX Runtime can open.
+        feed: everything that the file takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size), as
+            its own training prepared them: type, layout, batch, and inputs that are no image.
+    """
+
+    path: Path
+    feed: Callable[[Image], Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
 class Network:
     """A float network.
 
@@ -93,6 +111,7 @@ class Network:
             heads without activation.  Batch norms need not be folded.
         spec: what input and outputs mean.
         source: the file it was read from.
+        original: the network as its user runs it, where that is an ONNX file.
     """
 
     name: str
@@ -100,6 +119,7 @@ class Network:
     graph: Graph
     spec: Spec
     source: Source
+    original: Original | None = None
 
 
 class Converter(Protocol):
