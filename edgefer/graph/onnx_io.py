@@ -17,6 +17,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
+from edgefer.graph.round_down_pools import round_down_pools
 from edgefer.host.text import file_stem
 
 _QUANTIZED = {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
@@ -66,7 +67,7 @@ def from_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, ..
     _require_text(model.graph)
     for item in model.graph.node:
         _require_float_operator(item)
-    model = _at_opset(_with_static_inputs(model, input_shape))
+    model = round_down_pools(_at_opset(_with_static_inputs(model, input_shape)))
     proto = model.graph
     constants: dict[str, Array] = {}
     for tensor in proto.initializer:

@@ -7,8 +7,10 @@ from edgefer.graph.passes.canonicalise import (
     fuse_activations,
     merge_matmul_bias,
     name_hard_swish,
+    plain_gemms,
     pool_globally,
 )
+from edgefer.graph.patterns import is_plain_gemm
 from tests.graph.networks import assert_same_outputs, network, numbers, operators
 
 SIXTH = "alpha=0.16666667, beta=0.5"
@@ -158,3 +160,33 @@ def test_a_relu_joins_the_linear_operator_before_it(text, expected):
 def test_a_relu_that_cannot_join_stays(text, outputs):
     graph = network(text, outputs, WEIGHTS)
     assert fuse_activations(graph) is graph
+
+
+@pytest.mark.parametrize(
+    ("attributes", "weights", "summand"),
+    [
+        ("beta=1.0", (3, 4), ()),
+        ("beta=3.0", (3, 4), (1,)),
+        ("transB=0", (3, 4), (1, 1)),
+        ("alpha=0.5", (3, 4), None),
+        ("alpha=0.5, beta=2.0, transB=1", (4, 3), (4,)),
+    ],
+)
+def test_factors_and_scalars_join_the_constants_of_a_gemm(attributes, weights, summand):
+    constants = {"w": numbers(*weights)} | ({} if summand is None else {"c": numbers(*summand)})
+    graph = network(f"y = Gemm<{attributes}>({', '.join(['x', *constants])})", "y", constants, (1, 3))
+    after = plain_gemms(graph)
+    assert is_plain_gemm(after, after.nodes[0])
+    assert_same_outputs(graph, after)
+
+
+def test_a_gemm_of_columns_turns_them_into_rows():
+    graph = network("y = Gemm<transA=1>(x, w)", "y", {"w": numbers(1, 4)}, (1, 3))
+    after = plain_gemms(graph)
+    assert operators(after) == ["Transpose", "Gemm"]
+    assert_same_outputs(graph, after)
+
+
+def test_a_gemm_with_a_number_for_each_row_is_left_alone():
+    graph = network("t = Transpose(x)\ny = Gemm(t, w, c)", "y", {"w": numbers(1, 4), "c": numbers(3, 1)}, (1, 3))
+    assert plain_gemms(graph) is graph

@@ -13,6 +13,7 @@ from edgefer.graph.passes.canonicalise import (
     fuse_activations,
     merge_matmul_bias,
     name_hard_swish,
+    plain_gemms,
     pool_globally,
 )
 from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
@@ -28,6 +29,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     resolve_padding,
     pool_globally,
     merge_matmul_bias,
+    plain_gemms,
     fold_batch_norm,
     name_hard_swish,
     decompose_hard_sigmoid,

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 from edgefer.graph.passes.rewrite import bypass, each_node, scalar_constant, substitute
+from edgefer.graph.patterns import is_plain_gemm
 
 
 def pool_globally(graph: Graph) -> Graph:
@@ -104,6 +105,36 @@ def _merge_matmul_bias(graph: Graph, node: Node) -> Graph:
     gemm = replace(gemm, inputs=(*node.inputs, flat), activation=add.activation)
     merged = substitute(graph, {node.name: [gemm]}, {flat: graph.constants[bias].reshape(-1)})
     return bypass(merged, add, node.output)
+
+
+def plain_gemms(graph: Graph) -> Graph:
+    """A Gemm by constants reads rows, its factors join them, and its summand has a number for each column."""
+    return each_node(graph, _plain_gemm)
+
+
+def _plain_gemm(graph: Graph, node: Node) -> Graph:
+    if node.op != "Gemm" or is_plain_gemm(graph, node) or not all(map(graph.is_constant, node.inputs[1:])):
+        return graph
+    columns = graph.shape(node.output)[1]
+    summand = graph.constants[node.inputs[2]] if node.input(2) else np.zeros(1, np.float32)
+    if summand.size not in (1, *summand.shape[-1:]):
+        return graph
+    alpha, beta = (np.float32(node.float(key, 1.0)) for key in ("alpha", "beta"))
+    weights, bias = (fresh_name(graph, f"{node.name}/{part}") for part in ("weights", "bias"))
+    constants: dict[str, Array] = {
+        weights: graph.constants[node.inputs[1]] * alpha,
+        bias: np.broadcast_to(summand.reshape(-1) * beta, (columns,)),
+    }
+    plain = replace(node, inputs=(node.inputs[0], weights, bias), attributes={"transB": node.int("transB")})
+    if not node.int("transA"):
+        return substitute(graph, {node.name: [plain]}, constants)
+    rows = fresh_name(graph, f"{node.output}/rows")
+    source = graph.info[node.inputs[0]]
+    turn = Node(
+        fresh_node_name(graph, f"{node.name}/Transpose"), "Transpose", node.inputs[:1], (rows,), {"perm": (1, 0)}
+    )
+    nodes = [turn, replace(plain, inputs=(rows, weights, bias))]
+    return substitute(graph, {node.name: nodes}, constants, {rows: replace(source, shape=source.shape[::-1])})
 
 
 _FUSING = {"Conv", "Gemm", "Add"}
