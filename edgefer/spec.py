@@ -19,7 +19,7 @@ A Spec is never guessed: it comes with the network, from a sidecar TOML file, or
 from __future__ import annotations
 
 import tomllib
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -31,6 +31,7 @@ Resize: TypeAlias = Literal["bilinear", "bicubic", "area", "nearest"]
 Fit: TypeAlias = Literal["stretch", "crop"]
 Kind: TypeAlias = Literal["expression", "valence_arousal", "action_units", "classes", "other"]
 HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
+Alignment: TypeAlias = Literal["none", "eyes", "five_points"]
 
 METADATA_KEY = "edgefer.spec"
 """Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
@@ -54,6 +55,24 @@ labels = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 
 
 @dataclass(frozen=True)
+class CropSpec:
+    """How faces were cut out of pictures in training.
+
+    Attributes:
+        margin: added on each side of a detector's box, as a share of its width and height.
+        square: whether the shorter side was then made as long as the longer one.
+        align: `none`; `eyes`: turned until they are level; `five_points`: eyes, nose and corners of the mouth brought
+            to where ArcFace's training data has them, whatever margin and square say.
+        detector: which detector's boxes these are, in words.
+    """
+
+    margin: float = 0.0
+    square: bool = False
+    align: Alignment = "none"
+    detector: str = ""
+
+
+@dataclass(frozen=True)
 class InputSpec:
     """How pixels become the network's input.
 
@@ -65,6 +84,7 @@ class InputSpec:
         resize: interpolation used when an image has another size.
         fit: `stretch` resizes both sides; `crop` resizes the shorter side and cuts out the centre.
         crop_fraction: share of the resized image that `crop` keeps along the shorter side.
+        crop: how faces were cut out, None where nothing is known of it.
     """
 
     size: tuple[int, int]
@@ -74,6 +94,7 @@ class InputSpec:
     resize: Resize = "bilinear"
     fit: Fit = "stretch"
     crop_fraction: float = 1.0
+    crop: CropSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,9 @@ class Spec:
             "input.mean and input.std are of pixels scaled to [0, 1]; divide those of pixels up to 255 by 255",
         )
         _require(0 < self.input.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
+        crop = self.input.crop
+        _require(crop is None or -0.4 <= crop.margin <= 4, "input.crop.margin must be in [-0.4, 4], a share of the box")
+        _require(crop is None or crop.detector.isprintable(), "input.crop.detector must be printable, and on one line")
         _require(bool(self.outputs), "at least one [[outputs]] table is needed")
         names = [output.name for output in self.outputs]
         _require(all(names) and len(set(names)) == len(names), "every output needs a name of its own")
@@ -193,6 +217,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "fit": get_args(Fit),
     "kind": get_args(Kind),
     "activation": get_args(HeadActivation),
+    "align": get_args(Alignment),
+}
+
+
+_STRING: tuple[str, type | tuple[type, ...]] = ("string", str)
+_SCALARS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    "float": ("number", (int, float)),
+    "bool": ("boolean, true or false", bool),
 }
 
 
@@ -219,16 +251,18 @@ def _value(annotation: str, key: str, value: Any, where: str) -> Any:
         ):
             raise InputError(f"{where}.{key} must be a list of {'strings' if item is str else 'numbers'}")
         return tuple(float(v) if "float" in annotation else v for v in value)
-    expected: type | tuple[type, ...] = (int, float) if annotation == "float" else str
-    if not isinstance(value, expected) or isinstance(value, bool):
-        raise InputError(f"{where}.{key} must be a {'number' if annotation == 'float' else 'string'}")
+    if annotation.startswith("CropSpec"):
+        return _record(CropSpec, value, f"{where}.{key}")
+    kind, expected = _SCALARS.get(annotation, _STRING)
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        raise InputError(f"{where}.{key} must be a {kind}")
     return value
 
 
 def _plain(record: Any) -> dict[str, Any]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {
-        key: list(value) if isinstance(value, tuple) else value
+        key: list(value) if isinstance(value, tuple) else _plain(value) if is_dataclass(value) else value
         for key, value in values.items()
         if value is not None and value != ""
     }

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefer.errors import InputError
-from edgefer.spec import EXAMPLE, InputSpec, OutputSpec, Spec
+from edgefer.spec import EXAMPLE, CropSpec, InputSpec, OutputSpec, Spec
 
 INPUT = {"size": [64, 48], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 OUTPUT = {"name": "mood", "kind": "expression", "labels": ["sad", "happy"]}
@@ -31,6 +31,10 @@ inputs = st.builds(
     st.sampled_from(["bilinear", "bicubic", "area", "nearest"]),
     st.sampled_from(["stretch", "crop"]),
     st.floats(0.1, 1),
+    st.none()
+    | st.builds(
+        CropSpec, st.floats(-0.4, 4), st.booleans(), st.sampled_from(["none", "eyes", "five_points"]), st.just("YuNet")
+    ),
 )
 
 
@@ -78,6 +82,12 @@ def document(input=None, output=None):
         (document({"color": "GRB"}), "input.color is 'GRB'; choose one of RGB, BGR"),
         (document({"crop_fraction": 0}), "input.crop_fraction must be in"),
         (document({"crop_fraction": "half"}), "input.crop_fraction must be a number"),
+        (document({"crop": {"margin": 5}}), "input.crop.margin must be in"),
+        (document({"crop": {"margin": "half"}}), "input.crop.margin must be a number"),
+        (document({"crop": {"square": 1}}), "input.crop.square must be a boolean"),
+        (document({"crop": {"align": "nose"}}), "input.crop.align is 'nose'; choose one of none, eyes, five_points"),
+        (document({"crop": {"border": 1}}), "input.crop has unknown key 'border'"),
+        (document({"crop": 0.1}), "input.crop must be a table"),
         ({"input": INPUT, "outputs": [{"name": "va", "kind": "valence_arousal"}]}, "outputs\\[0\\] lacks labels"),
         (document(output={"name": ""}), "every output needs a name of its own"),
         (document(output={"labels": []}), "'mood' needs labels"),
