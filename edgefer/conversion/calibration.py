@@ -9,10 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgefer.errors import InputError, UsageError
+from edgefer.evaluation.targets import find_targets
 from edgefer.host.progress import Progress
 from edgefer.host.resources import bundled_directory, bundled_networks
 from edgefer.images import CalibrationImages, ImageSet, open_images, split
 from edgefer.networks.network import Network
+from edgefer.spec import Spec
 
 SYNTHETIC = "synthetic"
 _SUFFIXES = (".npz", ".zip", "")
@@ -43,8 +45,8 @@ def calibration_images(
         chosen = calibration.select(range(min(samples, len(calibration))))
         return CalibrationImages(str(choice), chosen, _part(folder, "held_back"))
     with progress.stage("open images"):
-        images = open_images(Path(choice))
-    for line in images.skipped_lines():
+        images = open_images(Path(choice), labelled=False)
+    for line in (*images.skipped_lines(), *images.passed_over_lines()):
         progress.note(line)
     calibration, held_back = split(images, samples)
     if not len(held_back):
@@ -52,6 +54,27 @@ def calibration_images(
             f"{choice}: one image is too few: some are needed to calibrate on, and others to judge the result by"
         )
     return CalibrationImages(images.source, calibration, held_back)
+
+
+def compared_images(images: CalibrationImages, spec: Spec, max_drop: float | None, progress: Progress) -> ImageSet:
+    """The held-back images; with what is true for them where accuracy is asked for, and it is about the network.
+
+    Args:
+        images: of the conversion.
+        spec: of the network.
+        max_drop: percentage points of accuracy that may be lost; None asks for no accuracy, and so for no labels.
+        progress: told what does not match.
+    """
+    if max_drop is None:
+        return images.held_back.unlabelled()
+    try:
+        lines = list(find_targets(images.held_back, spec).lines())
+    except InputError as error:
+        progress.note(f"{error.message}: accuracy is judged by the float network's own probabilities alone")
+        return images.held_back.unlabelled()
+    for line in lines:
+        progress.note(line)
+    return images.held_back
 
 
 def set_names() -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
-from edgefer.conversion.calibration import calibration_images
+from edgefer.conversion.calibration import calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
@@ -134,6 +134,7 @@ def convert(
             remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
         )
     images = calibration_images(calibration, network, samples, progress)
+    compared = compared_images(images, network.spec, max_drop, progress)
     own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
     quantized = quantize(
         graph,
@@ -166,7 +167,7 @@ def convert(
     files = _files(network, quantized.plan, models, reference)
     release()
     with progress.stage("compare"):
-        evaluation = _compare(path.name, manifest, files, images.held_back)
+        evaluation = _compare(path.name, manifest, files, compared)
     outputs = evaluation.outputs.values
     agreements = {format: agreement(outputs[REFERENCE], outputs[format], network.spec) for format in models}
     for doubt in _doubts(agreements, outputs[REFERENCE], network.spec):

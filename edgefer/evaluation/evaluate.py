@@ -64,7 +64,7 @@ def evaluate(
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = _sample(data if isinstance(data, ImageSet) else open_images(Path(data)), samples)
         truth = find_targets(images, bundle.spec, Path(targets) if targets is not None else None)
-    for line in (*images.skipped_lines(), *_unmatched(truth), *truth.notes):
+    for line in (*images.skipped_lines(), *images.passed_over_lines(), *truth.lines()):
         progress.note(line)
     models = {REFERENCE if a.precision == "float32" else a.format: a for a in bundle.artifacts}
     models = {REFERENCE: models.pop(REFERENCE), **models}
@@ -87,7 +87,7 @@ def evaluate(
                 truth.unmatched_classes,
                 truth.left_out,
                 truth.missing_classes,
-                truth.notes,
+                (*images.passed_over_lines(), *truth.notes),
             ),
             parts=parts,
             verdict=judge_bounds(parts[0], bundle, bound),
@@ -119,16 +119,6 @@ def _sample(images: ImageSet, count: int | None) -> ImageSet:
     if count is None or count >= len(images):
         return images
     return images.select(len(images) * (2 * step + 1) // (2 * count) for step in range(count))
-
-
-def _unmatched(truth: Targets) -> list[str]:
-    lines = []
-    if truth.unmatched_classes:
-        names = ", ".join(truth.unmatched_classes)
-        lines.append(f"no class of the network is {names}: their {truth.left_out} images count in no label metric")
-    if truth.missing_classes:
-        lines.append(f"the data has no class {', '.join(truth.missing_classes)}")
-    return lines
 
 
 def _key(models: Mapping[str, Artifact], bundle: Bundle, images: ImageSet) -> str:

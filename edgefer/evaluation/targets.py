@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -60,6 +60,15 @@ class Targets:
     missing_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def lines(self) -> Iterator[str]:
+        """All that could not be matched, and the notes, for people."""
+        if self.unmatched_classes:
+            names = _shortened(", ".join(self.unmatched_classes))
+            yield f"no class of the network is {names}: their {self.left_out} images count in no label metric"
+        if self.missing_classes:
+            yield f"the data has no class {_shortened(', '.join(self.missing_classes))}"
+        yield from self.notes
+
 
 def find_targets(images: ImageSet, spec: Spec, table: Path | None = None) -> Targets:
     """Everything that images and an optional CSV file say about the heads of a network.
@@ -101,7 +110,8 @@ def _classes(
         ours, theirs = ", ".join(images.label_names), ", ".join(heads[0].labels)
         raise InputError(
             f"{images.source}: none of its classes ({_shortened(ours)}) is one of the network's ({_shortened(theirs)})",
-            remedy="Name the classes as the network does, or leave the labels out.",
+            remedy=_where_classes_are(images, heads)
+            or "Name the classes as the network does, or leave the labels out.",
         )
     found = {}
     for name, match in matches.items():
@@ -111,6 +121,18 @@ def _classes(
     unmatched = tuple(name for name in images.label_names if name not in known)
     is_unknown = np.array([name not in known for name in images.label_names])
     return found, unmatched, int(is_unknown[images.labels].sum()), matches[heads[0].name].unmatched_network
+
+
+def _where_classes_are(images: ImageSet, heads: list[OutputSpec]) -> str:
+    """Which folder to give, where the network's classes lie deeper in the one that was given; "" where they do not."""
+    folders = sorted({PurePosixPath(name).parent for name in images.names})
+    deeper = [folder for folder in folders if len(folder.parts) > 1]
+    names = [folder.name for folder in deeper]
+    for head in heads:
+        for folder, index in zip(deeper, match_labels(names, head.labels).to_network, strict=True):
+            if index is not None:
+                return f"The network's classes lie deeper: evaluate on {PurePosixPath(images.source, folder.parent)}."
+    return ""
 
 
 def _votes(images: ImageSet, head: OutputSpec, notes: list[str]) -> tuple[Floats | None, Ints | None]:

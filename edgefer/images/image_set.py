@@ -33,7 +33,8 @@ class ImageSet:
         reader: reads the image of a name.
         labels: int64 index into `label_names` per image, None when the set has no labels.
         label_names: the classes as the source calls them; empty when it has no labels.
-        skipped: what the source holds beside the images but cannot be read.
+        skipped: images of the source that cannot be used.
+        passed_over: what else the source holds: how many files of each kind, by the suffix of their names.
         arrays: what else an `.npz` file says of each image, by name: numbers (N,) or (N, K).
         columns: lists of strings in an `.npz` file, by name, which tell what an array's columns are.
     """
@@ -45,6 +46,7 @@ class ImageSet:
     labels: npt.NDArray[np.int64] | None = None
     label_names: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
     arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -79,9 +81,28 @@ class ImageSet:
             arrays={name: array[chosen] for name, array in self.arrays.items()},
         )
 
+    def unlabelled(self) -> ImageSet:
+        """The same images, and nothing of what the source says about them."""
+        return replace(self, labels=None, label_names=(), arrays={}, columns={})
+
     def skipped_lines(self, limit: int = 10) -> tuple[str, ...]:
         """One line per skipped image for people to read, at most `limit` and a count of the rest."""
         lines = [f"skipped {image.name}: {image.reason}" for image in self.skipped[:limit]]
         if (more := len(self.skipped) - limit) > 0:
             lines.append(f"skipped {more} more")
         return tuple(lines)
+
+    def passed_over_lines(self) -> tuple[str, ...]:
+        """What else the source holds, in a line, if anything."""
+        if not self.passed_over:
+            return ()
+        return (f"passed over, as no images that can be read: {listed(self.passed_over)}",)
+
+
+def listed(kinds: Mapping[str, int], limit: int = 6) -> str:
+    """Kinds of files, with how many there are of each, most first; at most `limit` kinds, and a count of the rest."""
+    ordered = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))
+    parts = [f"{count} {kind}" for kind, count in ordered[:limit]]
+    if more := sum(count for _, count in ordered[limit:]):
+        parts.append(f"{more} of other kinds")
+    return ", ".join(parts)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ import numpy.typing as npt
 from edgefer.errors import InputError
 from edgefer.host.stderr import captured_stderr
 from edgefer.host.text import printable
-from edgefer.images.decode import SUFFIXES, Undecodable, check_size, decode, verify
-from edgefer.images.image_set import Image, ImageSet, Skipped
+from edgefer.images.decode import Undecodable, check_size, decode, verify
+from edgefer.images.formats import HEAD_BYTES, SUFFIXES, recognise
+from edgefer.images.image_set import Image, ImageSet, Skipped, listed
 
 MAX_FILE_BYTES = 256_000_000
 MAX_ARRAY_BYTES = 4_000_000_000
@@ -28,31 +30,41 @@ FORMATS = (
     "  `images` uint8 (N, H, W) or (N, H, W, 3) and optionally `labels` (integers) and `label_names`."
 )
 
+Files: TypeAlias = Mapping[PurePosixPath, Callable[[int], bytes]]
+"""By name, what reads so many bytes of a file; all of it, where -1 is asked for."""
+
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
 
 
-def open_images(source: Path) -> ImageSet:
+def open_images(source: Path, *, labelled: bool = True) -> ImageSet:
     """Open an image set and check every image of it.
 
     The order is that of the sorted names.  Images are decoded once here and again when they are read,
     never kept; the arrays of an `.npz` file are kept, as uint8.  An image that cannot be decoded, or
-    declares more than 64 megapixels, is skipped and named in `ImageSet.skipped`.  Files that are not
-    images by their name, and hidden ones, are ignored.
+    declares more than 64 megapixels, is skipped and named in `ImageSet.skipped`.  Files that are images
+    neither by their name nor by their first bytes are counted in `ImageSet.passed_over`; hidden ones are
+    ignored.
 
     A folder that holds all images by itself wraps the set and is no class; any other first folder is.
+
+    Args:
+        source: a folder, a zip, or an `.npz` file.
+        labelled: whether labels are to mean something.  Where they are not, as in calibration, they tell no
+            more than which images may be alike: every folder at any depth is a class of its own, images
+            beside the folders are used too, and `labels` that are none are left out.
 
     Raises:
         InputError: there is no such file, its format is not one of the above, or it holds no image.
     """
     try:
         if source.is_dir():
-            return _open_files(source, _folder_members(source))
+            return _open_files(source, _folder_files(source), labelled)
         if not source.is_file():
             raise InputError(f"{source}: no such file or folder", remedy=FORMATS)
         if source.suffix.lower() == ".npz":
-            return _open_arrays(source)
+            return _open_arrays(source, labelled)
         if source.suffix.lower() == ".zip" or zipfile.is_zipfile(source):
-            return _open_files(source, _zip_members(source))
+            return _open_files(source, _zip_files(source), labelled)
     except OSError as error:
         raise InputError(f"{error.filename or source}: cannot be read: {error.strerror or error}") from error
     if source.suffix.lower() in SUFFIXES:
@@ -60,11 +72,14 @@ def open_images(source: Path) -> ImageSet:
     raise InputError(f"{source}: not an image set", remedy=FORMATS)
 
 
-def _open_files(source: Path, members: Mapping[PurePosixPath, Callable[[], bytes]]) -> ImageSet:
-    if not members:
-        raise InputError(f"{source}: holds no images", remedy=f"{FORMATS}\n  Images are {', '.join(SUFFIXES)}.")
-    wrapper = len(PurePosixPath(os.path.commonpath([path.parent for path in members])).parts)
-    fetchers = {str(PurePosixPath(*path.parts[wrapper:])): fetch for path, fetch in members.items()}
+def _open_files(source: Path, files: Files, labelled: bool) -> ImageSet:
+    images = {path: fetch for path, fetch in files.items() if _is_image(path, fetch)}
+    others = Counter(path.suffix.lower() or "without a suffix" for path in files.keys() - images.keys())
+    if not images:
+        found = f" that can be read, but {printable(listed(others))}" if others else ""
+        raise InputError(f"{source}: holds no images{found}", remedy=f"{FORMATS}\n  Images are {', '.join(SUFFIXES)}.")
+    wrapper = len(PurePosixPath(os.path.commonpath([path.parent for path in images])).parts)
+    fetchers = {str(PurePosixPath(*path.parts[wrapper:])): fetch for path, fetch in images.items()}
     has_classes = any("/" in name for name in fetchers)
     digests: dict[str, str] = {}
     noisy: set[str] = set()
@@ -72,9 +87,9 @@ def _open_files(source: Path, members: Mapping[PurePosixPath, Callable[[], bytes
     with captured_stderr() as noise:
         for name in sorted(fetchers):
             try:
-                if has_classes and "/" not in name:
+                if labelled and has_classes and "/" not in name:
                     raise Undecodable("lies outside the class folders")
-                data = fetchers[name]()
+                data = fetchers[name](-1)
                 if verify(data, noise):
                     noisy.add(name)
                 digests[name] = sha256(data).hexdigest()
@@ -86,7 +101,7 @@ def _open_files(source: Path, members: Mapping[PurePosixPath, Callable[[], bytes
 
     def read(name: str) -> Image:
         try:
-            data = fetchers[name]()
+            data = fetchers[name](-1)
             if name not in noisy:
                 return decode(data)
             with captured_stderr():
@@ -94,19 +109,38 @@ def _open_files(source: Path, members: Mapping[PurePosixPath, Callable[[], bytes
         except Undecodable as error:
             raise InputError(f"{source}: {printable(name)} changed while in use: {error}") from error
 
-    classes = [printable(name.partition("/")[0]) for name in digests] if has_classes else []
+    classes = [printable(_class(name, labelled)) for name in digests] if has_classes else []
     label_names = tuple(sorted(set(classes)))
-    labels = np.array([label_names.index(label) for label in classes], np.int64) if has_classes else None
-    return ImageSet(_title(source), tuple(digests), tuple(digests.values()), read, labels, label_names, tuple(skipped))
+    index_of = {label: index for index, label in enumerate(label_names)}
+    labels = np.array([index_of[label] for label in classes], np.int64) if has_classes else None
+    names, kinds = tuple(digests), {printable(kind): count for kind, count in others.items()}
+    return ImageSet(
+        _title(source), names, tuple(digests.values()), read, labels, label_names, tuple(skipped), passed_over=kinds
+    )
 
 
-def _folder_members(root: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
-    members = {}
+def _class(name: str, labelled: bool) -> str:
+    return name.partition("/")[0] if labelled else str(PurePosixPath(name).parent)
+
+
+def _is_image(path: PurePosixPath, fetch: Callable[[int], bytes]) -> bool:
+    """Whether a file's name says so; if not, whether its first bytes do."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        format = recognise(fetch(HEAD_BYTES))
+    except Undecodable:
+        return False
+    return format is not None and format.is_certain and format.size is not None
+
+
+def _folder_files(root: Path) -> Files:
+    files = {}
     for path in _walk(root, set()):
         relative = PurePosixPath(path.relative_to(root).as_posix())
-        if _is_image_name(relative):
-            members[relative] = _file_reader(path)
-    return members
+        if not _is_hidden(relative):
+            files[relative] = _file_reader(path)
+    return files
 
 
 def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
@@ -122,59 +156,62 @@ def _walk(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Path]:
             yield from _walk(path, seen)
 
 
-def _file_reader(path: Path) -> Callable[[], bytes]:
-    def fetch() -> bytes:
+def _file_reader(path: Path) -> Callable[[int], bytes]:
+    def fetch(count: int) -> bytes:
         try:
             status = path.stat()
             if not S_ISREG(status.st_mode):
                 raise Undecodable("is not a regular file")
-            _check_bytes(status.st_size)
-            return path.read_bytes()
+            _check_bytes(status.st_size, count)
+            with path.open("rb") as file:
+                return file.read(count)
         except OSError as error:
             raise Undecodable(f"cannot be read: {error.strerror or error}") from error
 
     return fetch
 
 
-def _zip_members(source: Path) -> dict[PurePosixPath, Callable[[], bytes]]:
+def _zip_files(source: Path) -> Files:
     try:
         archive = zipfile.ZipFile(source)
     except _ZIP_ERRORS as error:
         raise InputError(
             f"{source}: not a readable zip: {error}", remedy="It may be truncated: copy it again."
         ) from error
-    members = {}
+    files = {}
     for info in archive.infolist():
         parts = [part for part in PurePosixPath(info.filename.replace("\\", "/")).parts if part not in ("/", "..")]
         relative = PurePosixPath(*parts)
-        if not info.is_dir() and _is_image_name(relative):
-            members[relative] = _zip_reader(archive, info)
-    return members
+        if not info.is_dir() and not _is_hidden(relative):
+            files[relative] = _zip_reader(archive, info)
+    return files
 
 
-def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], bytes]:
-    def fetch() -> bytes:
-        _check_bytes(info.file_size)
+def _zip_reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[int], bytes]:
+    def fetch(count: int) -> bytes:
+        _check_bytes(info.file_size, count)
         try:
-            return archive.read(info)
+            with archive.open(info) as file:
+                return file.read(count)
         except _ZIP_ERRORS as error:
             raise Undecodable(f"cannot be unpacked: {error}") from error
 
     return fetch
 
 
-def _check_bytes(size: int) -> None:
-    if size > MAX_FILE_BYTES:
+def _check_bytes(size: int, count: int) -> None:
+    if count < 0 and size > MAX_FILE_BYTES:
         raise Undecodable(f"has {size:,} bytes; the limit is {MAX_FILE_BYTES:,}")
 
 
-def _is_image_name(path: PurePosixPath) -> bool:
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden
+def _is_hidden(path: PurePosixPath) -> bool:
+    """As systems hide files, each in its way."""
+    litter = path.name.lower() in ("thumbs.db", "desktop.ini")
+    return litter or any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
-def _open_arrays(source: Path) -> ImageSet:
-    images, labels, label_names = (_array(source, name) for name in ("images", "labels", "label_names"))
+def _open_arrays(source: Path, labelled: bool) -> ImageSet:
+    images = _array(source, "images")
     if images is None:
         raise InputError(f"{source}: holds no array `images`", remedy=FORMATS)
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
@@ -186,7 +223,12 @@ def _open_arrays(source: Path) -> ImageSet:
         check_size(*images.shape[1:3])
     except Undecodable as error:
         raise InputError(f"{source}: an image {error}") from error
-    classes, names = _array_labels(source, len(images), labels, label_names)
+    try:
+        classes, names = _array_labels(source, len(images))
+    except InputError:
+        if labelled:
+            raise
+        classes, names = None, ()
     shape = str(images.shape[1:]).encode()
     digests = tuple(sha256(shape + image.tobytes()).hexdigest() for image in images)
 
@@ -218,9 +260,8 @@ def _further_arrays(source: Path, count: int) -> tuple[dict[str, npt.NDArray[Any
     return arrays, columns
 
 
-def _array_labels(
-    source: Path, count: int, labels: npt.NDArray[Any] | None, label_names: npt.NDArray[Any] | None
-) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+def _array_labels(source: Path, count: int) -> tuple[npt.NDArray[np.int64] | None, tuple[str, ...]]:
+    labels, label_names = _array(source, "labels"), _array(source, "label_names")
     if labels is None:
         return None, ()
     if labels.shape != (count,) or labels.dtype.kind not in "iu":

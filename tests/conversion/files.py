@@ -28,10 +28,10 @@ def _toml(value: object) -> str:
     return repr(value).replace("'", '"')
 
 
-def write_faces(folder: Path, count: int = 30) -> Path:
+def write_faces(folder: Path, count: int = 30, seed: int = 5) -> Path:
     """A folder of PNG files, 20 x 24."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index, image in enumerate(faces(count, seed=5)):
+    for index, image in enumerate(faces(count, seed)):
         _, data = cv2.imencode(".png", image)
         (folder / f"{index:03}.png").write_bytes(data.tobytes())
     return folder

@@ -12,6 +12,7 @@ from edgefer.bundle import Bundle
 from edgefer.conversion.convert import convert
 from edgefer.device.results import SCHEMA
 from edgefer.errors import InputError, UsageError
+from edgefer.host.progress import Silent
 from edgefer.images import open_images
 from edgefer.images.preprocess import to_pixels
 from edgefer.plan import Plan
@@ -55,6 +56,40 @@ def test_paths_may_be_strings_and_output_defaults_to_the_networks_name(model, fa
     bundle = convert("tiny.onnx", calibration="faces")
     assert str(bundle.path) == "tiny_bundle"
     assert Bundle.open(tmp_path / "tiny_bundle").name == "tiny"
+
+
+def test_a_calibration_set_of_other_classes_at_any_depth_calibrates(model, tmp_path, out):
+    for person in range(10):
+        write_faces(tmp_path / "people" / ("train" if person < 8 else "test") / f"person {person}", 3, seed=person)
+    bundle = convert(model, out, calibration=tmp_path / "people")
+    assert bundle.manifest["calibration"]["count"] + bundle.manifest["held_back"]["count"] == 30
+    assert bundle.manifest["held_back"]["agreement"]["onnx"].keys() == {"expression", "affect", "units"}
+
+
+def test_labels_are_matched_before_the_work_begins_and_only_for_a_bound_on_the_drop(model, tmp_path, out):
+    for name in ("wut", "ekel"):
+        write_faces(tmp_path / "faces" / name, 15, seed=len(name))
+    heard = Listener()
+    convert(model, out, calibration=tmp_path / "faces", progress=heard)
+    assert not [line for line in heard.lines if "none of its classes" in line]
+    convert(model, out, calibration=tmp_path / "faces", max_drop=50, progress=heard)
+    told = [index for index, line in enumerate(heard.lines) if "none of its classes (ekel, wut)" in line]
+    assert len(told) == 1
+    assert told[0] < [index for index, line in enumerate(heard.lines) if line == "calibrate"][-1]
+
+
+class Listener(Silent):
+    """Keeps stages and notes in order."""
+
+    def __init__(self):
+        self.lines = []
+
+    def stage(self, name, total=None):
+        self.lines.append(name)
+        return super().stage(name, total)
+
+    def note(self, message):
+        self.lines.append(message)
 
 
 def test_equal_inputs_give_equal_bytes(model, faces, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -35,6 +36,15 @@ def test_a_table_is_matched_by_file_and_column_name(find):
     assert np.isnan(targets.heads["units"].values[:, [0, 2]]).all()
     assert "targets.csv: 4 images have no row" in targets.notes
     assert "valence: 4 of 6 images have no target" in targets.notes
+
+
+def test_classes_that_lie_deeper_are_found_for_the_user(tmp_path):
+    for index, folder in enumerate(("train/happy", "train/sad", "test/happy")):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "set" / folder / "a.png"), np.full((4, 4), index, np.uint8))
+    with pytest.raises(InputError, match=r"none of its classes \(test, train\)") as caught:
+        find_targets(open_images(tmp_path / "set"), WHOLE)
+    assert caught.value.remedy == "The network's classes lie deeper: evaluate on set/test."
 
 
 def test_strange_rows_and_columns_of_a_table_are_reported(find):

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from edgefer.errors import InputError
 from edgefer.images import ImageSet, open_images
-from edgefer.images.decode import Undecodable, declared_size, decode
+from edgefer.images.decode import Undecodable, decode
+from edgefer.images.formats import declared_size
+from edgefer.images.image_set import listed
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -142,6 +144,101 @@ def test_files_that_are_no_images_are_ignored(tmp_path: Path) -> None:
     faces = open_images(tmp_path)
     assert len(faces) == 3
     assert faces.skipped == ()
+    assert faces.passed_over == {".md": 1, "without a suffix": 1}
+
+
+def test_pictures_that_are_not_read_are_counted_by_kind(tmp_path: Path) -> None:
+    others = dict.fromkeys(["happy/1.heic", "happy/2.HEIC", "angry/3.heic", "4.ico", "clip.mp4"], b"not read")
+    for faces in (
+        open_images(write_folder(tmp_path / "set", {**CLASSES, **others})),
+        open_images(write_zip(tmp_path / "set.zip", {**CLASSES, **others})),
+    ):
+        assert len(faces) == 3
+        expected = "passed over, as no images that can be read: 3 .heic, 1 .ico, 1 .mp4"
+        assert faces.passed_over_lines() == (expected,)
+    assert "holds no images that can be read, but 3 .heic, 1 .ico, 1 .mp4" in refusal(
+        write_folder(tmp_path / "none", others)
+    )
+
+
+def test_many_kinds_are_summed_up() -> None:
+    assert listed({f".{number:03}": 1 for number in range(1000)} | {".heic": 2}) == (
+        "2 .heic, 1 .000, 1 .001, 1 .002, 1 .003, 1 .004, 995 of other kinds"
+    )
+
+
+def test_content_decides_what_an_image_is_not_its_name(tmp_path: Path) -> None:
+    png_bytes, jpeg = encoded(picture(1)), encoded(picture(2), ".jpg")
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
+    files = {"a.gif": png_bytes, "b.jfif": jpeg, "c": png_bytes, "d.bak": jpeg, "e.jpg": heic, "f.txt": b"BM P5 text"}
+    faces = open_images(write_folder(tmp_path, files))
+    assert faces.names == ("a.gif", "b.jfif", "c", "d.bak")
+    np.testing.assert_array_equal(faces.read(0), picture(1))
+    assert faces.skipped_lines() == ("skipped e.jpg: is HEIC, which OpenCV does not read",)
+    assert faces.passed_over == {".txt": 1}
+
+
+def test_a_camera_s_own_file_is_not_taken_for_the_tiff_that_it_begins_like(tmp_path: Path) -> None:
+    tiff = encoded(picture(1), ".tif")
+    faces = open_images(write_folder(tmp_path, {"a.tif": tiff, "b.nef": tiff}))
+    assert (faces.names, faces.passed_over) == (("a.tif",), {".nef": 1})
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".avif", ".png"])
+def test_of_what_moves_the_first_frame_counts(tmp_path: Path, suffix: str) -> None:
+    if not (hasattr(cv2, "imencodeanimation") and cv2.haveImageWriter(f"x{suffix}")):
+        pytest.skip(f"this OpenCV ({cv2.__version__}) writes no moving {suffix}")
+    moving = cv2.Animation()
+    red, blue = np.zeros((24, 32, 3), np.uint8), np.zeros((24, 32, 3), np.uint8)
+    red[..., 2], blue[..., 0] = 255, 255
+    moving.frames, moving.durations = [red, blue], [100, 100]
+    faces = open_images(write_folder(tmp_path, {f"a{suffix}": cv2.imencodeanimation(suffix, moving)[1].tobytes()}))
+    assert np.abs(faces.read(0).astype(int) - (255, 0, 0)).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif", ".jp2"])
+def test_half_a_picture_of_the_newer_formats_is_skipped_and_silent(
+    tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if not cv2.haveImageWriter(f"x{suffix}"):
+        pytest.skip(f"this OpenCV ({cv2.__version__}) does not know {suffix}")
+    whole = encoded(picture(1, 64, 64), suffix)
+    capfd.readouterr()
+    files = {f"half{suffix}": whole[: len(whole) // 2], f"whole{suffix}": whole}
+    faces = open_images(write_folder(tmp_path, files))
+    assert (faces.names, [image.name for image in faces.skipped]) == ((f"whole{suffix}",), [f"half{suffix}"])
+    faces.read(0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_opencv_that_cannot_read_a_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "haveImageWriter", lambda name: False)
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: None)
+    assert "is GIF, which this OpenCV (" in refusal(write_folder(tmp_path, {"a.gif": b"GIF89a\x08\0\x08\0"}))
+
+
+NESTED = {
+    "train/happy/a.png": encoded(picture(1)),
+    "train/angry/b.png": encoded(picture(2)),
+    "test/happy/c.png": encoded(picture(3)),
+    "d.png": encoded(picture(4)),
+}
+
+
+def test_where_labels_mean_nothing_every_folder_is_a_class_and_every_image_counts(tmp_path: Path) -> None:
+    faces = open_images(write_folder(tmp_path / "set", NESTED), labelled=False)
+    assert faces.names == ("d.png", "test/happy/c.png", "train/angry/b.png", "train/happy/a.png")
+    assert faces.label_names == (".", "test/happy", "train/angry", "train/happy")
+    flat = open_images(write_folder(tmp_path / "flat", CLASSES), labelled=False)
+    assert flat.sha256 == open_images(tmp_path / "flat").sha256
+
+
+@pytest.mark.parametrize("labels", [[0.5, np.nan], [["a", "b"], ["c", "d"]], ["wut", "ekel"], np.array([None, {}])])
+def test_labels_that_are_none_are_left_out_where_they_mean_nothing(tmp_path: Path, labels: Any) -> None:
+    path = write_npz(tmp_path / "set.npz", images=GRAY, labels=labels)
+    faces = open_images(path, labelled=False)
+    assert (len(faces), faces.labels) == (2, None)
+    assert "labels" in refusal(path)
 
 
 def test_damaged_images_are_skipped_named_and_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -378,16 +475,33 @@ def test_exif_orientation_turns_the_image() -> None:
     np.testing.assert_array_equal(decode(turned), np.rot90(decode(jpeg), -1))
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".tiff", ".ppm", ".gif", ".avif"])
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
 def test_the_declared_size_is_the_decoded_one(suffix: str, height: int, width: int) -> None:
     data = encoded(np.full((height, width, 3), 80, np.uint8), suffix)
     assert declared_size(data) == (height, width) == decode(data).shape[:2]
 
 
+def test_the_declared_size_of_jpeg_2000_is_the_decoded_one() -> None:
+    data = encoded(picture(1, 64, 80), ".jp2")
+    codestream = data[data.index(b"\xff\x4f\xff\x51") :]
+    assert declared_size(data) == declared_size(codestream) == (64, 80) == decode(data).shape[:2]
+
+
 @given(
     st.sampled_from(
-        [b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF....WEBPVP8 ", b"II*\0", b"MM\0*", b"P6", b""]
+        [
+            b"\xff\xd8\xff",
+            b"\x89PNG\r\n\x1a\n",
+            b"BM",
+            b"RIFF....WEBPVP8 ",
+            b"II*\0",
+            b"MM\0*",
+            b"P6 ",
+            b"GIF89a",
+            b"\0\0\0\x10ftypavif",
+            b"",
+        ]
     ),
     st.binary(),
 )
