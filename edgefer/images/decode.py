@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edgefer.images.formats import FORMATS, declared_size, recognise
+from edgefer.images.image_formats import FORMATS, declared_size, recognise
 from edgefer.images.image_set import Image
 
 MAX_PIXELS = 64_000_000

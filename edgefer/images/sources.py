@@ -19,7 +19,7 @@ from edgefer.errors import InputError
 from edgefer.host.stderr import captured_stderr
 from edgefer.host.text import printable
 from edgefer.images.decode import Undecodable, check_size, decode, verify
-from edgefer.images.formats import HEAD_BYTES, SUFFIXES, recognise
+from edgefer.images.image_formats import HEAD_BYTES, SUFFIXES, recognise
 from edgefer.images.image_set import Image, ImageSet, Skipped, listed
 
 MAX_FILE_BYTES = 256_000_000

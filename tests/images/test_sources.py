@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edgefer.errors import InputError
 from edgefer.images import ImageSet, open_images
 from edgefer.images.decode import Undecodable, decode
-from edgefer.images.formats import declared_size
+from edgefer.images.image_formats import declared_size
 from edgefer.images.image_set import listed
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
