@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, read_checkpoint
+from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, holds, is_foreign, read_checkpoint
 from edgefer.errors import InputError
 from edgefer.graph.builder import GraphBuilder, Padding
 from edgefer.graph.ir import Array, Graph
@@ -29,10 +29,9 @@ def recognises(source: Source) -> bool:
     if source.path.suffix == ".onnx":
         return False
     try:
-        names = read_checkpoint(source.path).tensors
+        return holds(source.path, _ANCHOR)
     except InputError:
         return False
-    return any(_ANCHOR.fullmatch(name) for name in names)
 
 
 def load(source: Source) -> Network:
@@ -41,13 +40,21 @@ def load(source: Source) -> Network:
     Raises:
         InputError: it is damaged, not one of these networks, or does not say enough.
     """
-    checkpoint, tensorflow = _with_timm_names(read_checkpoint(source.path))
+    checkpoint, tensorflow = _with_timm_names(read_checkpoint(source.path, source.weights, _ANCHOR))
     facts = _facts(source, checkpoint, tensorflow)
     spec = source.read_spec(_own_spec(checkpoint.fields))
     weights = _Weights(source, checkpoint.tensors)
     graph = _network(source.name, weights, facts, spec.input.size)
-    weights.require_all_used()
-    return Network(source.name, FAMILY, graph, spec, source)
+    notes = (*checkpoint.notes, *_left_out(source, [*weights.left_out(), *checkpoint.beside]))
+    return Network(source.name, FAMILY, graph, spec, source, notes=notes)
+
+
+def _left_out(source: Source, names: list[str]) -> list[str]:
+    """What to tell about tensors that belong to something else: a loss, a teacher."""
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return [f"left out of {source.path.name}, as no part of the network: {shown}"]
 
 
 # --- the network ------------------------------------------------------------------------------------------
@@ -163,14 +170,20 @@ class _Weights:
         found = {match[1] for name in self.tensors if (match := re.match(r"(blocks\.\d+\.\d+)\.", name))}
         return sorted(found, key=lambda path: [int(part) for part in path.split(".")[1:]])
 
-    def require_all_used(self) -> None:
-        """No tensor may be left: it would belong to a part of the network that we did not build."""
-        if self.left:
-            first, *others = sorted(self.left)
+    def left_out(self) -> list[str]:
+        """Tensors that no part of the network takes, and whose names say that they are none.
+
+        Raises:
+            InputError: others are left: they would belong to a part of the network that we did not build.
+        """
+        own = sorted(name for name in self.left if not is_foreign(name))
+        if own:
+            first, *others = own
             more = f" (and {len(others)} more)" if others else ""
             raise InputError(
                 f"{self.source.path}: tensor {first}{more} has no place in an EfficientNet", remedy=_SUPPORTED
             )
+        return sorted(self.left)
 
 
 _SUPPORTED = (
@@ -350,26 +363,23 @@ class _ModuleFacts:
 
 # --- names ------------------------------------------------------------------------------------------------
 
-_ANCHOR = re.compile(r"(?P<prefix>.*?)(?P<stem>_?conv_stem)\.weight")
+_ANCHOR = re.compile(r"(?P<prefix>(?:.*\.)?)_?conv_stem\.weight")
 
 
 def _with_timm_names(checkpoint: Checkpoint) -> tuple[Checkpoint, bool]:
-    """The checkpoint with timm's names and no wrapper's prefix (`module.`, `model.`); whether it had TensorFlow's."""
-    anchor = next((match for name in checkpoint.tensors if (match := _ANCHOR.fullmatch(name))), None)
-    if anchor is None:
+    """The checkpoint with timm's names, and whether it had TensorFlow's."""
+    tensors = checkpoint.tensors
+    if "_conv_stem.weight" in tensors:
+        return replace(checkpoint, tensors=_from_tensorflow_names(tensors), modules={}), True
+    if "conv_stem.weight" not in tensors:
         raise InputError(
             f"{checkpoint.path}: not an EfficientNet: it has no tensor conv_stem.weight", remedy=_SUPPORTED
         )
-    prefix = anchor["prefix"]
-    tensors = {name.removeprefix(prefix): tensor for name, tensor in checkpoint.tensors.items()}
-    modules = {name.removeprefix(prefix): module for name, module in checkpoint.modules.items()}
-    if anchor["stem"] == "_conv_stem":
-        return replace(checkpoint, tensors=_from_tensorflow_names(tensors), modules={}), True
     heads = [name for name in tensors if re.fullmatch(r"classifier\.\d+\.weight", name)]
     if len(heads) == 1:  # a Sequential of dropout and the one linear layer
         head = heads[0].removesuffix("weight")
         tensors = {re.sub(f"^{re.escape(head)}", "classifier.", name): tensor for name, tensor in tensors.items()}
-    return replace(checkpoint, tensors=tensors, modules=modules), False
+    return replace(checkpoint, tensors=tensors), False
 
 
 def _from_tensorflow_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgefer.errors import InputError
+from edgefer.errors import InputError, UsageError
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.onnx_io import read_onnx
 from edgefer.images import Image
@@ -31,6 +31,8 @@ def load(source: Source) -> Network:
     Raises:
         InputError: it is not a readable ONNX network of one NCHW image, or nothing says what it means.
     """
+    if source.weights:
+        raise UsageError(f"--weights {source.weights}: {source.path} is not a checkpoint: it holds one set of weights")
     spec = source.read_spec(_metadata(source))
     graph = read_onnx(source.path, (1, 3, *spec.input.size))
     _require_one_image(source, graph)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Iterable
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import IO, Any, TypeAlias, cast
+from typing import IO, Any, cast
 
-from edgefer.checkpoint.tensor import ITEM_BYTES, Storage, Tensor, contiguous
-from edgefer.checkpoint.unpickle import Constructor, Global, Record, unpickle
+from edgefer.checkpoint.choose import Checkpoint, choose
+from edgefer.checkpoint.contents import Contents, contents
+from edgefer.checkpoint.tensor import ITEM_BYTES, Storage, Tensor, contiguous, damaged_checksum
+from edgefer.checkpoint.unpickle import Constructor, Global, unpickle
 from edgefer.errors import NOT_THE_FILE, InputError
 
 _EXPORT = (
@@ -23,61 +26,58 @@ _EXPORT = (
 )
 
 
-@dataclass(frozen=True)
-class Module:
-    """A torch module as its pickle describes it.
-
-    Attributes:
-        kind: its class, such as `torch.nn.modules.conv.Conv2d`.
-        attributes: its own, without parameters, buffers and children.
-    """
-
-    kind: str
-    attributes: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint file holds.
-
-    Attributes:
-        path: the file.
-        tensors: parameters and buffers by dotted name, as in a state dict.
-        modules: by dotted name, `""` for the network itself; empty unless a whole module was pickled.
-        fields: what lies beside the weights, such as `arch`; for safetensors its metadata.
-    """
-
-    path: Path
-    tensors: Mapping[str, Tensor]
-    modules: Mapping[str, Module] = field(default_factory=dict)
-    fields: Mapping[str, Any] = field(default_factory=dict)
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a state dict, a dict that holds one, a whole pickled module, or a safetensors file.
+def read_checkpoint(path: Path, weights: str = "", anchor: re.Pattern[str] | None = None) -> Checkpoint:
+    """Read a state dict, a whole pickled module, a file that holds such somewhere, or a safetensors file.
 
     Nothing in the file is imported, called or executed.  Tensors are located, and read when asked for.
+
+    Args:
+        path: the file.
+        weights: which of several sets of weights to take, by the key that they lie under.
+        anchor: matches the full name of a tensor that every network in question has; the network lies at what its
+            group `prefix` matches.  Without it, the network is what has most tensors.
+
+    Raises:
+        InputError: the file is unreadable, damaged, of another kind, or wants to run something; there are no weights
+            at `weights`, or several sets of equal standing.
+    """
+    found = _open(path)
+    if not found.holders:
+        raise InputError(f"{path}: holds neither a state dict nor a module", remedy=_EXPORT)
+    return choose(found, weights, anchor)
+
+
+def holds(path: Path, anchor: re.Pattern[str]) -> bool:
+    """Whether the file holds a tensor whose full name matches.
 
     Raises:
         InputError: the file is unreadable, damaged, of another kind, or wants to run something.
     """
+    return any(map(anchor.fullmatch, _open(path).holders))
+
+
+def _open(path: Path) -> Contents:
     try:
         with path.open("rb") as file:
-            start = file.read(16)
-            if not start:
-                raise InputError(f"{path}: is empty")
-            if start.startswith(b"PK"):
-                return _from_content(path, _read_zip(path, file))
-            if start.startswith(b"\x80") and start[1] <= 5:
-                return _from_content(path, _read_legacy(path, file))
-            if start[7:9] == b"\0{":
-                return _read_safetensors(path, file)
+            return _contents(path, file)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
     except InputError as error:
         if error.message.startswith(f"{path}: "):
             raise
         raise InputError(f"{path}: {error.message}", remedy=error.remedy) from error
+
+
+def _contents(path: Path, file: IO[bytes]) -> Contents:
+    start = file.read(16)
+    if not start:
+        raise InputError(f"{path}: is empty")
+    if start.startswith(b"PK"):
+        return contents(path, _read_zip(path, file))
+    if start.startswith(b"\x80") and start[1] <= 5:
+        return contents(path, _read_legacy(path, file))
+    if start[7:9] == b"\0{":
+        return _read_safetensors(path, file)
     raise InputError(
         f"{path}: not a checkpoint: it is neither what torch.save writes nor safetensors"
         f"{' (it looks like text)' if start.isascii() and 0 not in start else ''}",
@@ -124,10 +124,18 @@ def _read_zip(path: Path, file: IO[bytes]) -> Any:
         _require_bytes(path, file, position + entry.file_size)
         return position, entry.file_size
 
+    states_checksums = any(entry.CRC for entry in entries.values())  # torch can be told to leave them 0
+
+    def checksum(name: str) -> int | None:
+        return entries[name].CRC if states_checksums else None
+
     def entry_bytes(name: str) -> bytes:
         position, size = locate(name)
         file.seek(position)
-        return file.read(size)
+        data = file.read(size)
+        if zlib.crc32(data) != (checksum(name) or zlib.crc32(data)):
+            raise damaged_checksum(path, f"the bytes of its entry {name}")
+        return data
 
     big_endian = f"{root}byteorder" in entries and entry_bytes(f"{root}byteorder") == b"big"
     storages: dict[str, Storage] = {}
@@ -137,19 +145,25 @@ def _read_zip(path: Path, file: IO[bytes]) -> Any:
         storage = _known(storages, key, _storage(path, kind, count, big_endian))
         if storage.position < 0:
             storage.position, size = locate(f"{root}data/{key}")
+            storage.checksum = checksum(f"{root}data/{key}")
             if size != storage.size:
                 raise InputError(f"{path}: damaged: storage {key} has {size} bytes instead of {storage.size}")
         return storage
 
-    return unpickle(BytesIO(entry_bytes(f"{root}data.pkl")), _TENSORS, persistent)
+    value = unpickle(BytesIO(entry_bytes(f"{root}data.pkl")), _TENSORS, persistent)
+    _require_apart(path, storages.values())
+    return value
 
 
 def _read_legacy(path: Path, file: IO[bytes]) -> Any:
     """The format before torch 1.6: five pickles, then the storages one after the other."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
         stream = cast(IO[bytes], mapped)
-        if unpickle(stream) != 0x1950A86A20F9469CFC6C:
-            raise InputError(f"{path}: a pickle, but not one that torch.save wrote", remedy=_EXPORT)
+        value = unpickle(stream, _TENSORS)
+        if value != 0x1950A86A20F9469CFC6C:  # what torch.save begins with
+            if contents(path, value).holders:
+                return value
+            raise InputError(f"{path}: a pickle, but not one that torch.save wrote, nor of arrays", remedy=_EXPORT)
         unpickle(stream)  # protocol version
         system = unpickle(stream)
         big_endian = isinstance(system, dict) and system.get("little_endian") is False
@@ -180,7 +194,7 @@ def _read_legacy(path: Path, file: IO[bytes]) -> Any:
     return content
 
 
-def _read_safetensors(path: Path, file: IO[bytes]) -> Checkpoint:
+def _read_safetensors(path: Path, file: IO[bytes]) -> Contents:
     """A JSON header of names, types, shapes and places, then the bytes."""
     file.seek(0)
     start = 8 + int.from_bytes(file.read(8), "little")
@@ -194,7 +208,8 @@ def _read_safetensors(path: Path, file: IO[bytes]) -> Checkpoint:
             _require_bytes(path, file, tensor.storage.position + tensor.storage.size)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: its safetensors header is damaged: {error!s:.200}") from error
-    return Checkpoint(path, tensors, fields=metadata)
+    _require_apart(path, (tensor.storage for tensor in tensors.values()))
+    return Contents(path, tensors, holders=dict.fromkeys(tensors, ""), fields={"": metadata})
 
 
 def _safetensor(path: Path, start: int, name: str, entry: dict[str, Any]) -> Tensor:
@@ -221,6 +236,15 @@ def _require_bytes(path: Path, file: IO[bytes], wanted: int) -> None:
             f"{path}: truncated: it has {size} bytes, but its contents need {wanted}",
             remedy="Was it downloaded completely?",
         )
+
+
+def _require_apart(path: Path, storages: Iterable[Storage]) -> None:
+    """No two storages may have bytes in common: no writer makes such a file."""
+    end = 0
+    for storage in sorted(storages, key=lambda storage: (storage.position, storage.size)):
+        if storage.size and storage.position < end:
+            raise InputError(f"{path}: damaged: weights overlap at byte {storage.position}")
+        end = max(end, storage.position + storage.size)
 
 
 # --- what torch pickles a tensor as -----------------------------------------------------------------------
@@ -273,74 +297,3 @@ _TENSORS: dict[str, Constructor] = {
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
 }
-
-
-# --- from the unpickled value to a checkpoint -------------------------------------------------------------
-
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net", "weights", "params")
-_MAX_DEPTH = 64
-_MAX_MODULES = 100_000
-
-State: TypeAlias = Mapping[str, Any]
-
-
-def _from_content(path: Path, content: Any) -> Checkpoint:
-    fields: dict[str, Any] = {}
-    for _ in range(3):  # a wrapper may hold a wrapper
-        if (state := _module_state(content)) is not None:
-            return _from_module(path, content.kind, state, fields)
-        items = content.items if isinstance(content, Record) else content
-        if not isinstance(items, dict):
-            break
-        wrapped = next((key for key in _WRAPPERS if isinstance(items.get(key), dict | Record)), None)
-        if wrapped is None:
-            if tensors := _named_tensors(path, "", items):
-                return Checkpoint(path, tensors, fields=fields)
-            break
-        fields |= {key: value for key, value in items.items() if isinstance(key, str) and key != wrapped}
-        content = items[wrapped]
-    raise InputError(f"{path}: holds neither a state dict nor a module", remedy=_EXPORT)
-
-
-def _module_state(value: Any) -> State | None:
-    if isinstance(value, Record) and isinstance(value.state, dict) and isinstance(value.state.get("_modules"), dict):
-        return cast(State, value.state)
-    return None
-
-
-def _from_module(path: Path, kind: str, state: State, fields: State) -> Checkpoint:
-    tensors: dict[str, Tensor] = {}
-    modules: dict[str, Module] = {}
-    for name, class_name, attributes in _walk(path, kind, state):
-        own = {key: value for key, value in attributes.items() if key not in ("_modules", "_parameters", "_buffers")}
-        modules[name] = Module(class_name, own)
-        for group in ("_parameters", "_buffers"):
-            tensors |= _named_tensors(path, f"{name}." if name else "", attributes.get(group) or {})
-    return Checkpoint(path, tensors, modules, fields)
-
-
-def _walk(path: Path, kind: str, state: State) -> Iterator[tuple[str, str, State]]:
-    """Every module by dotted name, parents first; bounded, as a hostile tree may be cyclic."""
-    stack = [("", kind, state, 0)]
-    count = 0
-    while stack:
-        name, class_name, attributes, depth = stack.pop()
-        count += 1
-        if count > _MAX_MODULES or depth > _MAX_DEPTH:
-            raise InputError(f"{path}: its modules are nested too deeply, or in a circle")
-        yield name, class_name, attributes
-        children = attributes["_modules"] if isinstance(attributes["_modules"], dict) else {}
-        for key, child in reversed(children.items()):
-            child_state = _module_state(child)
-            if child_state is not None:
-                stack.append((f"{name}.{key}" if name else str(key), child.kind, child_state, depth + 1))
-
-
-def _named_tensors(path: Path, prefix: str, items: Mapping[Any, Any]) -> dict[str, Tensor]:
-    for key, value in items.items():
-        if isinstance(value, Record) and value.kind.startswith(("torch._utils.", "torch._tensor.")):
-            raise InputError(
-                f"{path}: tensor {prefix}{key} is stored as {value.kind}, which is not supported",
-                remedy="Bring plain dense tensors; edgefer quantizes the float network itself.",
-            )
-    return {f"{prefix}{key}": value for key, value in items.items() if isinstance(value, Tensor)}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,6 +26,7 @@ ITEM_BYTES = {
     "bool": 1,
 }
 _LARGEST = 1 << 40
+_BLOCK = 1 << 20
 
 
 @dataclass
@@ -36,6 +39,8 @@ class Storage:
         count: number of items.
         position: where the first byte lies; -1 as long as the file was not walked that far.
         big_endian: byte order of the items.
+        checksum: CRC-32 of all its bytes as the file states it; None where it states none, or it was found true.
+        data: the bytes, as latin-1 where text, if they lie within the file's pickle rather than beside it.
     """
 
     path: Path
@@ -43,11 +48,50 @@ class Storage:
     count: int
     position: int = -1
     big_endian: bool = False
+    checksum: int | None = None
+    data: bytes | bytearray | str | None = None
 
     @property
     def size(self) -> int:
         """Bytes in the file."""
         return self.count * ITEM_BYTES[self.dtype]
+
+    def read(self, start: int, size: int) -> bytes:
+        """`size` bytes from the `start`-th on.
+
+        Raises:
+            InputError: the file can no longer be read, ends too early, or is not what its checksum says.
+        """
+        if self.data is not None:
+            part = self.data[start : start + size]
+            return part.encode("latin-1") if isinstance(part, str) else bytes(part)
+        try:
+            with self.path.open("rb") as file:
+                if self.checksum is not None:
+                    file.seek(self.position)
+                    self._compare(file)
+                file.seek(self.position + start)
+                data = file.read(size)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
+        if len(data) != size:
+            raise InputError(f"{self.path}: truncated: a tensor's last {size - len(data)} bytes are missing")
+        return data
+
+    def _compare(self, file: IO[bytes]) -> None:
+        checksum, left = 0, self.size
+        while left and (block := file.read(min(left, _BLOCK))):
+            checksum, left = zlib.crc32(block, checksum), left - len(block)
+        if checksum != self.checksum:
+            raise damaged_checksum(self.path, f"{self.size} bytes of weights at {self.position}")
+        self.checksum = None
+
+
+def damaged_checksum(path: Path, what: str) -> InputError:
+    """The error for bytes that changed after they were written."""
+    return InputError(
+        f"{path}: damaged: {what} do not match their checksum (CRC-32)", remedy="Download or copy the file again."
+    )
 
 
 @dataclass(frozen=True)
@@ -93,18 +137,10 @@ class Tensor:
         """The items, contiguous, in the machine's byte order; bfloat16 becomes float32.
 
         Raises:
-            InputError: the file ends too early or can no longer be read.
+            InputError: the file can no longer be read, ends too early, or is not what its checksum says.
         """
         item_bytes = ITEM_BYTES[self.dtype]
-        wanted = self._extent * item_bytes
-        try:
-            with self.storage.path.open("rb") as file:
-                file.seek(self.storage.position + self.offset * item_bytes)
-                data = file.read(wanted)
-        except OSError as error:
-            raise InputError(f"{self.storage.path}: cannot be read: {error.strerror or error}") from error
-        if len(data) != wanted:
-            raise InputError(f"{self.storage.path}: truncated: a tensor's last {wanted - len(data)} bytes are missing")
+        data = self.storage.read(self.offset * item_bytes, self._extent * item_bytes)
         stored = np.dtype("uint16" if self.dtype == "bfloat16" else self.dtype)
         items = np.frombuffer(data, stored.newbyteorder(">" if self.storage.big_endian else "<"))
         steps = [stride * item_bytes if size > 1 else 0 for size, stride in zip(self.shape, self.strides, strict=True)]

@@ -93,7 +93,7 @@ _CALLABLE = (  # libraries whose objects are data to us, and the few helpers tha
     *("pytorch_lightning.", "efficientnet_pytorch.", "efficientnet_lite_pytorch.", "argparse.", "pathlib."),
     *("datetime.", "collections.", "decimal.", "uuid."),
 )
-_CALLABLE_NAMES = {"functools.partial", "_codecs.encode", "copyreg._reconstructor"}
+_CALLABLE_NAMES = {"functools.partial", "_codecs.encode", "copyreg._reconstructor", "types.SimpleNamespace"}
 
 _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 

@@ -72,6 +72,12 @@ Examples:
     help="Spec of the network; MODEL's own, or MODEL.spec.toml beside it, by default.",
 )
 @click.option(
+    "--weights",
+    default="",
+    metavar="KEY",
+    help="Weights to take, where a checkpoint holds several sets: state_dict_ema, say.",
+)
+@click.option(
     "--calibration",
     metavar="DIR|ZIP|NPZ|NAME",
     help="Images to calibrate on, or `synthetic`; the network's own set by default.",
@@ -128,6 +134,7 @@ def convert(
     family: str | None,
     arch: str,
     spec_file: Path | None,
+    weights: str,
     calibration: str | None,
     samples: int,
     budget: int,
@@ -149,6 +156,7 @@ def convert(
         family=family,
         arch=arch,
         spec=read_toml(spec_file) if spec_file else None,
+        weights=weights,
         calibration=calibration,
         samples=samples,
         budget=budget,

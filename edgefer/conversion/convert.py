@@ -61,6 +61,7 @@ def convert(
     family: str | Path | None = None,
     arch: str = "",
     spec: Mapping[str, Any] | None = None,
+    weights: str = "",
     calibration: str | Path | None = None,
     samples: int = SAMPLES,
     budget: int = BUDGET,
@@ -80,6 +81,7 @@ def convert(
         family: converter to use, by name or as a Python file of your own; recognised by default.
         arch: architecture, where the checkpoint does not say it.
         spec: `input` and `outputs` as in a `.spec.toml` file, where neither the file nor a sidecar has them.
+        weights: key of the weights to take, where a checkpoint holds several sets, as `state_dict_ema`.
         calibration: folder, zip or npz of images, name of a set, or `synthetic`.
         samples: at most so many images are calibrated on.
         budget: bytes that an artifact may have; `Bundle.over_budget` tells which have more.
@@ -119,7 +121,9 @@ def convert(
     if "tflite" in formats and tflite_backend == "onnx2tf":
         ONNX2TF.require()
     with progress.stage("read"):
-        network = load_network(model, family=family, arch=arch, spec=dict(spec or {}))
+        network = load_network(model, family=family, arch=arch, spec=dict(spec or {}), weights=weights)
+    for note in network.notes:
+        progress.note(note)
     path = Path(output) if output is not None else Path(f"{network.name}_bundle")
     check_destination(path)
     with progress.stage("normalise"):

@@ -24,6 +24,7 @@ def load_network(
     family: str | Path | None = None,
     arch: str = "",
     spec: Mapping[str, Any] | None = None,
+    weights: str = "",
 ) -> Network:
     """Read a trained network.
 
@@ -32,12 +33,13 @@ def load_network(
         family: name of a converter, or path of a Python file that is one; **the file is executed**.
         arch: architecture, where the checkpoint does not say it.
         spec: `input` and `outputs` as plain data, where neither the file nor a sidecar has them.
+        weights: key of the weights to take, where a checkpoint holds several sets.
 
     Raises:
         UsageError: there is no such family, or several recognise the file.
         InputError: there is no such file, or it cannot be read as a network.
     """
-    source = Source(_find(model), arch, dict(spec or {}))
+    source = Source(_find(model), arch, dict(spec or {}), weights)
     converter = _load(_family_path(family)) if family is not None else _recognise(source)
     try:
         return converter.load(source)

@@ -32,11 +32,13 @@ class Source:
         path: the checkpoint or ONNX file.
         arch: architecture that the user named, `""` if none.
         spec: Spec that the user gave explicitly, as plain data; it wins over the sidecar.
+        weights: key of the weights to take, where a checkpoint holds several sets, `""` if the user named none.
     """
 
     path: Path
     arch: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
 
     @property
     def name(self) -> str:
@@ -112,6 +114,7 @@ class Network:
         spec: what input and outputs mean.
         source: the file it was read from.
         original: the network as its user runs it, where that is an ONNX file.
+        notes: what the user should know about how it was read.
     """
 
     name: str
@@ -120,6 +123,7 @@ class Network:
     spec: Spec
     source: Source
     original: Original | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Converter(Protocol):

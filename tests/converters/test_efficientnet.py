@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_a_wrong_architecture_is_an_error(tmp_path: Path, tensors: dict[str, Any
         ({"bn1.bias": floats(31)}, r"tensor bn1\.bias has shape \[31\] instead of \[32\]"),
         ({"conv_head.weight": floats(1280, 320)}, r"tensor conv_head\.weight has shape"),
         ({"conv_stem.weight": floats(32, 1, 3, 3)}, r"instead of \[any, 3, any, any\]"),
-        ({"loss.centre": floats(2)}, r"tensor loss\.centre has no place"),
+        ({"attention.weight": floats(2)}, r"tensor attention\.weight has no place"),
         ({"bn1.weight": np.full(32, np.nan, np.float32)}, r"tensor bn1\.weight holds values that are not finite"),
     ],
 )
@@ -161,6 +162,37 @@ def test_a_wrong_tensor_is_named(tmp_path: Path, tensors: dict[str, Any], change
     changed = {name: array for name, array in {**tensors, **change}.items() if array is not None}
     with pytest.raises(InputError, match=message):
         load(save(tmp_path / "x.pt", stored(changed)), spec=SPEC, arch="efficientnet_b0")
+
+
+def test_tensors_of_something_else_are_left_out_and_named(tmp_path: Path, tensors: dict[str, Any]) -> None:
+    plain = load(save(tmp_path / "plain.pt", stored(tensors)), spec=SPEC, arch="efficientnet_b0")
+    content = {
+        "network": {
+            **{f"module.model.{name}": array for name, array in stored(tensors).items()},
+            "module.centre_loss.centres": Stored(floats(7, 9)),
+        },
+        "optimizer": {"state": {0: {"exp_avg": Stored(floats(3)), "step": Stored(floats(1))}}, "param_groups": []},
+    }
+    network = load(save(tmp_path / "x.pt", content), spec=SPEC, arch="efficientnet_b0")
+    assert_equal(replace(network.graph, name="plain"), plain.graph)
+    assert not plain.notes
+    assert network.notes == (
+        "left out of x.pt, as no part of the network: optimizer (2 tensors)",
+        "left out of x.pt, as no part of the network: centre_loss.centres",
+    )
+
+
+def test_averaged_weights_are_taken_and_told_and_the_user_may_choose_others(
+    tmp_path: Path, tensors: dict[str, Any]
+) -> None:
+    other = {name: array + 1 for name, array in tensors.items()}
+    content = {"arch": "efficientnet_b0", "state_dict": stored(other), "state_dict_ema": stored(tensors)}
+    path = save(tmp_path / "x.pt", content)
+    averaged, chosen = load(path, spec=SPEC), load(path, spec=SPEC, weights="state_dict")
+    np.testing.assert_array_equal(averaged.graph.constants["classifier.bias"], tensors["classifier.bias"])
+    np.testing.assert_array_equal(chosen.graph.constants["classifier.bias"], other["classifier.bias"])
+    (note,) = averaged.notes
+    assert "its averaged weights, state_dict_ema, are taken, and not state_dict: --weights chooses" in note
 
 
 @pytest.mark.parametrize(
