@@ -58,6 +58,15 @@ def find_squeeze_excites(graph: Graph) -> tuple[SqueezeExcite, ...]:
     return tuple(found)
 
 
+def is_never_negative(graph: Graph, value: str) -> bool:
+    """Whether a value is known to be 0 or more, by what makes it."""
+    node = graph.producers.get(value)
+    return node is not None and (node.op in _NEVER_NEGATIVE or bool(node.activation))
+
+
+_NEVER_NEGATIVE = frozenset(["Relu", "Sigmoid", "Softmax"])
+
+
 def is_pointwise(graph: Graph, node: Node) -> bool:
     """Whether a Conv is a matrix product at each position: one tap, step one, no groups, no padding."""
     return (

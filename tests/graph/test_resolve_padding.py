@@ -88,3 +88,29 @@ def test_padding_that_others_read_too_stays_for_them():
     assert operators(after) == ["Pad", "Conv", "Neg"]
     assert after.named["Conv_1"].inputs[0] == "x"
     assert_same_outputs(graph, after)
+
+
+POOL = "MaxPool<kernel_shape=[3, 3], strides=[2, 2]>"
+
+
+@pytest.mark.parametrize(
+    ("text", "constants"),
+    [
+        (f"a = Pad(x, pads, fill)\ny = {POOL}(a)", {"fill": np.float32(-np.inf)}),
+        (f"a = Pad(x, pads, fill)\ny = {POOL}(a)", {"fill": np.float32(-1e9)}),
+        (f"r = Relu(x)\na = Pad(r, pads)\ny = {POOL}(a)", {}),
+    ],
+    ids=["infinite", "large", "zeros below what cannot be negative"],
+)
+def test_what_never_is_largest_becomes_the_pools_own_padding(text, constants):
+    graph = network(text, "y", {**pads(1, 1, 1, 1), **constants}, x=(1, 3, 6, 7))
+    after = normalise(graph)
+    assert operators(after)[-1] == "MaxPool"
+    assert "Pad" not in operators(after)
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize("amounts", [pads(3, 0, 0, 0), pads(1, 0, 1, 0, channels=1)], ids=["too wide", "channels"])
+def test_padding_that_a_pool_cannot_hold_stays(amounts):
+    graph = network(f"a = Pad(x, pads, low)\ny = {POOL}(a)", "y", {**amounts, "low": np.float32(-1e9)}, x=(1, 3, 6, 7))
+    assert resolve_padding(graph) is graph

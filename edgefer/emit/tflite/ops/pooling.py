@@ -8,9 +8,8 @@ from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import SAME, VALID, Window, padded, window
-from edgefer.graph.ir import Array, Graph
-
-_NEVER_NEGATIVE = {"Relu", "Sigmoid"}
+from edgefer.graph.ir import Array
+from edgefer.graph.patterns import is_never_negative
 
 
 @emits("MaxPool", keeps_params=True)
@@ -22,7 +21,7 @@ def max_pool(at: Site) -> None:
     slide = _pooling_window(at)
     source = at.input(0, NHWC)
     if slide.padding is None:
-        fill = None if _is_never_negative(at.graph, at.node.inputs[0]) else -np.inf
+        fill = None if is_never_negative(at.graph, at.node.inputs[0]) else -np.inf
         source = padded(at, source, slide.amounts, fill)
     _pool(at, "MAX_POOL_2D", source, slide, at.output(NHWC))
 
@@ -119,9 +118,3 @@ def _counted(at: Site, slide: Window) -> Array:
 def _counted_by_tflite(slide: Window) -> Array:
     assert slide.padding in (SAME, VALID)
     return np.outer(*(axis.taps_within(0, axis.size) for axis in (slide.height, slide.width)))
-
-
-def _is_never_negative(graph: Graph, value: str) -> bool:
-    """Whether zeros around `value` cannot change the largest element of a window."""
-    node = graph.producers.get(value)
-    return node is not None and (node.op in _NEVER_NEGATIVE or bool(node.activation))
