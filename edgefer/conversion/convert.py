@@ -20,7 +20,7 @@ from edgefer.errors import UnsupportedOperatorError, UsageError
 from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.judge import REFERENCE
-from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown
+from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown, sqnr
 from edgefer.evaluation.results import Evaluation
 from edgefer.graph.contract import apply_contract, head_logits
 from edgefer.graph.ir import Graph
@@ -43,6 +43,7 @@ from edgefer.report import conversion_report
 from edgefer.spec import METADATA_KEY, OutputSpec, Spec
 
 _POOR = 0.9  # agreement that the user must hear about
+_NOISY = 15.0  # signal-to-noise ratio in dB, of heads that choose no class, that the user must hear about
 _SEVERAL = 10  # images that hardly all have the same answer
 
 Format: TypeAlias = Literal["tflite", "onnx"]
@@ -174,7 +175,7 @@ def convert(
         evaluation = _compare(path.name, manifest, files, compared)
     outputs = evaluation.outputs.values
     agreements = {format: agreement(outputs[REFERENCE], outputs[format], network.spec) for format in models}
-    for doubt in _doubts(agreements, outputs[REFERENCE], network.spec):
+    for doubt in _doubts(agreements, outputs, network.spec):
         progress.note(doubt)
     with progress.stage("write"):
         manifest["held_back"]["agreement"] = agreements
@@ -201,14 +202,20 @@ def _answer(head: OutputSpec, activation: str) -> Answer:
     return Answer("sigmoid", tuple(head.thresholds or ())) if activation == "Sigmoid" else Answer("none")
 
 
-def _doubts(agreements: Mapping[str, Mapping[str, float]], reference: Values, spec: Spec) -> Iterator[str]:
+def _doubts(agreements: Mapping[str, Mapping[str, float]], outputs: Mapping[str, Values], spec: Spec) -> Iterator[str]:
     """What would make a bundle useless though it was written without an error."""
+    reference = outputs[REFERENCE]
     for format, heads in agreements.items():
+        ratios = sqnr(reference, outputs[format], spec)
         for head in spec.outputs:
-            if (value := heads[head.name]) < _POOR:
+            value, ratio = heads[head.name], ratios[head.name]
+            is_noisy = not chooses_class(head) and len(reference[head.name]) >= _SEVERAL and ratio < _NOISY
+            if value < _POOR or is_noisy:
+                noise = f" and a signal-to-noise ratio of {ratio:.1f} dB" if is_noisy else ""
                 yield (
                     f"{head.name!r} of the {format} file is far from float on held-back images, with "
-                    f"{shown(head, value)} {measure_name(head)}; try more calibration images, and more kinds of them"
+                    f"{shown(head, value)} {measure_name(head)}{noise}; try more calibration images, and more kinds "
+                    "of them"
                 )
     for head in spec.outputs:
         answers = reference[head.name].argmax(axis=1)

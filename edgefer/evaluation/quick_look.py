@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.evaluation.heads import chooses_class, decides, thresholds
+from edgefer.evaluation.metrics import before_activation, decibels
 from edgefer.runtime.runners import Pixels, Runner
 from edgefer.spec import OutputSpec, Spec
 
@@ -33,6 +34,17 @@ def agreement(reference: Values, artifact: Values, spec: Spec) -> dict[str, floa
         spec: says what the heads mean.
     """
     return {head.name: _head_agreement(head, reference[head.name], artifact[head.name]) for head in spec.outputs}
+
+
+def sqnr(reference: Values, artifact: Values, spec: Spec) -> dict[str, float]:
+    """Per head, signal-to-noise ratio in dB before the activation, where only what differs between images is signal.
+
+    Args:
+        reference: by head, float32 (images, columns).
+        artifact: the same, on the same images.
+        spec: says what the heads mean.
+    """
+    return {head.name: _head_sqnr(head, reference[head.name], artifact[head.name]) for head in spec.outputs}
 
 
 def measure_name(head: OutputSpec) -> str:
@@ -72,3 +84,10 @@ def _head_agreement(head: OutputSpec, expected: npt.NDArray[np.float32], found: 
     if expected.std() == 0 or found.std() == 0:
         return float(np.array_equal(expected, found))
     return float(np.corrcoef(expected.ravel(), found.ravel())[0, 1])
+
+
+def _head_sqnr(head: OutputSpec, reference: npt.NDArray[np.float32], artifact: npt.NDArray[np.float32]) -> float:
+    activation = "softmax" if chooses_class(head) else head.activation
+    expected, found = (before_activation(values.astype(np.float64), activation) for values in (reference, artifact))
+    signal, noise = expected - expected.mean(axis=0), found - expected
+    return decibels(float(np.square(signal).sum()), float(np.square(noise).sum()))

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgefer.errors import InputError
+from edgefer.graph.columns import columns
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.rewrite import substitute
@@ -177,9 +178,9 @@ def _with_heads(graph: Graph, spec: Spec) -> Graph:
 
 def _with_head(graph: Graph, output: OutputSpec) -> Graph:
     source = _network_output(graph, output)
-    columns = graph.shape(source)[-1] if len(graph.shape(source)) == 2 else 0
-    start, stop = output.columns or (0, columns)
-    if stop > columns or stop - start != len(output.labels):
+    width = graph.shape(source)[-1] if len(graph.shape(source)) == 2 else 0
+    start, stop = output.columns or (0, width)
+    if stop > width or stop - start != len(output.labels):
         raise InputError(
             f"output {output.name!r} has {len(output.labels)} labels, but {source!r} is {list(graph.shape(source))}",
             remedy="Give one label per column, in the order of training; `columns = [first, past_last]` selects some.",
@@ -187,17 +188,20 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
     shape = TensorInfo((1, stop - start), _FLOAT)
     nodes = []
     constants: dict[str, Array] = {}
-    value = source
-    if (start, stop) != (0, columns):
+    activation = _ACTIVATIONS[output.activation]
+    apart = columns(graph, source, start, stop)
+    if apart is not None:
+        graph, value = apart
+    else:
         bounds = {"starts": start, "ends": stop, "axes": 1}
         constants = {f"{output.name}/{key}": np.asarray([number], np.int64) for key, number in bounds.items()}
         value = f"{output.name}/columns"
         nodes.append(Node(f"{output.name}/Slice", "Slice", (source, *constants), (value,)))
-    activation = _ACTIVATIONS[output.activation]
-    own = graph.producers.get(source)
+    own = graph.producers.get(source if apart is None else value)
     if own is not None and own.op in _ACTIVATIONS.values() and activation in (own.op, "Identity"):
-        if value == source:
-            value, activation = own.inputs[0], own.op  # the head's activation is the network's own
+        if apart is not None:
+            activation = own.op  # the head's activation is the network's own
+            graph, value = columns(graph, own.inputs[0], 0, stop - start) or (graph, own.inputs[0])
         elif activation == own.op:
             raise InputError(
                 f"output {output.name!r}: the network itself ends in {own.op}, and the Spec would apply it again",

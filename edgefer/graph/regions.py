@@ -88,11 +88,11 @@ def find_region(graph: Graph, value: str, links: Links = "order") -> Region | No
         if maker is None or current in graph.outputs:
             return None
         for node in (maker, *graph.consumers.get(current, ())):
-            linked = _linked(graph, node, current, links)
-            if linked is None:
+            further = linked(graph, node, current, links)
+            if further is None:
                 return None
-            left.extend(further for further in linked if further not in found)
-            found.update(linked)
+            left.extend(each for each in further if each not in found)
+            found.update(further)
     return _region(graph, found, links)
 
 
@@ -173,7 +173,7 @@ def divide(
         for index, size in enumerate(sizes):
             inputs = tuple(read[name][index] if name in read else name for name in node.inputs)
             part = replace(node, name=fresh_node_name(graph, f"{node.name}/part_{index}"), inputs=inputs)
-            nodes.append(replace(part, outputs=(names[node.output][index],), attributes=_regrouped(node, size)))
+            nodes.append(replace(part, outputs=(names[node.output][index],), attributes=regrouped(node, size)))
         if any(reader.name not in makers - producers for reader in graph.consumers.get(node.output, ())):
             join = fresh_node_name(graph, f"{node.name}/join")
             nodes.append(Node(join, "Concat", names[node.output], (node.output,), {"axis": 1}))
@@ -190,7 +190,7 @@ def _cut(array: Array, sizes: Sequence[int], axis: int) -> list[Array]:
     return [np.ascontiguousarray(piece) for piece in pieces]
 
 
-def _regrouped(node: Node, channels: int) -> Mapping[str, Attribute]:
+def regrouped(node: Node, channels: int) -> Mapping[str, Attribute]:
     """The attributes of a depthwise convolution, or of another node, for so many channels."""
     is_grouped = node.op == "Conv" and node.int("group", 1) > 1
     return {**node.attributes, "group": channels} if is_grouped else node.attributes
@@ -218,7 +218,7 @@ def _bounds(graph: Graph, node: Node, links: Links) -> bool:
     return mixes_channels(graph, node) or (links == "scale" and is_depthwise(graph, node))
 
 
-def _linked(graph: Graph, node: Node, value: str, links: Links) -> tuple[str, ...] | None:
+def linked(graph: Graph, node: Node, value: str, links: Links) -> tuple[str, ...] | None:
     """The values whose channels are `value`'s because of `node`, which touches it; None where it cannot take part."""
     bounds = _bounds(graph, node, links)
     if links == "scale" and (value == node.output or not bounds) and node.activation not in ("", "Relu"):
@@ -229,7 +229,7 @@ def _linked(graph: Graph, node: Node, value: str, links: Links) -> tuple[str, ..
         return None
     if node.op in _BINARY:
         return _linked_operands(graph, node, value, links)
-    flattening = node.op == "Flatten" and graph.shape(node.output) == (1, graph.shape(value)[1])
+    flattening = node.op == "Flatten" and graph.shape(node.output) == (1, *graph.shape(node.inputs[0])[1:2])
     one_to_one = flattening or is_depthwise(graph, node) or node.op in _ELEMENTWISE | _POOLING
     has_settings = all(graph.is_constant(name) for name in node.inputs[1:] if name)
     return (node.inputs[0], node.output) if one_to_one and has_settings and len(node.outputs) == 1 else None
@@ -265,8 +265,8 @@ def _region(graph: Graph, values: set[str], links: Links) -> Region | None:
     producers = tuple(node for node in bounds if node.output in values)
     readers = tuple(node for node in bounds if node.inputs[0] in values)
     constants = [
-        *(constant for node in producers for constant in _made(node)),
-        *(constant for node in inside for constant in _passed(graph, node)),
+        *(constant for node in producers for constant in made(node)),
+        *(constant for node in inside for constant in passed(graph, node)),
         *(_read(graph, node) for node in readers),
     ]
     if any(len(graph.consumers[constant.name]) > 1 for constant in constants):
@@ -275,7 +275,8 @@ def _region(graph: Graph, values: set[str], links: Links) -> Region | None:
     return Region(graph.shape(ordered[0])[1], ordered, producers, inside, readers, tuple(constants))
 
 
-def _made(node: Node) -> list[ChannelConstant]:
+def made(node: Node) -> list[ChannelConstant]:
+    """What a node whose output channels share nothing with its input's makes each of them from."""
     output_axis = 1 if node.op == "Gemm" and not node.int("transB") else 0
     weights = ChannelConstant(node.inputs[1], output_axis, 1)
     return [weights, *(ChannelConstant(bias, -1, 1) for bias in node.inputs[2:])]
@@ -286,7 +287,8 @@ def _read(graph: Graph, node: Node) -> ChannelConstant:
     return ChannelConstant(node.inputs[1], 0 if is_first else 1, -1)
 
 
-def _passed(graph: Graph, node: Node) -> list[ChannelConstant]:
+def passed(graph: Graph, node: Node) -> list[ChannelConstant]:
+    """What a node that passes each channel on by itself has for each of them."""
     if node.op == "Conv":
         weights = ChannelConstant(node.inputs[1], 0, 0)
         return [weights, *(ChannelConstant(bias, 0, 1) for bias in node.inputs[2:])]

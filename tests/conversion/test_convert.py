@@ -245,6 +245,16 @@ def test_poor_agreement_is_told(model, faces, out, monkeypatch):
     ]
 
 
+def test_any_head_that_is_noisy_is_told_though_its_answers_agree(model, tmp_path, out, monkeypatch):
+    monkeypatch.setattr(
+        "edgefer.conversion.convert.sqnr", lambda *_: {"expression": 3.0, "affect": 11.2, "units": 40.0}
+    )
+    _, notes = convert_and_listen(model, out, calibration=write_faces(tmp_path / "many", 60), formats=["onnx"])
+    (note,) = (note for note in notes if "far from float" in note)
+    assert note.startswith("'affect' of the onnx file is far from float on held-back images, with ")
+    assert "correlation and a signal-to-noise ratio of 11.2 dB;" in note
+
+
 def test_a_network_that_always_gives_the_same_answer_is_told(tmp_path, out):
     network_of_one_mood = network()
     (bias,) = (tensor for tensor in network_of_one_mood.graph.initializer if tensor.name == "b4")
@@ -281,8 +291,8 @@ def test_weights_that_were_learned_in_vain_are_not_kept(model, faces, tmp_path, 
     learn = pytest.importorskip("edgefer.quantize.fit.learn", reason="needs torch", exc_type=ImportError)
 
     def spoil(graph, plan, *_, **__):
-        (weights,) = (node.inputs[1] for node in graph.nodes if node.op == "Gemm")
-        return graph.with_constants({weights: np.zeros_like(graph.constants[weights])})
+        weights = [node.inputs[1] for node in graph.nodes if node.op == "Gemm"]
+        return graph.with_constants({name: np.zeros_like(graph.constants[name]) for name in weights})
 
     monkeypatch.setattr(learn, "learn", spoil)
     bundle, notes = convert_and_listen(model, tmp_path / "learned", calibration=faces, effort="balanced")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgefer.evaluation import quick_look
-from edgefer.evaluation.quick_look import agreement, frame_times
+from edgefer.evaluation.quick_look import agreement, frame_times, sqnr
 from edgefer.spec import InputSpec, OutputSpec, Spec
 
 INPUT = InputSpec((1, 1), (0.5,) * 3, (0.5,) * 3)
@@ -53,6 +53,12 @@ def test_values_agree_by_correlation():
 def test_values_that_never_change_agree_where_they_are_equal(artifact, expected):
     affect = spec("valence_arousal", ("valence", "arousal"), "tanh")
     assert measured(affect, [(0.5, 0.5)] * 4, artifact) == expected
+
+
+def test_what_is_the_same_for_all_images_is_no_signal():
+    affect = spec("valence_arousal", ("valence", "arousal"), "none")
+    reference, artifact = ({"head": np.array(rows, np.float32)} for rows in ([(9, 1), (9, -1)], [(9, 1.1), (9, -1.1)]))
+    assert sqnr(reference, artifact, affect)["head"] == pytest.approx(20, abs=1e-4)
 
 
 def test_times_are_medians_of_blocks_without_the_warm_up(monkeypatch):

@@ -4,6 +4,7 @@ import pytest
 from edgefer.graph.passes import normalise
 from edgefer.graph.passes.canonicalise import (
     decompose_hard_sigmoid,
+    flatten_pixels,
     fuse_activations,
     merge_matmul_bias,
     name_hard_swish,
@@ -190,3 +191,18 @@ def test_a_gemm_of_columns_turns_them_into_rows():
 def test_a_gemm_with_a_number_for_each_row_is_left_alone():
     graph = network("t = Transpose(x)\ny = Gemm(t, w, c)", "y", {"w": numbers(1, 4), "c": numbers(3, 1)}, (1, 3))
     assert plain_gemms(graph) is graph
+
+
+@pytest.mark.parametrize("line", ["y = Reshape(p, row)", "y = Squeeze(p, pixel)"])
+def test_a_map_of_one_pixel_that_becomes_a_row_is_flattened(line):
+    constants = {"row": np.array([1, -1]), "pixel": np.array([2, 3])}
+    graph = network(f"p = GlobalAveragePool(x)\n{line}", "y", constants)
+    after = flatten_pixels(graph)
+    assert operators(after) == ["GlobalAveragePool", "Flatten"]
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize("shape", [[1, -1], [3, -1]])
+def test_other_reshapes_are_left_alone(shape):
+    graph = network("y = Reshape(x, shape)", "y", {"shape": np.array(shape)})
+    assert flatten_pixels(graph) is graph

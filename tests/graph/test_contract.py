@@ -78,7 +78,34 @@ def test_heads_are_columns_of_a_joint_output():
     logits = by_hand(graph)["logits"]
     np.testing.assert_allclose(found["expression"], softmax(logits[:, :4]), 1e-4)
     np.testing.assert_allclose(found["va"], np.tanh(logits[:, 4:]), 1e-4, 1e-6)
-    assert head_logits(after, spec(*heads)) == {"expression": "expression/columns", "va": "va/columns"}
+    assert head_logits(after, spec(*heads)) == {"expression": "logits/columns_0", "va": "logits/columns_4"}
+
+
+def test_heads_in_one_layer_become_layers_of_their_own():
+    graph = network("a = Flatten(x)\nlogits = Gemm(a, v, b)", "logits", {"v": numbers(90, 6), "b": numbers(6)}, SHAPE)
+    heads = (
+        OutputSpec("expression", "expression", SIX[:4], "softmax", columns=(0, 4)),
+        OutputSpec("va", "valence_arousal", ("valence", "arousal"), columns=(4, 6)),
+    )
+    after = apply_contract(graph, spec(*heads))
+    assert [after.shape(node.output) for node in after.nodes if node.op == "Gemm"] == [(1, 4), (1, 2)]
+    found, logits = run_model(to_onnx(after), {"image": PIXELS}), by_hand(graph)["logits"]
+    np.testing.assert_allclose(found["expression"], softmax(logits[:, :4]), 1e-4)
+    np.testing.assert_allclose(found["va"], logits[:, 4:], 1e-4, 1e-5)
+
+
+def test_activations_of_heads_that_the_network_joins_are_the_heads_own():
+    text = f"{TEXT}\ne, v = Split<axis=1>(logits, sizes)\np = Softmax(e)\nt = Tanh(v)\nz = Concat<axis=1>(p, t)"
+    graph = network(text, "z", {**WEIGHTS, "sizes": np.array([4, 2])}, SHAPE)
+    heads = (
+        OutputSpec("e", "expression", SIX[:4], "softmax", columns=(0, 4)),
+        OutputSpec("va", "valence_arousal", ("valence", "arousal"), columns=(4, 6)),
+    )
+    after = apply_contract(graph, spec(*heads))
+    assert [after.producers[name].op for name in after.outputs] == ["Softmax", "Tanh"]
+    assert not {"Split", "Concat"} & {node.op for node in after.nodes}
+    found, joined = run_model(to_onnx(after), {"image": PIXELS}), by_hand(graph)["z"]
+    np.testing.assert_allclose(np.concatenate([found["e"], found["va"]], axis=1), joined, 1e-4, 1e-6)
 
 
 def test_heads_are_outputs_of_their_own_even_where_names_cross():

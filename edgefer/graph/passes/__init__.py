@@ -10,6 +10,7 @@ from collections.abc import Callable
 from edgefer.graph.ir import Graph
 from edgefer.graph.passes.canonicalise import (
     decompose_hard_sigmoid,
+    flatten_pixels,
     fuse_activations,
     merge_matmul_bias,
     name_hard_swish,
@@ -28,6 +29,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     remove_identities,
     resolve_padding,
     pool_globally,
+    flatten_pixels,
     merge_matmul_bias,
     plain_gemms,
     fold_batch_norm,

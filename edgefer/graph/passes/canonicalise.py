@@ -158,3 +158,17 @@ def _fuse_activation(graph: Graph, node: Node) -> Graph:
         return graph
     fused = replace(linear, activation="Relu6" if is_relu6 else "Relu")
     return bypass(substitute(graph, {linear.name: [fused]}), node, linear.output)
+
+
+def flatten_pixels(graph: Graph) -> Graph:
+    """Reshape or Squeeze of a map of one pixel into a row becomes Flatten, which patterns follow channels through."""
+    return each_node(graph, _flatten_pixel)
+
+
+def _flatten_pixel(graph: Graph, node: Node) -> Graph:
+    if node.op not in ("Reshape", "Squeeze"):
+        return graph
+    before, after = (graph.shape(value) for value in (node.inputs[0], node.output))
+    if before != (*after, 1, 1) or len(after) != 2:
+        return graph
+    return substitute(graph, {node.name: [Node(node.name, "Flatten", node.inputs[:1], node.outputs, {"axis": 1})]})
