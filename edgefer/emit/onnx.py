@@ -5,13 +5,16 @@ Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in 
 
 Some things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
 that compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked
-up in a table of all pairs, as few of its versions can cast from int4; a constant for each channel is expanded to the
-whole map, as its kernels take up to three times as long where they broadcast; a map of one pixel is turned to channels
-last before it is flattened, as int8 convolutions return maps so, which else are turned while they are large.
+up in a table of all pairs, as few of its versions can cast from int4; weights that several nodes read are stored once,
+and reshaped to what they are for each reader but the first, as it converts those of each reader by themselves; a
+constant for each channel is expanded to the whole map, as its kernels take up to three times as long where they
+broadcast; a map of one pixel is turned to channels last before it is flattened, as int8 convolutions return maps so,
+which else are turned while they are large.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
@@ -51,6 +54,7 @@ class _Emitter:
         self.dequantized: dict[str, str] = {}
         self.restored: dict[str, str] = {}
         self.exact: set[str] = set()
+        self.readers: Counter[str] = Counter()
 
     def emit(self, node: Node) -> None:
         """Append `node`, reading stored values where it computes in int8 and exact activations where it can."""
@@ -70,7 +74,8 @@ class _Emitter:
         if value in self.plan.tensors:
             self.integers[value] = self._name(value, "stored")
             self._add(value, "Quantize", "QuantizeLinear", (computed, *self._parameters(value)), self.integers[value])
-            self._dequantize(value, self._name(value, "dequantized") if computed == value else value)
+            real = self.dequantized[value] = self._name(value, "dequantized") if computed == value else value
+            self._dequantize(value, self.integers[value], real)
 
     def _computed(self, value: str) -> str:
         """What an int8 node returns; a graph output is what can be stored of it."""
@@ -84,8 +89,7 @@ class _Emitter:
             self._store_constant(value)
             if not is_int8 and self.plan.tensors[value].is_symmetric:
                 return self._restored(value)
-            if value not in self.dequantized:
-                self._dequantize(value, self._name(value, "dequantized"))
+            return self._dequantized_constant(value)
         return self.dequantized[value]
 
     def _channels_last(self, value: str, read: str) -> str:
@@ -93,11 +97,23 @@ class _Emitter:
         self._add(value, CHANNELS_LAST, "Transpose", (read,), turned, {"perm": (0, 2, 3, 1)})
         return turned
 
-    def _dequantize(self, value: str, real: str) -> None:
+    def _dequantized_constant(self, value: str) -> str:
+        """The real numbers of a constant, for one reader alone."""
+        self.readers[value] += 1
+        which = f"_{self.readers[value]}" if self.readers[value] > 1 else ""
+        stored, real = self.integers[value], self._name(value, f"dequantized{which}")
+        if which and self.plan.tensors[value].is_symmetric:
+            again, shape = self._name(value, f"again{which}"), self._name(value, "shape")
+            self.constants[shape] = np.asarray(self.graph.shape(value), np.int64)
+            self._add(value, f"Again{which}", "Reshape", (stored, shape), again)
+            stored = again
+        self._dequantize(value, stored, real, which)
+        return real
+
+    def _dequantize(self, value: str, stored: str, real: str, which: str = "") -> None:
         axis = self.plan.tensors[value].axis
-        inputs = (self.integers[value], *self._parameters(value))
-        self._add(value, "Dequantize", "DequantizeLinear", inputs, real, {} if axis is None else {"axis": axis})
-        self.dequantized[value] = real
+        inputs = (stored, *self._parameters(value, which))
+        self._add(value, f"Dequantize{which}", "DequantizeLinear", inputs, real, {} if axis is None else {"axis": axis})
 
     def _restored(self, value: str) -> str:
         """The real numbers of a constant, worked out when the model is loaded."""
@@ -145,15 +161,15 @@ class _Emitter:
         self.constants |= {small: integers, shape: np.asarray(whole, np.int64)}
         self._add(value, "Expand", "Expand", (small, shape), stored)
 
-    def _parameters(self, value: str) -> tuple[str, ...]:
+    def _parameters(self, value: str, which: str = "") -> tuple[str, ...]:
         """Scale and zero point; biases, which have no kernel that wants one, leave it out.
 
-        Weights do not share theirs: ONNX Runtime renames each where it computes with uint8 weights, which
-        `session.x64quantprecision` asks for, and refuses to do so twice.
+        Weights do not share theirs, nor do two readers of the same: ONNX Runtime renames each where it computes with
+        uint8 weights, which `session.x64quantprecision` asks for, and refuses to do so twice.
         """
         params = self.plan.tensors[value]
         shape = () if params.axis is None else (-1,)
-        scale, zero_point = (self._name(value, part) for part in ("scale", "zero_point"))
+        scale, zero_point = self._name(value, "scale"), self._name(value, f"zero_point{which}")
         self.constants[scale] = np.asarray(params.scale, np.float32).reshape(shape)
         if params.dtype == "int32":
             return (scale,)

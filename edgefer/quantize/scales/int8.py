@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
+
+import numpy as np
 
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import find_silus
@@ -58,8 +60,9 @@ def plan_int8(
     avoid_ties(graph, layout.nodes, layout.groups.find, chosen, set(layout.fixed))
     tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
+    in_int8 = {node.name for node in layout.nodes}
     for node in layout.nodes:
-        constants = _constant_params(graph, node, tensors)
+        constants = _constant_params(graph, node, tensors, in_int8)
         if any(tensors.get(name, params) != params for name, params in constants.items()):
             continue  # a constant shared with a node that needs it in other units
         tensors.update(constants)
@@ -164,15 +167,23 @@ def _view(graph: Graph, value: str, silu_inputs: frozenset[str]) -> View:
     return CURVES.get(operators.pop(), identity) if len(operators) == 1 else identity
 
 
-def _constant_params(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> dict[str, QuantParams]:
-    """Parameters of the constants that `node` computes with."""
+def _constant_params(
+    graph: Graph, node: Node, tensors: Mapping[str, QuantParams], in_int8: Collection[str]
+) -> dict[str, QuantParams]:
+    """Parameters of the constants that `node` computes with; tied weights suit the biases of all that read them so."""
     axis = weight_axis(graph, node)
     if axis is None:
         constants = [value for value in values_read(node) if graph.is_constant(value)]
         return {value: constant_params(graph, value) for value in constants}
-    weights = graph.constants[node.inputs[1]]
-    params = per_channel_symmetric(weights, axis, smallest_scales(graph, node, tensors[node.inputs[0]]))
-    found = {node.inputs[1]: params}
+    name = node.inputs[1]
+    tied = [
+        each
+        for each in graph.consumers[name]
+        if each.name in in_int8 and weight_axis(graph, each) == axis and each.inputs[1] == name
+    ]
+    floor = np.max([smallest_scales(graph, each, tensors[each.inputs[0]]) for each in tied], axis=0)
+    params = per_channel_symmetric(graph.constants[name], axis, floor)
+    found = {name: params}
     if node.input(2):
         axis = graph.constants[node.inputs[2]].ndim - 1
         found[node.inputs[2]] = bias_params(tensors[node.inputs[0]], params, axis)
