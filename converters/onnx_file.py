@@ -10,10 +10,10 @@ import onnx
 
 from edgefer.errors import InputError, UsageError
 from edgefer.graph.ir import Array, Graph
-from edgefer.graph.onnx_io import read_onnx
 from edgefer.images import Image
 from edgefer.images.preprocess import normalise
 from edgefer.networks.network import Network, Original, Source
+from edgefer.onnx_import import read_onnx
 
 FAMILY = "onnx_file"
 METADATA_KEY = "edgefer.spec"
@@ -34,21 +34,23 @@ def load(source: Source) -> Network:
     if source.weights:
         raise UsageError(f"--weights {source.weights}: {source.path} is not a checkpoint: it holds one set of weights")
     spec = source.read_spec(_metadata(source))
-    graph = read_onnx(source.path, (1, 3, *spec.input.size))
+    imported = read_onnx(source.path, (1, 3, *spec.input.size))
+    graph = imported.graph
     _require_one_image(source, graph)
-    name, batch = graph.inputs[0], _batch(source, graph.inputs[0])
+    name = graph.inputs[0]
+    batch, dtype = _declared(source, name)
 
     def feed(pixels: Image) -> dict[str, Array]:
-        return {name: np.repeat(normalise(pixels, spec.input), batch, axis=0)}
+        return {name: np.repeat(normalise(pixels, spec.input), batch, axis=0).astype(dtype)}
 
-    return Network(source.name, FAMILY, graph, spec, source, Original(source.path, feed))
+    return Network(source.name, FAMILY, graph, spec, source, Original(source.path, feed), imported.notes)
 
 
-def _batch(source: Source, name: str) -> int:
-    """How many images the file takes at once; 1 where it leaves that open."""
+def _declared(source: Source, name: str) -> tuple[int, np.dtype[Any]]:
+    """How many images the file takes at once, 1 where it leaves that open, and of what type."""
     inputs = onnx.load(source.path, load_external_data=False).graph.input
-    dims = next(value for value in inputs if value.name == name).type.tensor_type.shape.dim
-    return max(dims[0].dim_value, 1)
+    tensor = next(value for value in inputs if value.name == name).type.tensor_type
+    return max(tensor.shape.dim[0].dim_value, 1), onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
 
 
 def _metadata(source: Source) -> dict[str, Any]:

@@ -14,20 +14,17 @@ is the same.  Shapes follow by ONNX's own inference, so a mistake is reported at
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
 import numpy as np
-import onnx
-from onnx import helper, numpy_helper
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo
+from edgefer.graph.inference import infer_outputs
+from edgefer.graph.ir import Array, Attribute, Graph, Node, TensorInfo
 from edgefer.graph.passes.resolve_padding import same_pads
 
 Padding: TypeAlias = int | Literal["same"] | tuple[int, int, int, int]
 """All sides alike; as TensorFlow's SAME pads for the size at hand; or top, left, bottom, right."""
-
-_SMALL = 64  # constants of up to so many items may decide shapes (Reshape, Slice, Pad)
 
 
 class GraphBuilder:
@@ -62,13 +59,12 @@ class GraphBuilder:
         Raises:
             InputError: the inputs do not fit the operator.
         """
-        try:
-            info = self._infer(op, name, inputs, attributes)
-        except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError) as error:
-            shapes = ", ".join(f"{value} {list(self.shape(value))}" for value in inputs if value)
-            raise InputError(f"node {name!r}: {op} does not fit its inputs ({shapes})") from error
+        node = Node(name, op, inputs, (name,), attributes)
+        info = infer_outputs(node, self._info, self._constants)[name]
+        if info is None:
+            raise InputError(f"node {name!r}: {op} has no static shape")
         self._define(name, info)
-        self._nodes.append(Node(name, op, inputs, (name,), attributes))
+        self._nodes.append(node)
         return name
 
     def conv(
@@ -166,25 +162,3 @@ class GraphBuilder:
         """What ONNX's inference does not look at."""
         if self.shape(x)[1] != channels:
             raise InputError(f"node {name!r}: its weights take {channels} channels, but {x} is {list(self.shape(x))}")
-
-    def _infer(self, op: str, name: str, inputs: tuple[str, ...], attributes: dict[str, Attribute]) -> TensorInfo:
-        node = helper.make_node(op, inputs, [name], name, **cast(dict[str, Any], attributes))
-        types = {
-            value: helper.make_tensor_type_proto(
-                helper.np_dtype_to_tensor_dtype(self._info[value].dtype), self.shape(value)
-            )
-            for value in inputs
-            if value
-        }
-        data = {
-            value: numpy_helper.from_array(self._constants[value])
-            for value in inputs
-            if value in self._constants and self._constants[value].size <= _SMALL
-        }
-        found = onnx.shape_inference.infer_node_outputs(
-            onnx.defs.get_schema(op, OPSET, ""), node, types, data, opset_imports=[helper.make_opsetid("", OPSET)]
-        )[name].tensor_type
-        dims = tuple(dim.dim_value for dim in found.shape.dim)
-        if not found.HasField("shape") or not all(dim.HasField("dim_value") for dim in found.shape.dim):
-            raise ValueError("its output has no static shape")
-        return TensorInfo(dims, helper.tensor_dtype_to_np_dtype(found.elem_type))

@@ -15,8 +15,8 @@ from edgefer.emit.tflite.flatbuffer import schema, unpack
 from edgefer.errors import InputError, UnsupportedOperatorError
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.ir import Graph
-from edgefer.graph.onnx_io import read_onnx
 from edgefer.graph.passes import normalise
+from edgefer.onnx_import import read_onnx
 from edgefer.plan import Plan, QuantParams
 from edgefer.runtime.delegation import operator_counts, undelegated
 from edgefer.spec import Spec
@@ -166,7 +166,7 @@ def test_int8_padding_holds_real_zeros() -> None:
 @needs_models
 def test_the_bundled_network_is_taken_over_whole_and_equals_onnx_runtime() -> None:
     spec = Spec.from_toml(MODELS / "fer_b0.spec.toml")
-    graph = normalise(apply_contract(normalise(read_onnx(MODELS / "fer_b0.onnx", (1, 3, 64, 64))), spec))
+    graph = normalise(apply_contract(normalise(read_onnx(MODELS / "fer_b0.onnx", (1, 3, 64, 64)).graph), spec))
     rng = np.random.default_rng(0)
     pixels = [{"image": rng.integers(0, 256, (1, 64, 64, 3), np.uint8)} for _ in range(2)]
     model = emit_tflite(graph, Plan())
@@ -183,7 +183,7 @@ def test_the_bundled_network_is_taken_over_whole_and_equals_onnx_runtime() -> No
 
 @needs_models
 def test_a_face_detector_equals_onnx_runtime() -> None:
-    graph = normalise(read_onnx(MODELS / "face_detection_yunet_2023mar.onnx"))
+    graph = normalise(read_onnx(MODELS / "face_detection_yunet_2023mar.onnx").graph)
     feeds = {graph.inputs[0]: np.random.default_rng(0).random(graph.shape(graph.inputs[0]), np.float32) * 255}
     found = run_tflite(emit_tflite(graph, Plan()), feeds)
     for name, expected in run_onnx(graph, feeds).items():

@@ -1,0 +1,49 @@
+"""What a network is given: shapes that a file leaves open, closed."""
+
+from __future__ import annotations
+
+import onnx
+
+from edgefer.errors import InputError
+from edgefer.graph.ir import TensorInfo
+from edgefer.onnx_import.precision import Precision
+
+
+def input_info(
+    graph: onnx.GraphProto, input_shape: tuple[int, ...] | None, precision: Precision
+) -> dict[str, TensorInfo]:
+    """Shape and dtype of each input that is no initialiser: a batch of one, open dimensions by `input_shape`.
+
+    Dimensions of one name have one size.
+
+    Raises:
+        InputError: a dimension stays open.
+    """
+    initializers = {tensor.name for tensor in graph.initializer}
+    values = [value for value in graph.input if value.name not in initializers]
+    sizes: dict[str, int] = {}
+    found: dict[str, TensorInfo] = {}
+    for value in values:
+        tensor = value.type.tensor_type
+        if not tensor.HasField("shape"):
+            raise InputError(
+                f"input {value.name!r} has no shape", remedy="Export the network with a fixed input shape."
+            )
+        dims = tensor.shape.dim
+        wanted = input_shape if input_shape is not None and len(values) == 1 and len(input_shape) == len(dims) else None
+        shape = []
+        for axis, dim in enumerate(dims):
+            is_batch = axis == 0 and len(dims) > 1
+            size = 1 if is_batch or (axis == 0 and dim.dim_value <= 0) else dim.dim_value
+            size = size if size > 0 else sizes.get(dim.dim_param, 0) or (wanted[axis] if wanted else 0)
+            if size <= 0:
+                raise InputError(
+                    f"input {value.name!r}: dimension {axis} ({dim.dim_param or '?'}) has no fixed size",
+                    remedy="Export with a fixed image size, or state input.size in the Spec.",
+                )
+            if dim.dim_param:
+                sizes.setdefault(dim.dim_param, size)
+            shape.append(size)
+        dtype = precision.element_type(tensor.elem_type, f"input {value.name!r}")
+        found[value.name] = TensorInfo(tuple(shape), dtype)
+    return found
