@@ -6,6 +6,9 @@ as free.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,6 +47,9 @@ SAME_SCALE = frozenset(
     ]
 )
 """Operators whose outputs must be stored like their inputs."""
+
+_MULTIPLYING = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Mul"])
+_SMALLEST_RATIO, _LARGEST_RATIO = 2.0**-24, 2.0**8
 
 _FREE = frozenset(["Add", "GlobalAveragePool", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Sub"])
 
@@ -85,6 +91,18 @@ def smallest_scales(graph: Graph, node: Node, source: QuantParams) -> npt.NDArra
     channels = graph.shape(node.inputs[1])[weight_axis(graph, node) or 0]
     bias = graph.constants[node.inputs[2]].reshape(-1) if node.input(2) else np.zeros(1)
     return np.broadcast_to(np.abs(bias.astype(np.float64)) / (source.scale[0] * _LARGEST_BIAS), (channels,))
+
+
+def is_representable(node: Node, tensors: Mapping[str, QuantParams]) -> bool:
+    """Whether kernels can bring what `node` reads to the scale of what it makes.
+
+    Beyond these ratios LiteRT computes nonsense, refuses the file or ends the process.
+    """
+    read = [max(tensors[value].scale) for value in values_read(node)[:2] if value in tensors]
+    if node.op in FIXED_OUTPUT:
+        return True
+    units = [prod(read)] if node.op in _MULTIPLYING else read
+    return all(_SMALLEST_RATIO <= unit / tensors[node.output].scale[0] < _LARGEST_RATIO for unit in units)
 
 
 def bias_params(source: QuantParams, weights: QuantParams, axis: int) -> QuantParams:
