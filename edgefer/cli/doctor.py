@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from edgefer.cli.output import ConsoleProgress, output_options, write_json
+from edgefer.host.detector_weights import DETECTOR, blazeface_weights
 from edgefer.host.doctor import Finding, examine, healthy, to_document
 from edgefer.host.environments import ENVIRONMENTS
 
@@ -18,16 +19,23 @@ COLOURS = {"ok": "green", "warn": "yellow", "missing": "red"}
 Examples:
   edgefer doctor                      what is here, and how to mend what is not
   edgefer doctor --install onnx2tf    make the environment that --tflite-backend onnx2tf needs
+  edgefer doctor --install detector   fetch the face detector that edgefer run needs
   edgefer doctor --device pi5         what a board lacks for edgefer benchmark
   edgefer doctor --json -
 """
 )
-@click.option("--install", type=click.Choice(list(ENVIRONMENTS)), help="Make an isolated environment for this tool.")
+@click.option(
+    "--install",
+    type=click.Choice([*ENVIRONMENTS, DETECTOR]),
+    help="Make an isolated environment for this tool, or fetch the face detector of `edgefer run`.",
+)
 @click.option("--device", metavar="NAME|USER@HOST", help="Check this board instead of this machine.")
 @output_options
 def doctor(install: str | None, device: str | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
     """Check this machine, or a board, for what edgefer needs; exit code 1 if something necessary is missing."""
-    if install:
+    if install == DETECTOR:
+        blazeface_weights()
+    elif install:
         ENVIRONMENTS[install].install(ConsoleProgress(quiet=quiet, verbose=verbose))
     findings = tuple(examine() if device is None else _examine_device(device))
     if not quiet and json_file != "-":

@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "Judge a bundle by gates, and against the one accepted before.",
     "package": "Make the zip that app developers receive.",
     "verify": "Make sure that a package is unaltered and by its maker.",
+    "run": "Find faces in videos, and write what a bundle says of them over time.",
     "benchmark": "Time a bundle's artifacts on boards, and compare what they compute there.",
     "inspect": "Show what a bundle's artifacts are made of.",
     "board": "Emulate an ARM board on this machine, for tests without hardware.",

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from edgefer.host.detector_weights import DETECTOR, kept_weights
 from edgefer.host.directories import cache_directory, data_directory
 from edgefer.host.environments import ENVIRONMENTS, Environment
 from edgefer.host.units import format_size
@@ -71,6 +72,7 @@ def checks() -> Sequence[Check]:
         *(partial(check_package, distribution, module) for distribution, module in RUNTIMES.items()),
         check_torch,
         *(partial(check_environment, environment) for environment in ENVIRONMENTS.values()),
+        check_detector,
         check_int8_instructions,
         check_cpu_lists,
         *(
@@ -131,6 +133,15 @@ def check_environment(environment: Environment) -> Finding:
         return Finding(name, "ok", str(environment.path), optional=True)
     detail = f"{environment.state}; needed only for `--tflite-backend {environment.name}`"
     return Finding(name, "missing", detail, environment.remedy, optional=True)
+
+
+def check_detector() -> Finding:
+    """Whether the face detector of `edgefer run` was fetched."""
+    name = "face detector"
+    if (kept := kept_weights()).is_file():
+        return Finding(name, "ok", str(kept), optional=True)
+    detail = "not fetched; `edgefer run` fetches it, once, unless it is given another"
+    return Finding(name, "missing", detail, f"edgefer doctor --install {DETECTOR}", optional=True)
 
 
 def check_int8_instructions() -> Finding:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 from edgefer.device.results import Benchmark
 from edgefer.evaluation.results import Evaluation
 from edgefer.images import ImageSet
-from edgefer.report import benchmark, conversion, evaluation
+from edgefer.report import benchmark, conversion, evaluation, timeline
 from edgefer.report.conversion import Manifest
 from edgefer.report.markup import Html, html, join, page, section
+from edgefer.spec import Spec
+from edgefer.timeline.results import Run
 
 
 def conversion_report(manifest: Manifest, evaluated: Evaluation | None = None) -> str:
@@ -75,6 +77,26 @@ def benchmark_report(manifest: Manifest, measured: Benchmark) -> str:
             benchmark.section_side_by_side(measured),
             *(benchmark.section_device(run) for run in measured.runs),
             benchmark.section_settings(measured),
+            conversion.section_provenance(manifest),
+        ),
+    )
+
+
+def run_report(manifest: Manifest, found: Run) -> str:
+    """One HTML document about faces in videos; equal results give equal documents.
+
+    Args:
+        manifest: what the bundle's `manifest.json` holds.
+        found: results of that bundle.
+    """
+    spec = Spec.from_dict({"input": manifest["input"], "outputs": manifest["outputs"]})
+    return _document(
+        manifest,
+        "faces over time",
+        (
+            timeline.section_seen(found),
+            *(timeline.section_source(each, spec) for each in found.timelines[: timeline.SOURCES]),
+            timeline.section_how(found),
             conversion.section_provenance(manifest),
         ),
     )

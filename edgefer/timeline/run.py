@@ -1,0 +1,284 @@
+"""`run`: faces in video, and what the network says of them over time.
+
+    OUT/
+      frames.csv     a row for every frame, also without a face
+      events.csv     when an expression or action unit showed
+      summary.json   per source and face; schema `edgefer.run/1`
+      report.html    the same for people
+
+Neither pixels nor embeddings of faces are kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgefer.bundle import Bundle
+from edgefer.errors import InputError
+from edgefer.faces.detectors import BLAZEFACE, detector_maker
+from edgefer.faces.face import Detector, Face
+from edgefer.host import cache
+from edgefer.host.directories import cache_directory
+from edgefer.host.progress import SILENT, Advance, Progress
+from edgefer.host.threads import processors
+from edgefer.runtime.runners import Runner, open_runner
+from edgefer.spec import Spec
+from edgefer.timeline.asking import Answers, EveryNth
+from edgefer.timeline.look import Looking, look
+from edgefer.timeline.observed import Observed
+from edgefer.timeline.results import FaceSummary, Failure, Run, SourceSummary, Timeline
+from edgefer.timeline.score_names import columns, main_head
+from edgefer.timeline.smoothing import Smoothing
+from edgefer.timeline.timeline import FaceLine, events, face_lines
+from edgefer.video.frames import Frame, Source
+from edgefer.video.opening import open_sources
+
+_VERSION = 1  # of what is kept of sources that were done
+
+Tell = Callable[[str, int, Frame, Face, Answers], None]
+"""Told of every answer as it comes: source, face, frame, box, heads."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How sources are looked at.
+
+    Attributes:
+        format: of the artifact that is run, `tflite` or `onnx`.
+        detector: `blazeface`, `none`, or the file of a YuNet network.
+        boxes: a table of boxes that is used instead.
+        detect_every: on every so many frames; optical flow carries boxes on between.
+        stride: the network is asked on every so many frames.
+        most_faces: so many of the largest faces are followed, None for all.
+        smoothing: of scores over time.
+        fps: of folders of pictures that have no times.
+        duration_s: after which a camera is left.
+    """
+
+    format: str = "tflite"
+    detector: str | Path = BLAZEFACE
+    boxes: Path | None = None
+    detect_every: int = 1
+    stride: int = 1
+    most_faces: int | None = None
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    fps: float | None = None
+    duration_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, without the paths of this machine."""
+        return {
+            "format": self.format,
+            "detector": Path(self.detector).name if self.boxes is None else "boxes",
+            "detect_every": self.detect_every,
+            "stride": self.stride,
+            "most_faces": self.most_faces,
+            "smoothing": {
+                "mode": self.smoothing.mode,
+                "half_s": dict(self.smoothing.half_s),
+                "gap_s": self.smoothing.gap_s,
+            },
+        }
+
+
+def run(
+    bundle: Bundle | str | Path,
+    sources: Sequence[str | Path],
+    *,
+    options: Options | None = None,
+    consent: str = "",
+    workers: int | None = None,
+    progress: Progress = SILENT,
+    tell: Tell | None = None,
+) -> Run:
+    """Find, follow and score the faces of sources.
+
+    A source that was finished before an interruption is not looked at again.
+
+    Args:
+        bundle: an opened bundle, or its directory.
+        sources: video files, folders of videos, folders of pictures, `camera:0`.
+        options: how; the defaults if None.
+        consent: a note on the consent of those who are seen, which results carry.
+        workers: sources that are looked at at once; one per processor by default.
+        progress: who is told.
+        tell: told of every answer as it comes.
+
+    Raises:
+        UsageError: no source is named, or options contradict each other.
+        InputError: the bundle or the detector cannot be read, or not one source can.
+    """
+    options = options or Options()
+    bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
+    artifact = bundle.artifact(options.format)
+    make_detector = detector_maker(options.detector, options.boxes)
+    opened = list(open_sources(sources, fps=options.fps, duration_s=options.duration_s))
+    looker = _Looker(artifact, options, bundle.spec, make_detector, tell)
+    identity = sha256(artifact.read_bytes()).hexdigest()
+    store = _Store(sha256(repr((_VERSION, identity, _content(options), bundle.spec)).encode()).hexdigest())
+    expected = [source.expected for source in opened if not isinstance(source, InputError)]
+    total = sum(count for count in expected if count is not None) if None not in expected else None
+    with progress.stage("look", total) as advance:
+        found = list(_each(opened, looker, store, workers or processors(), advance))
+    timelines = tuple(_timeline(each, bundle.spec, options.smoothing) for each in found if isinstance(each, Observed))
+    failures = tuple(each for each in found if isinstance(each, Failure))
+    for failure in failures:
+        progress.note(f"{failure.source}: left out: {failure.reason}")
+    if not timelines:
+        raise InputError(
+            failures[0].reason if len(failures) == 1 else f"not one of {len(failures)} sources can be read"
+        )
+    store.clear([timeline.observed.digest for timeline in timelines])
+    named = {"name": bundle.name, "artifact": artifact.name, "sha256": identity}
+    return Run(named, options.to_dict(), consent, timelines, failures)
+
+
+class _Looker:
+    """Looks at sources on whatever thread asks, with detector and runtime that belong to that thread."""
+
+    def __init__(
+        self, artifact: Path, options: Options, spec: Spec, make_detector: Callable[[], Detector], tell: Tell | None
+    ) -> None:
+        self.stopped = threading.Event()
+        self._artifact, self._options, self._spec = artifact, options, spec
+        self._make_detector, self._tell = make_detector, tell
+        self._own = threading.local()
+
+    def __call__(self, source: Source, advance: Advance) -> Observed:
+        def step() -> None:
+            if self.stopped.is_set():
+                raise CancelledError
+            advance()
+
+        def tell(face: int, frame: Frame, box: Face, answers: Answers) -> None:
+            if self._tell is not None:
+                self._tell(source.name, face, frame, box, answers)
+
+        return look(source, self._looking(), step, tell)
+
+    def _looking(self) -> Looking:
+        if not hasattr(self._own, "looking"):
+            runner: Runner = open_runner(self._artifact, self._options.format)
+            self._own.looking = Looking(
+                self._make_detector(),
+                lambda: EveryNth(runner, self._options.stride),
+                self._spec,
+                self._options.detect_every,
+                self._options.most_faces,
+            )
+        looking: Looking = self._own.looking
+        return looking
+
+
+@dataclass(frozen=True)
+class _Store:
+    """Sources that are done, kept until the run is."""
+
+    key: str
+
+    def load(self, digest: str) -> Observed | None:
+        try:
+            return Observed.from_bytes(self._file(digest).read_bytes())
+        except Exception:  # damage shows as errors of zipfile, zlib, numpy and json
+            return None
+
+    def save(self, observed: Observed) -> None:
+        if observed.digest:
+            cache.store(self._file(observed.digest), observed.to_bytes())
+
+    def clear(self, digests: Sequence[str]) -> None:
+        for digest in digests:
+            self._file(digest).unlink(missing_ok=True)
+
+    def _file(self, digest: str) -> Path:
+        return cache_directory() / "runs" / f"{self.key[:32]}-{digest[:32]}.npz"
+
+
+def _content(options: Options) -> tuple[Any, ...]:
+    """What decides what is observed: smoothing does not."""
+    files = [Path(each) for each in (options.detector, options.boxes) if each is not None and Path(each).is_file()]
+    read = tuple(sha256(file.read_bytes()).hexdigest() for file in files)
+    return (str(options.detector), read, options.detect_every, options.stride, options.most_faces, options.format)
+
+
+def _each(
+    opened: Sequence[Source | InputError], looker: _Looker, store: _Store, workers: int, advance: Advance
+) -> Iterator[Observed | Failure]:
+    """What is observed of each source, in their order, several at once."""
+    lock = threading.Lock()
+
+    def counted() -> None:
+        with lock:
+            advance()
+
+    def one(source: Source | InputError) -> Observed | Failure:
+        if isinstance(source, InputError):
+            where, _, reason = source.message.partition(": ")
+            return Failure(where, reason or source.message)
+        try:
+            digest = source.digest
+            if digest and (done := store.load(digest)) is not None:
+                for _ in done.times:
+                    counted()
+                return replace(done, source=source.name)
+            observed = looker(source, counted)
+        except InputError as error:
+            return Failure(source.name, error.message)
+        store.save(observed)
+        return observed
+
+    pool = ThreadPoolExecutor(min(workers, len(opened)) or 1)
+    try:
+        yield from pool.map(one, opened)
+    finally:
+        looker.stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _timeline(observed: Observed, spec: Spec, smoothing: Smoothing) -> Timeline:
+    lines = tuple(face_lines(observed, spec, smoothing))
+    covered = {int(frame) for line in lines for frame in line.frames}
+    summary = SourceSummary(
+        observed.source,
+        observed.digest,
+        len(observed.times),
+        round(float(observed.times[-1] - observed.times[0]), 6),
+        len(covered),
+        observed.detector_calls,
+        int(sum(track.inferred.sum() for track in observed.tracks)),
+        observed.fleeting,
+        tuple(_face(line, spec) for line in lines),
+    )
+    return Timeline(observed, lines, tuple(events(observed, spec, list(lines))), summary)
+
+
+def _face(line: FaceLine, spec: Spec) -> FaceSummary:
+    named = columns(spec)
+    head = main_head(spec)
+    known = line.smooth[~np.isnan(line.smooth).any(axis=1)]
+    expression = [index for index, column in enumerate(named) if head and column.head is head]
+    shares: Mapping[str, float] = {}
+    if expression and len(known):
+        tops = known[:, expression].argmax(axis=1)
+        counts = np.bincount(tops, minlength=len(expression)) / len(tops)
+        shares = {named[index].label: round(float(share), 6) for index, share in zip(expression, counts, strict=True)}
+    means = known.mean(axis=0) if len(known) else np.full(len(named), nan)
+    return FaceSummary(
+        line.track.face,
+        float(line.times[0]),
+        float(line.times[-1]),
+        len(line.track.frames),
+        int(line.track.inferred.sum()),
+        int((line.track.flags != 0).sum()),
+        shares,
+        {column.name: round(float(mean), 6) for column, mean in zip(named, means, strict=True) if not np.isnan(mean)},
+    )

@@ -1,0 +1,1 @@
+"""Pictures with times: video files, cameras, folders of frames."""

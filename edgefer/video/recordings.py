@@ -1,0 +1,124 @@
+"""Video files, and cameras, through OpenCV: frames in the file's own order, at the file's own times."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from edgefer.errors import InputError
+from edgefer.host.stderr import captured_stderr
+from edgefer.video.frames import Frame
+
+_OPEN_FAILURES = "Is it a video that was downloaded completely?"
+
+
+class VideoFile:
+    """A video file: orientation as its container says, times as its frames carry them, never from a frame rate."""
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        """Nothing is decoded yet.
+
+        Raises:
+            InputError: there is no such file, or it holds no pictures.
+        """
+        self._path = path
+        self.name = name or path.name
+        with _opened(str(path), str(path)) as capture:
+            count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.expected = count if 0 < count < 1 << 32 else None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        try:
+            with self._path.open("rb") as file:
+                return file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read: {error.strerror or error}") from error
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame.
+
+        Raises:
+            InputError: there is none, or times do not rise.
+        """
+        previous = -1.0
+        index = -1
+        with _opened(str(self._path), str(self._path)) as capture:
+            while (picture := _next(capture)) is not None:
+                index += 1
+                time_s = round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, 6)  # of the frame just read
+                if time_s <= previous:
+                    raise InputError(
+                        f"{self._path}: frame {index} is at {time_s:g} s, and the one before it at {previous:g} s",
+                        remedy="Its container holds no times; put it into one that does: ffmpeg -i IN -c copy OUT.mkv",
+                    )
+                previous = time_s
+                yield Frame(index, time_s, cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+        if index < 0:
+            raise InputError(f"{self._path}: not one frame of it can be decoded", remedy=_OPEN_FAILURES)
+
+
+class Camera:
+    """A camera, until it is unplugged or its time is over: frames as they come, times by this machine's clock."""
+
+    digest = ""
+    expected = None
+
+    def __init__(self, number: int, duration_s: float | None = None) -> None:
+        self._number = number
+        self._duration_s = duration_s
+        self.name = f"camera:{number}"
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames, each at the time when it arrived.
+
+        Raises:
+            InputError: there is no such camera, or another program has it.
+        """
+        what = f"{self.name}: cannot be opened"
+        with _opened(
+            self._number, what, "Is it plugged in, may you use it, and does no other program hold it?"
+        ) as capture:
+            start = time.monotonic()
+            index = 0
+            while (picture := _next(capture)) is not None:
+                time_s = time.monotonic() - start
+                if self._duration_s is not None and time_s > self._duration_s:
+                    return
+                yield Frame(index, round(time_s, 6), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+                index += 1
+
+
+@contextmanager
+def _opened(source: str | int, where: str, remedy: str = _OPEN_FAILURES) -> Iterator[Any]:
+    if isinstance(source, str) and not Path(source).is_file():
+        raise InputError(f"{where}: no such file")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what it has to say is said by what we raise
+    with captured_stderr():
+        capture = cv2.VideoCapture(source)
+    try:
+        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+        if not capture.isOpened():
+            raise InputError(
+                where if isinstance(source, int) else f"{where}: holds no video that can be read", remedy=remedy
+            )
+        yield capture
+    finally:
+        capture.release()
+
+
+def _next(capture: Any) -> Any:
+    """The next frame as OpenCV has it, None after the last."""
+    try:
+        read, picture = capture.read()
+    except cv2.error:
+        return None
+    return picture if read and picture is not None and picture.ndim == 3 else None

@@ -1,0 +1,1 @@
+from tests.evaluation.conftest import tiny  # noqa: F401
