@@ -26,17 +26,22 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from edgefer.errors import InputError
 
-Color: TypeAlias = Literal["RGB", "BGR"]
+Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
+Layout: TypeAlias = Literal["", "NCHW", "NHWC"]
 Resize: TypeAlias = Literal["bilinear", "bicubic", "area", "nearest"]
 Fit: TypeAlias = Literal["stretch", "crop"]
-Kind: TypeAlias = Literal["expression", "valence_arousal", "action_units", "classes", "other"]
+Kind: TypeAlias = Literal["expression", "valence_arousal", "action_units", "classes", "embedding", "other"]
 HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
 Alignment: TypeAlias = Literal["none", "eyes", "five_points"]
 
 METADATA_KEY = "edgefer.spec"
 """Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
 
+GRAY_WEIGHTS = (0.299, 0.587, 0.114)
+"""What red, green and blue count for gray where a Spec does not say: ITU-R BT.601, as in Pillow and OpenCV."""
+
 _LARGEST = 4.0  # mean or std; larger ones are of pixels up to 255
+_WHITE = 1e-2  # what the weights of gray may sum up to beside 1
 
 EXAMPLE = """\
 [input]
@@ -79,22 +84,63 @@ class InputSpec:
     Attributes:
         size: height and width, in pixels.
         mean: subtracted from pixels scaled to [0, 1]; one per channel, in `color` order.
-        std: divides what is left; one per channel.
-        color: channel order that the network was trained with.
+        std: divides what is left; one per channel.  A network that takes pixels up to 255 has mean 0 and std 1/255.
+        color: channels that the network was trained with; `GRAY` is one channel.
         resize: interpolation used when an image has another size.
         fit: `stretch` resizes both sides; `crop` resizes the shorter side and cuts out the centre.
         crop_fraction: share of the resized image that `crop` keeps along the shorter side.
         crop: how faces were cut out, None where nothing is known of it.
+        gray: what red, green and blue count for `GRAY`; `GRAY_WEIGHTS` when None.
+        layout: order of the network's own axes; read off its file when empty.
+        frames: length of the clip that the network reads, None for one that reads an image.
     """
 
     size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     color: Color = "RGB"
     resize: Resize = "bilinear"
     fit: Fit = "stretch"
     crop_fraction: float = 1.0
     crop: CropSpec | None = None
+    gray: tuple[float, ...] | None = None
+    layout: Layout = ""
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.color == "GRAY":
+            for name in ("mean", "std"):
+                values = getattr(self, name)
+                if len(values) == 3 and len(set(values)) == 1:  # as for three channels, which training repeats gray to
+                    object.__setattr__(self, name, values[:1])
+
+    @property
+    def planes(self) -> tuple[tuple[float, float, float], ...]:
+        """For each channel that the network reads, what red, green and blue count for it."""
+        if self.color == "GRAY":
+            red, green, blue = self.gray or GRAY_WEIGHTS
+            return ((red, green, blue),)
+        rgb = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+        return rgb if self.color == "RGB" else rgb[::-1]
+
+
+@dataclass(frozen=True)
+class StateSpec:
+    """What a recurrent network carries on from one step to the next.
+
+    Attributes:
+        name: what the artifacts call it.
+        input: the network's input that takes it.
+        output: the network's output that returns it.
+        shape: of both, the batch of one included.
+        initial: what each number of it is before the first step.
+    """
+
+    name: str
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    initial: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,7 +150,7 @@ class OutputSpec:
     Attributes:
         name: what the artifacts call the output.
         kind: what the numbers mean, which decides how they are judged.
-        labels: one per column.
+        labels: one per column; an embedding needs none, its columns are numbered.
         activation: what turns the network's own numbers into meanings; the artifacts apply it.
         tensor: the network's output that holds this head; when empty, its only one, or that of this name.
         columns: first and past-the-last column of that output, all when None.
@@ -113,7 +159,7 @@ class OutputSpec:
 
     name: str
     kind: Kind
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     activation: HeadActivation = "none"
     tensor: str = ""
     columns: tuple[int, int] | None = None
@@ -122,52 +168,33 @@ class OutputSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """Input and heads of a network.
+    """Input, heads and states of a network.
 
     Raises:
-        InputError: a value is out of range, or heads share a name.
+        InputError: a value is out of range, or heads or states share a name.
     """
 
     input: InputSpec
     outputs: tuple[OutputSpec, ...]
+    states: tuple[StateSpec, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(
-            len(self.input.size) == 2 and all(0 < side <= 4096 for side in self.input.size),
-            "input.size must be [height, width], each 1 to 4096",
-        )
-        _require(len(self.input.mean) == len(self.input.std) == 3, "input.mean and input.std need three values each")
-        _require(all(map(isfinite, (*self.input.mean, *self.input.std))), "input.mean and input.std must be finite")
-        _require(all(value > 0 for value in self.input.std), "input.std must be positive")
-        _require(
-            max(map(abs, (*self.input.mean, *self.input.std))) <= _LARGEST,
-            "input.mean and input.std are of pixels scaled to [0, 1]; divide those of pixels up to 255 by 255",
-        )
-        _require(0 < self.input.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
-        crop = self.input.crop
-        _require(crop is None or -0.4 <= crop.margin <= 4, "input.crop.margin must be in [-0.4, 4], a share of the box")
-        _require(crop is None or crop.detector.isprintable(), "input.crop.detector must be printable, and on one line")
+        _check_input(self.input)
         _require(bool(self.outputs), "at least one [[outputs]] table is needed")
-        names = [output.name for output in self.outputs]
-        _require(all(names) and len(set(names)) == len(names), "every output needs a name of its own")
+        names = [*(output.name for output in self.outputs), *(state.name for state in self.states)]
+        _require(all(names) and len(set(names)) == len(names), "every output and state needs a name of its own")
         for output in self.outputs:
-            _require(bool(output.labels), f"output {output.name!r} needs labels, one per column")
+            _check_output(output)
+        for state in self.states:
             _require(
-                all(map(str.isprintable, (output.name, *output.labels))),
-                f"output {output.name!r}: its name and labels must be printable, and on one line",
+                all(map(str.isprintable, (state.name, state.input, state.output))),
+                f"state {state.name!r}: its names must be printable, and on one line",
             )
-            _require(len(set(output.labels)) == len(output.labels), f"output {output.name!r} repeats a label")
             _require(
-                output.thresholds is None or len(output.thresholds) == len(output.labels),
-                f"output {output.name!r}: thresholds must be one per label",
+                bool(state.shape) and all(side > 0 for side in state.shape),
+                f"state {state.name!r}: shape must be positive numbers",
             )
-            if output.columns is not None:
-                _require(len(output.columns) == 2, f"output {output.name!r}: columns must be [first, past_last]")
-                start, stop = output.columns
-                _require(
-                    start >= 0 and stop - start == len(output.labels),
-                    f"output {output.name!r}: columns {start}..{stop} do not hold {len(output.labels)} labels",
-                )
+            _require(isfinite(state.initial), f"state {state.name!r}: initial must be finite")
 
     @classmethod
     def from_dict(cls, document: dict[str, Any], where: str = "spec") -> Spec:
@@ -180,9 +207,13 @@ class Spec:
             tables = document.get("outputs") if isinstance(document, dict) else None
             if not isinstance(tables, list) or not isinstance(document.get("input"), dict):
                 raise InputError("needs an [input] table and at least one [[outputs]] table")
+            states = document.get("states", [])
+            if not isinstance(states, list):
+                raise InputError("states must be [[states]] tables")
             return cls(
                 _record(InputSpec, document["input"], "input"),
                 tuple(_record(OutputSpec, table, f"outputs[{index}]") for index, table in enumerate(tables)),
+                tuple(_record(StateSpec, table, f"states[{index}]") for index, table in enumerate(states)),
             )
         except InputError as error:
             raise InputError(f"{where}: {error.message}", remedy=f"A complete example:\n\n{EXAMPLE}") from error
@@ -194,7 +225,8 @@ class Spec:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` reads back equal."""
-        return {"input": _plain(self.input), "outputs": [_plain(output) for output in self.outputs]}
+        document = {"input": _plain(self.input), "outputs": [_plain(output) for output in self.outputs]}
+        return document | ({"states": [_plain(state) for state in self.states]} if self.states else {})
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -218,12 +250,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "kind": get_args(Kind),
     "activation": get_args(HeadActivation),
     "align": get_args(Alignment),
+    "layout": get_args(Layout),
 }
 
 
 _STRING: tuple[str, type | tuple[type, ...]] = ("string", str)
 _SCALARS: dict[str, tuple[str, type | tuple[type, ...]]] = {
     "float": ("number", (int, float)),
+    "int": ("whole number", int),
     "bool": ("boolean, true or false", bool),
 }
 
@@ -241,17 +275,18 @@ def _record(cls: type[Any], table: Any, where: str) -> Any:
 
 def _value(annotation: str, key: str, value: Any, where: str) -> Any:
     if key in _CHOICES and value not in _CHOICES[key]:
-        raise InputError(f"{where}.{key} is {value!r}; choose one of {', '.join(_CHOICES[key])}")
+        raise InputError(f"{where}.{key} is {value!r}; choose one of {', '.join(filter(None, _CHOICES[key]))}")
+    if value is None and annotation.endswith(" | None"):
+        return None
+    annotation = annotation.removesuffix(" | None")
     if annotation.startswith("tuple"):
-        if value is None and "None" in annotation:
-            return None
         item: type | tuple[type, ...] = str if "str" in annotation else int if "int" in annotation else (int, float)
         if not isinstance(value, list | tuple) or not all(
             isinstance(v, item) and not isinstance(v, bool) for v in value
         ):
             raise InputError(f"{where}.{key} must be a list of {'strings' if item is str else 'numbers'}")
         return tuple(float(v) if "float" in annotation else v for v in value)
-    if annotation.startswith("CropSpec"):
+    if annotation == "CropSpec":
         return _record(CropSpec, value, f"{where}.{key}")
     kind, expected = _SCALARS.get(annotation, _STRING)
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
@@ -266,6 +301,53 @@ def _plain(record: Any) -> dict[str, Any]:
         for key, value in values.items()
         if value is not None and value != ""
     }
+
+
+def _check_input(spec: InputSpec) -> None:
+    _require(
+        len(spec.size) == 2 and all(0 < side <= 4096 for side in spec.size),
+        "input.size must be [height, width], each 1 to 4096",
+    )
+    gray = spec.gray if spec.gray is not None else GRAY_WEIGHTS
+    _require(
+        len(gray) == 3 and min(gray) >= 0 and abs(sum(gray) - 1) <= _WHITE,
+        "input.gray must be what red, green and blue count, which add up to 1",
+    )
+    count = "one value each, as color is GRAY" if spec.color == "GRAY" else "three values each"
+    _require(len(spec.mean) == len(spec.std) == len(spec.planes), f"input.mean and input.std need {count}")
+    _require(all(map(isfinite, (*spec.mean, *spec.std))), "input.mean and input.std must be finite")
+    _require(all(value > 0 for value in spec.std), "input.std must be positive")
+    _require(
+        max(map(abs, (*spec.mean, *spec.std))) <= _LARGEST,
+        "input.mean and input.std are of pixels scaled to [0, 1]; divide those of pixels up to 255 by 255",
+    )
+    _require(0 < spec.crop_fraction <= 1, "input.crop_fraction must be in (0, 1]")
+    crop = spec.crop
+    _require(crop is None or -0.4 <= crop.margin <= 4, "input.crop.margin must be in [-0.4, 4], a share of the box")
+    _require(crop is None or crop.detector.isprintable(), "input.crop.detector must be printable, and on one line")
+    _require(spec.frames is None or 0 < spec.frames <= 4096, "input.frames must be 1 to 4096")
+
+
+def _check_output(output: OutputSpec) -> None:
+    named = f"output {output.name!r}"
+    _require(bool(output.labels) or output.kind == "embedding", f"{named} needs labels, one per column")
+    _require(
+        all(map(str.isprintable, (output.name, *output.labels))),
+        f"{named}: its name and labels must be printable, and on one line",
+    )
+    _require(len(set(output.labels)) == len(output.labels), f"{named} repeats a label")
+    _require(
+        output.thresholds is None or len(output.thresholds) == len(output.labels),
+        f"{named}: thresholds must be one per label",
+    )
+    if output.columns is not None:
+        _require(len(output.columns) == 2, f"{named}: columns must be [first, past_last]")
+        start, stop = output.columns
+        columns = len(output.labels) or max(stop - start, 1)
+        _require(
+            start >= 0 and stop - start == columns,
+            f"{named}: columns {start}..{stop} do not hold {columns} labels",
+        )
 
 
 def _require(condition: bool, message: str) -> None:

@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgefer.errors import InputError
-from edgefer.spec import EXAMPLE, CropSpec, InputSpec, OutputSpec, Spec
+from edgefer.spec import EXAMPLE, CropSpec, InputSpec, OutputSpec, Spec, StateSpec
 
 INPUT = {"size": [64, 48], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 OUTPUT = {"name": "mood", "kind": "expression", "labels": ["sad", "happy"]}
+STATE = {"name": "h", "input": "h_in", "output": "h_out", "shape": [1, 6]}
 
 numbers = st.floats(1e-3, 4)
 triples = st.tuples(numbers, numbers, numbers)
@@ -35,13 +36,35 @@ inputs = st.builds(
     | st.builds(
         CropSpec, st.floats(-0.4, 4), st.booleans(), st.sampled_from(["none", "eyes", "five_points"]), st.just("YuNet")
     ),
+    st.sampled_from([None, (0.25, 0.5, 0.25)]),
+    st.sampled_from(["", "NCHW", "NHWC"]),
+    st.none() | st.integers(1, 64),
 )
+gray = st.builds(InputSpec, st.just((48, 48)), st.tuples(numbers), st.tuples(numbers), st.just("GRAY"))
+states = st.builds(StateSpec, names, names, names, st.lists(st.integers(1, 9), min_size=1).map(tuple), st.floats(-1, 1))
 
 
-@given(inputs, st.lists(heads, min_size=1, max_size=3, unique_by=lambda head: head.name))
-def test_a_spec_survives_plain_data(input, outputs):
-    spec = Spec(input, tuple(outputs))
+@given(
+    inputs | gray,
+    st.lists(heads | states, min_size=1, max_size=4, unique_by=lambda part: part.name).filter(
+        lambda parts: any(isinstance(part, OutputSpec) for part in parts)
+    ),
+)
+def test_a_spec_survives_plain_data(input, parts):
+    outputs, recurrent = (tuple(p for p in parts if isinstance(p, kind)) for kind in (OutputSpec, StateSpec))
+    spec = Spec(input, outputs, recurrent)
     assert Spec.from_dict(spec.to_dict()) == spec
+
+
+def test_gray_is_one_channel_and_takes_three_equal_values_for_it():
+    spec = Spec.from_dict(document({"color": "GRAY"}))
+    assert (spec.input.mean, spec.input.std, spec.input.planes) == ((0.5,), (0.5,), ((0.299, 0.587, 0.114),))
+    assert Spec.from_dict(document({"color": "GRAY", "gray": [0, 1, 0]})).input.planes == ((0, 1, 0),)
+
+
+def test_an_embedding_needs_no_labels():
+    head = {"name": "face", "kind": "embedding"}
+    assert Spec.from_dict({"input": INPUT, "outputs": [head]}).outputs[0].labels == ()
 
 
 def test_the_example_that_errors_show_is_valid(tmp_path):
@@ -73,13 +96,24 @@ def document(input=None, output=None):
         (document({"size": [0, 64]}), "each 1 to 4096"),
         (document({"size": [64, 5000]}), "each 1 to 4096"),
         (document({"mean": [0.5]}), "three values each"),
+        (document({"color": "GRAY", "mean": [0.4, 0.5, 0.6]}), "one value each, as color is GRAY"),
+        (document({"gray": [0.5, 0.5]}), "input.gray must be what red, green and blue count"),
+        (document({"gray": [0.5, 0.5, 0.5]}), "which add up to 1"),
+        (document({"layout": "NWHC"}), "input.layout is 'NWHC'; choose one of NCHW, NHWC"),
+        (document({"frames": 0}), "input.frames must be 1 to 4096"),
+        (document({"frames": 1.5}), "input.frames must be a whole number"),
+        ({**document(), "states": {}}, "states must be"),
+        ({**document(), "states": [{**STATE, "name": "mood"}]}, "every output and state needs a name of its own"),
+        ({**document(), "states": [{**STATE, "shape": []}]}, "state 'h': shape must be positive numbers"),
+        ({**document(), "states": [{**STATE, "initial": float("nan")}]}, "state 'h': initial must be finite"),
+        ({**document(), "states": [{"name": "h"}]}, "states\\[0\\] lacks input and output and shape"),
         (document({"mean": [0.5, 0.5, float("nan")]}), "must be finite"),
         (document({"std": [0.5, 0.5, float("inf")]}), "must be finite"),
         (document({"std": [0.5, 0.5, 0]}), "input.std must be positive"),
         (document({"mean": [123.7, 116.3, 103.5]}), "divide those of pixels up to 255 by 255"),
         (document({"std": [58.4, 57.1, 57.4]}), "divide those of pixels up to 255 by 255"),
         (document({"mean": [True, 0, 0]}), "input.mean must be a list of numbers"),
-        (document({"color": "GRB"}), "input.color is 'GRB'; choose one of RGB, BGR"),
+        (document({"color": "GRB"}), "input.color is 'GRB'; choose one of RGB, BGR, GRAY"),
         (document({"crop_fraction": 0}), "input.crop_fraction must be in"),
         (document({"crop_fraction": "half"}), "input.crop_fraction must be a number"),
         (document({"crop": {"margin": 5}}), "input.crop.margin must be in"),
@@ -88,8 +122,8 @@ def document(input=None, output=None):
         (document({"crop": {"align": "nose"}}), "input.crop.align is 'nose'; choose one of none, eyes, five_points"),
         (document({"crop": {"border": 1}}), "input.crop has unknown key 'border'"),
         (document({"crop": 0.1}), "input.crop must be a table"),
-        ({"input": INPUT, "outputs": [{"name": "va", "kind": "valence_arousal"}]}, "outputs\\[0\\] lacks labels"),
-        (document(output={"name": ""}), "every output needs a name of its own"),
+        ({"input": INPUT, "outputs": [{"name": "va", "kind": "valence_arousal"}]}, "'va' needs labels"),
+        (document(output={"name": ""}), "every output and state needs a name of its own"),
         (document(output={"labels": []}), "'mood' needs labels"),
         (document(output={"labels": ["a", "a"]}), "'mood' repeats a label"),
         (document(output={"labels": "ab"}), "labels must be a list of strings"),
@@ -99,7 +133,7 @@ def document(input=None, output=None):
         (document(output={"columns": [-1, 1]}), "columns -1..1 do not hold 2 labels"),
         (document(output={"columns": [0, 1, 2]}), "columns must be \\[first, past_last\\]"),
         (document(output={"tensor": 3}), "tensor must be a string"),
-        ({"input": INPUT, "outputs": [OUTPUT, OUTPUT]}, "every output needs a name of its own"),
+        ({"input": INPUT, "outputs": [OUTPUT, OUTPUT]}, "every output and state needs a name of its own"),
     ],
 )
 def test_what_is_wrong_with_a_spec_is_said_with_a_complete_example(broken, message):

@@ -73,7 +73,7 @@ def synthesise(
     round differently, and the optimisation amplifies that.
 
     Args:
-        graph: takes the normalised image, float32 (1, 3, H, W); its batch norms are not folded.
+        graph: takes the normalised image, float32 (1, channels, H, W); its batch norms are not folded.
         spec: what the input means.
         count: number of images.
         seed: other seeds give other images.
@@ -91,7 +91,8 @@ def synthesise(
     size = max(_BATCH_PIXELS // (height * width), _SMALLEST_BATCH)
     batches = -(-count // size)
     chroma = min(
-        0.0, _CHROMA, key=lambda chroma: float(objective(_Pyramid(size, spec.input, chroma, noise)().detach()))
+        (0.0,) if spec.input.color == "GRAY" else (0.0, _CHROMA),
+        key=lambda chroma: float(objective(_Pyramid(size, spec.input, chroma, noise)().detach())),
     )
     ticks = _ticks(count, batches * _STEPS)
     images = []
@@ -103,8 +104,7 @@ def synthesise(
                 advance()
         images.append(_to_uint8(pyramid()))
         _verify(objective, images[-1], graph.name)
-    rgb = slice(None) if spec.input.color == "RGB" else slice(None, None, -1)
-    return np.ascontiguousarray(np.concatenate(images)[:count, ..., rgb])
+    return np.ascontiguousarray(np.concatenate(images)[:count])
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,13 @@ class _Norm:
 
 
 class _Objective:
-    """How far a batch of images, float (N, 3, H, W) in [0, 1], is from what the network was trained on."""
+    """How far a batch of images, float (N, 3, H, W) in [0, 1], RGB, is from what the network was trained on."""
 
     def __init__(self, graph: Graph, spec: InputSpec) -> None:
         self._network = TorchGraph(graph)
         self._norms = list(_norms(self._network.graph))
-        self._mean, self._std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (spec.mean, spec.std))
+        self._planes = torch.tensor(spec.planes)
+        self._mean, self._std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (spec.mean, spec.std))
         if not self._norms:
             raise InputError(
                 f"{graph.name}: it has no batch norms that images could be made from",
@@ -132,7 +133,8 @@ class _Objective:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Mean of the norms' distances."""
-        values = self._network((pixels - self._mean) / self._std, [norm.value for norm in self._norms])
+        channels = torch.einsum("cp,nphw->nchw", self._planes, pixels)
+        values = self._network((channels - self._mean) / self._std, [norm.value for norm in self._norms])
         return torch.stack([_distance(norm, value) for norm, value in zip(self._norms, values, strict=True)]).mean()
 
 

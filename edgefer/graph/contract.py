@@ -7,6 +7,7 @@ uint8 RGB pixels (1, H, W, 3) and return float32 heads with their activation app
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from edgefer.errors import InputError
 from edgefer.graph.columns import columns
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 from edgefer.graph.passes.remove_dead import remove_dead
-from edgefer.graph.passes.rewrite import substitute
+from edgefer.graph.passes.rewrite import bypass, substitute
 from edgefer.spec import OutputSpec, Spec
 
 INPUT = "image"
@@ -29,7 +30,7 @@ def apply_contract(graph: Graph, spec: Spec) -> Graph:
     """Put the Spec's normalisation before the network and its heads' activations behind it.
 
     Args:
-        graph: takes the normalised image, float32 (1, 3, H, W); returns heads without activation.
+        graph: takes the normalised image, float32 (1, channels, H, W); returns heads without activation.
         spec: what they mean.
 
     Raises:
@@ -37,6 +38,18 @@ def apply_contract(graph: Graph, spec: Spec) -> Graph:
     """
     _check_input(graph, spec)
     return _with_heads(_with_preprocessing(_with_private_names(graph, spec), spec), spec)
+
+
+def with_numbered_embeddings(graph: Graph, spec: Spec) -> Spec:
+    """The Spec with the columns of embeddings as their labels, where it states none."""
+
+    def numbered(output: OutputSpec) -> OutputSpec:
+        if output.labels:
+            return output
+        start, stop = output.columns or (0, prod(graph.shape(_network_output(graph, output))))
+        return replace(output, labels=tuple(map(str, range(stop - start))))
+
+    return replace(spec, outputs=tuple(map(numbered, spec.outputs)))
 
 
 def contract_nodes(graph: Graph) -> frozenset[str]:
@@ -55,7 +68,8 @@ def head_logits(graph: Graph, spec: Spec) -> dict[str, str]:
 
 
 def _check_input(graph: Graph, spec: Spec) -> None:
-    expected = (1, 3, *spec.input.size)
+    channels = len(spec.input.planes)
+    expected = (1, channels, *spec.input.size)
     if len(graph.inputs) != 1:
         raise InputError(
             f"the network has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); edgefer needs one image input"
@@ -64,7 +78,9 @@ def _check_input(graph: Graph, spec: Spec) -> None:
     if found.shape != expected:
         raise InputError(
             f"the network's input {graph.inputs[0]!r} is {list(found.shape)}, but the Spec makes it {list(expected)}",
-            remedy="Correct input.size in the Spec, or export with NCHW layout and three channels.",
+            remedy=f"Correct input.size in the Spec, or its color, of which {spec.input.color} has {channels} channels."
+            if len(found.shape) == 4
+            else "Bring a network of one image.",
         )
     if found.dtype != _FLOAT:
         raise InputError(
@@ -110,64 +126,107 @@ def _with_private_names(graph: Graph, spec: Spec) -> Graph:
 
 
 def _row(channels: Array, width: int) -> Array:
-    """A constant per channel, repeated along a row: kernels then broadcast over rows, and not over 3-channel pixels."""
-    return np.tile(channels.astype(np.float32).reshape(1, 3, 1, 1), (1, 1, 1, width))
+    """A constant per channel, repeated along a row: kernels then broadcast over rows, and not over pixels."""
+    return np.tile(channels.astype(np.float32).reshape(1, -1, 1, 1), (1, 1, 1, width))
 
 
 def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
-    """Pixels less the mean; convolutions that read them take what is left of the normalisation into their weights."""
+    """Channels as the network has them: factors * (planes @ rgb + shift).
+
+    Convolutions that read them take `factors` and `planes` into their weights, so that only a shift of the pixels is
+    left to do; before anything else all of it is done.
+    """
     height, width = spec.input.size
-    mean, std = (np.asarray(values, np.float64) for values in (spec.input.mean, spec.input.std))
-    bgr = spec.input.color == "BGR"
-    nchw = TensorInfo((1, 3, height, width), _FLOAT)
+    mean, std, planes = (np.asarray(v, np.float64) for v in (spec.input.mean, spec.input.std, spec.input.planes))
+    graph, factors, shift = _absorbed(graph, 1 / (255 * std), -255 * mean)
+    pixels, channels = (TensorInfo((1, count, height, width), _FLOAT) for count in (3, len(planes)))
     info = {
         INPUT: TensorInfo((1, height, width, 3), np.dtype(np.uint8)),
         "normalise/float": TensorInfo((1, height, width, 3), _FLOAT),
-        "normalise/planes": nchw,
+        "normalise/planes": pixels,
     }
     nodes = [
         Node("normalise/Cast", "Cast", (INPUT,), ("normalise/float",), {"to": 1}),
         Node("normalise/Transpose", "Transpose", ("normalise/float",), ("normalise/planes",), {"perm": (0, 3, 1, 2)}),
     ]
-    value, constants = "normalise/planes", {"normalise/shift": _row(-255 * mean[:: -1 if bgr else 1], width)}
-    other = _reader_but_plain_convolutions(graph)
-    if other is None:
-        graph = _reading_pixels(graph, 1 / (255 * std), bgr)
-    elif bgr:
-        raise InputError(
-            f"node {other.name!r} ({other.op}) reads the image: BGR networks must begin with a convolution",
-            remedy='Export the network with RGB input and state color = "RGB".',
-        )
+    constants: dict[str, Array] = {}
+
+    def then(op: str, constant: str, array: Array, output: str) -> None:
+        constants[f"normalise/{constant}"] = array
+        nodes.append(Node(f"normalise/{op}", op, (nodes[-1].output, f"normalise/{constant}"), (output,)))
+        info[output] = channels
+
+    if _only_plain_convolutions_read(graph):
+        graph = _reading_pixels(graph, factors[:, np.newaxis] * planes)
+        shift, channels = (planes > 0).T @ (shift / planes.sum(axis=1)), pixels
     else:
-        constants = {"normalise/scale": _row(1 / (255 * std), width), "normalise/shift": _row(-mean / std, width)}
-        nodes.append(Node("normalise/Mul", "Mul", (value, "normalise/scale"), ("normalise/scaled",)))
-        value, info["normalise/scaled"] = "normalise/scaled", nchw
-    nodes.append(Node("normalise/Add", "Add", (value, "normalise/shift"), graph.inputs))
+        if not np.array_equal(planes, np.eye(3)):
+            then("Conv", "weights", _exact(planes)[:, :, np.newaxis, np.newaxis], "normalise/channels")
+        if np.any(factors != 1):
+            then("Mul", "scale", _row(factors, width), "normalise/scaled")
+            shift = factors * shift
+    if np.any(shift != 0):
+        then("Add", "shift", _row(shift, width), "normalise/shifted")
+    nodes[-1] = replace(nodes[-1], outputs=graph.inputs)
     return replace(graph.with_constants(constants).with_nodes((*nodes, *graph.nodes), info), inputs=(INPUT,))
 
 
-def _reader_but_plain_convolutions(graph: Graph) -> Node | None:
-    """A node that reads the image and is no convolution of all its channels with weights that are known."""
-    for node in graph.consumers.get(graph.inputs[0], ()):
-        if node.op != "Conv" or node.int("group", 1) != 1 or not graph.is_constant(node.input(1)):
-            return node
-    return None
+def _exact(planes: Array) -> Array:
+    """Weights in units of 2^-16, as Pillow has them: sums of pixels are exact in float32, in every runtime's order."""
+    exact: Array = (np.rint(planes * 65536) / 65536).astype(np.float32)
+    return exact
 
 
-def _reading_pixels(graph: Graph, factors: Array, bgr: bool) -> Graph:
-    """A graph whose first convolutions multiply their inputs, RGB planes now, with these `factors`.
+def _absorbed(graph: Graph, factors: Array, shift: Array) -> tuple[Graph, Array, Array]:
+    """The graph without the arithmetic per channel that it begins with, which joins factors * (x + shift)."""
+    image = graph.inputs[0]
+    while (node := graph.sole_consumer(image)) is not None and not node.activation:
+        found = _affine(graph, node, image, len(factors))
+        shorter = graph if found is None else bypass(graph, node, image)
+        if found is None or shorter is graph:
+            break
+        gain, bias = found
+        graph, factors, shift = shorter, factors * gain, shift + bias / (factors * gain)
+    return graph, factors, shift
 
-    Where they read BGR planes, and have factors in that order, they take them in the other order.
-    """
+
+def _affine(graph: Graph, node: Node, image: str, channels: int) -> tuple[Array, Array] | None:
+    """Gain and bias of a node that only scales and shifts the image's channels, float64 (channels,); None of others."""
+    operands = [value for value in node.inputs if value != image]
+    if node.op not in ("Add", "Sub", "Mul", "Div") or len(operands) != 1 or not graph.is_constant(operands[0]):
+        return None
+    array = graph.constants[operands[0]].astype(np.float64)
+    if array.size not in (1, channels) or array.shape[-3:] not in {(), (1,), (1, 1), (array.size, 1, 1)}:
+        return None
+    constant, one, is_first = np.broadcast_to(array.reshape(-1), channels), np.ones(channels), node.inputs[0] == image
+    if node.op == "Add":
+        return one, constant
+    if node.op == "Sub":
+        return (one, -constant) if is_first else (-one, constant)
+    if not np.all(constant) or (node.op == "Div" and not is_first):
+        return None
+    return (constant if node.op == "Mul" else 1 / constant), np.zeros(channels)
+
+
+def _only_plain_convolutions_read(graph: Graph) -> bool:
+    """Whether all that reads the image is convolutions of all its channels with weights that are known."""
+    return all(
+        node.op == "Conv" and node.int("group", 1) == 1 and graph.is_constant(node.input(1))
+        for node in graph.consumers.get(graph.inputs[0], ())
+    )
+
+
+def _reading_pixels(graph: Graph, channels: Array) -> Graph:
+    """A graph whose first convolutions read RGB planes, and make `channels` (channels, 3) of them by their weights."""
     for node in graph.consumers.get(graph.inputs[0], ()):
         name = node.inputs[1]
         shared = len(graph.consumers[name]) > 1
         for_pixels = fresh_name(graph, f"{name}/pixels") if shared else name
-        weights = graph.constants[name] * factors.reshape(1, 3, 1, 1)
-        ordered = np.ascontiguousarray(weights[:, ::-1] if bgr else weights, np.float32)
+        weights = np.einsum("ocyx,cp->opyx", graph.constants[name], channels)
         reading = replace(node, inputs=(node.inputs[0], for_pixels, *node.inputs[2:]))
-        graph = substitute(graph, {node.name: [reading]}, {for_pixels: ordered})
-    return graph
+        graph = substitute(graph, {node.name: [reading]}, {for_pixels: np.ascontiguousarray(weights, np.float32)})
+    pixels = replace(graph.info[graph.inputs[0]], shape=(1, 3, *graph.shape(graph.inputs[0])[2:]))
+    return replace(graph, info={**graph.info, graph.inputs[0]: pixels})
 
 
 def _with_heads(graph: Graph, spec: Spec) -> Graph:
@@ -177,7 +236,7 @@ def _with_heads(graph: Graph, spec: Spec) -> Graph:
 
 
 def _with_head(graph: Graph, output: OutputSpec) -> Graph:
-    source = _network_output(graph, output)
+    graph, source = _as_row(graph, _network_output(graph, output), output.name)
     width = graph.shape(source)[-1] if len(graph.shape(source)) == 2 else 0
     start, stop = output.columns or (0, width)
     if stop > width or stop - start != len(output.labels):
@@ -218,6 +277,38 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
     )
     info = {value: shape, output.name: shape}
     return graph.with_constants(constants).with_nodes((*graph.nodes, *nodes), info)
+
+
+def _as_row(graph: Graph, source: str, head: str) -> tuple[Graph, str]:
+    """A network's output as (1, columns), where only one of its axes is not 1; an activation of its own stays the last.
+
+    Others are handed back as they are.
+    """
+    shape = graph.shape(source)
+    columns = prod(shape)
+    if columns != max(shape, default=1) or shape == (1, columns):
+        return graph, source
+    own = graph.producers.get(source)
+    is_own = own is not None and own.op in _ACTIVATIONS.values() and _is_along_columns(own, shape)
+    before = own.inputs[0] if own is not None and is_own else source
+    row, wanted = fresh_name(graph, f"{head}/row"), fresh_name(graph, f"{head}/shape")
+    nodes, info = (
+        [Node(fresh_node_name(graph, f"{head}/Reshape"), "Reshape", (before, wanted), (row,))],
+        TensorInfo((1, columns), _FLOAT),
+    )
+    values = {row: info}
+    if own is not None and is_own:
+        activated = fresh_name(graph, f"{head}/activated")
+        attributes = {"axis": -1} if own.op == "Softmax" else {}
+        nodes.append(Node(fresh_node_name(graph, f"{head}/{own.op}"), own.op, (row,), (activated,), attributes))
+        values[activated], row = info, activated
+    graph = graph.with_constants({wanted: np.asarray((1, columns), np.int64)})
+    return graph.with_nodes((*graph.nodes, *nodes), values), row
+
+
+def _is_along_columns(activation: Node, shape: tuple[int, ...]) -> bool:
+    """Whether an activation that gives `shape`, of which one axis is not 1, is by number, or along that axis."""
+    return activation.op != "Softmax" or shape[activation.int("axis", -1)] == prod(shape)
 
 
 def _network_output(graph: Graph, output: OutputSpec) -> str:

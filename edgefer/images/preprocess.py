@@ -1,7 +1,7 @@
 """From any image to what a network reads, as its Spec says; calibration and evaluation share it.
 
 pixels = to_pixels(image, spec.input)      # uint8 (h, w, 3), RGB: what the artifacts take
-tensor = normalise(pixels, spec.input)     # float32 (1, 3, h, w): what the float graph takes
+tensor = normalise(pixels, spec.input)     # float32 (1, channels, h, w): what the float graph takes
 """
 
 from __future__ import annotations
@@ -72,19 +72,19 @@ def resampling_weights(size: tuple[int, int], spec: InputSpec) -> tuple[npt.NDAr
 
 
 def normalise(pixels: Image, spec: InputSpec) -> npt.NDArray[np.float32]:
-    """(x / 255 - mean) / std in the Spec's colour order.
+    """(x / 255 - mean) / std of the Spec's channels.
 
     Args:
         pixels: uint8 (h, w, 3), RGB.
-        spec: color, mean and std count.
+        spec: color, gray, mean and std count.
 
     Returns:
-        float32 (1, 3, h, w).
+        float32 (1, channels, h, w).
     """
-    ordered = pixels if spec.color == "RGB" else pixels[:, :, ::-1]
-    scaled = ordered.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / np.float32(255)
+    rgb = pixels.transpose(2, 0, 1).astype(np.float32)
+    channels = np.einsum("cp,phw->chw", np.asarray(spec.planes, np.float32), rgb) / np.float32(255)
     mean, std = (np.asarray(values, np.float32)[:, np.newaxis, np.newaxis] for values in (spec.mean, spec.std))
-    return np.ascontiguousarray((scaled - mean) / std)
+    return np.ascontiguousarray((channels - mean) / std)[np.newaxis]
 
 
 def iter_pixels(image_set: ImageSet, spec: InputSpec) -> Iterator[Image]:

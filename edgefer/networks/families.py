@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 from edgefer.checkpoint import read_checkpoint
 from edgefer.errors import EdgeferError, InputError, UsageError
+from edgefer.graph.contract import with_numbered_embeddings
 from edgefer.host.resources import bundled_directory, bundled_networks
 from edgefer.networks.network import Converter, Network, Source
 
@@ -42,7 +44,8 @@ def load_network(
     source = Source(_find(model), arch, dict(spec or {}), weights)
     converter = _load(_family_path(family)) if family is not None else _recognise(source)
     try:
-        return converter.load(source)
+        network = converter.load(source)
+        return replace(network, spec=with_numbered_embeddings(network.graph, network.spec))
     except EdgeferError:
         raise
     except Exception as error:

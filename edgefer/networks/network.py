@@ -73,7 +73,8 @@ class Source:
         """The Spec that is stated; what is not stated comes from `own`, the file's own tables.
 
         Raises:
-            InputError: a table is missing or wrong; the message says what to write.
+            InputError: a table is missing or wrong, or asks for what cannot be converted yet; the message says what to
+                write.
         """
         document = {**(own or {}), **self.stated}
         if missing := [table for table in ("input", "outputs") if table not in document]:
@@ -82,7 +83,16 @@ class Source:
                 remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
             )
         is_sidecar = self.sidecar.exists() and not self.spec
-        return Spec.from_dict(document, str(self.sidecar) if is_sidecar else f"the Spec for {self.path}")
+        where = str(self.sidecar) if is_sidecar else f"the Spec for {self.path}"
+        spec = Spec.from_dict(document, where)
+        if spec.states or spec.input.frames is not None:
+            what = f"states ({', '.join(s.name for s in spec.states)})" if spec.states else "input.frames, a clip"
+            raise InputError(
+                f"{where} has {what}: edgefer converts networks of one image, and none yet that look at several",
+                remedy="Export the part that looks at one image, up to its features, as a network of its own "
+                '(kind = "embedding").',
+            )
+        return spec
 
 
 @dataclass(frozen=True)
@@ -109,7 +119,7 @@ class Network:
     Attributes:
         name: short, a stem for file names.
         family: name of the converter that read it.
-        graph: takes the normalised image, float32 (1, 3, H, W) in `spec` colour order, and returns the
+        graph: takes the normalised image, float32 (1, channels, H, W) in `spec` colour order, and returns the
             heads without activation.  Batch norms need not be folded.
         spec: what input and outputs mean.
         source: the file it was read from.

@@ -11,7 +11,7 @@ from edgefer.evaluation.quick_look import shown
 from edgefer.host.text import counted
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
-from edgefer.spec import OutputSpec, Spec
+from edgefer.spec import GRAY_WEIGHTS, OutputSpec, Spec
 
 Manifest: TypeAlias = Mapping[str, Any]
 
@@ -106,13 +106,19 @@ def section_contract(manifest: Manifest) -> Html:
                 ("Resize", f"{spec['resize']}, {'both sides' if spec['fit'] == 'stretch' else crop}"),
                 (
                     "Done inside",
-                    f"(x / 255 - mean) / std in {spec['color']} order, with mean {_numbers(spec['mean'])} "
+                    f"(x / 255 - mean) / std {_channels(spec)}, with mean {_numbers(spec['mean'])} "
                     f"and std {_numbers(spec['std'])}",
                 ),
             ]
         ),
         outputs,
     )
+
+
+def _channels(spec: Mapping[str, Any]) -> str:
+    if spec["color"] != "GRAY":
+        return f"in {spec['color']} order"
+    return f"of gray, which is red, green and blue times {_numbers(spec.get('gray', GRAY_WEIGHTS))}"
 
 
 def section_python(manifest: Manifest) -> Html:
@@ -400,7 +406,7 @@ def _labels(labels: Sequence[str]) -> Html:
 
 def employment_notice(manifest: Manifest) -> Html:
     """What the law says about networks that read emotions; empty for others."""
-    if all(head["kind"] in ("classes", "other") for head in manifest["outputs"]):
+    if all(head["kind"] in ("classes", "embedding", "other") for head in manifest["outputs"]):
         return html("")
     return html(
         "<footer>\n<p>In the European Union it is forbidden to infer emotions of people at work or in education "

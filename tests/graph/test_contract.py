@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgefer.errors import InputError
-from edgefer.graph.contract import apply_contract, contract_nodes, head_logits
+from edgefer.graph.contract import apply_contract, contract_nodes, head_logits, with_numbered_embeddings
 from edgefer.graph.ir import Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.spec import InputSpec, OutputSpec, Spec
@@ -21,7 +21,8 @@ SIX = tuple("abcdef")
 
 def spec(*outputs, color="RGB", size=(6, 5)):
     heads = outputs or (OutputSpec("expression", "expression", SIX, "softmax"),)
-    return Spec(InputSpec(size, MEAN, STD, color), heads)
+    channels = 1 if color == "GRAY" else 3
+    return Spec(InputSpec(size, MEAN[:channels], STD[:channels], color), heads)
 
 
 def softmax(x):
@@ -35,8 +36,9 @@ ACTIVATIONS = {"softmax": softmax, "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "t
 def by_hand(graph, color="RGB"):
     """What the network returns for PIXELS that are normalised outside."""
     rgb = PIXELS.astype(np.float64) / 255
-    image = (rgb[..., ::-1] if color == "BGR" else rgb) - MEAN
-    planes = (image / STD).transpose(0, 3, 1, 2).astype(np.float32)
+    image = {"RGB": rgb, "BGR": rgb[..., ::-1], "GRAY": rgb @ [[0.299], [0.587], [0.114]]}[color]
+    channels = image.shape[3]
+    planes = ((image - MEAN[:channels]) / STD[:channels]).transpose(0, 3, 1, 2).astype(np.float32)
     return run_model(to_onnx(graph), {graph.inputs[0]: planes})
 
 
@@ -59,12 +61,82 @@ def test_weights_that_read_bgr_pixels_and_something_else_are_flipped_for_the_pix
     np.testing.assert_allclose(found["mood"], by_hand(graph, "BGR")["logits"], 1e-4, 1e-5)
 
 
-@pytest.mark.parametrize("text", ["a = Relu(x)\nb = Conv(a, w)", "b = Conv<group=3>(x, v)"])
-def test_bgr_that_no_plain_convolution_reads_is_refused(text):
-    more = "\nc = GlobalAveragePool(b)\nlogits = Flatten(c)"
-    graph = network(text + more, "logits", {**WEIGHTS, "v": numbers(6, 1, 3, 3)}, SHAPE)
-    with pytest.raises(InputError, match="BGR networks must begin with a convolution"):
-        apply_contract(graph, spec(color="BGR"))
+BEGINNINGS = {
+    "a convolution": "b = Conv<pads=[1, 1, 1, 1]>(x, w)",
+    "a curve": "a = Relu(x)\nb = Conv(a, w)",
+    "a convolution of each channel": "a = Conv<group=3>(x, v)\nb = Conv(a, w)",
+    "padding": "a = Pad<mode='reflect'>(x, pads)\nb = Conv(a, w)",
+    "a mean of its own": "a = Sub(x, k)\nc = Div(a, k)\nb = Conv<pads=[1, 1, 1, 1]>(c, w)",
+    "what Keras does": "a = Mul(x, s)\nc = Sub(s, a)\nb = Conv<pads=[1, 1, 1, 1]>(c, w)",
+    "two readers": "a = Conv(x, w)\nc = Relu(x)\nd = Conv(c, w)\nb = Add(a, d)",
+}
+
+
+@pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
+@pytest.mark.parametrize("text", BEGINNINGS.values(), ids=list(BEGINNINGS))
+def test_however_a_network_begins_it_reads_the_channels_that_it_was_trained_on(text, color):
+    channels = 1 if color == "GRAY" else 3
+    constants = {
+        "w": numbers(6, channels, 3, 3),
+        "v": numbers(channels, 1, 1, 1),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "k": np.abs(numbers(channels, 1, 1)),
+        "s": np.float32(0.3),
+    }
+    text = text.replace("group=3", f"group={channels}").replace("'", '"')
+    graph = network(f"{text}\ny = GlobalAveragePool(b)\nlogits = Flatten(y)", "logits", constants, (1, channels, 6, 5))
+    head = OutputSpec("mood", "expression", SIX)
+    after = apply_contract(graph, spec(head, color=color))
+    found = run_model(to_onnx(after), {"image": PIXELS})
+    np.testing.assert_allclose(found["mood"], by_hand(graph, color)["logits"], 1e-4, 1e-5)
+    assert all(after.info[name].shape == array.shape for name, array in after.constants.items())
+
+
+def test_channels_are_turned_without_rounding():
+    graph = network("a = Relu(x)\nlogits = GlobalMaxPool(a)", "logits", {}, SHAPE)
+    turned = Spec(InputSpec((6, 5), (0, 0, 0), (1 / 255,) * 3, "BGR"), (OutputSpec("most", "other", ("b", "g", "r")),))
+    found = run_model(to_onnx(apply_contract(graph, turned)), {"image": PIXELS})
+    np.testing.assert_array_equal(found["most"], PIXELS.max(axis=(1, 2))[:, ::-1])
+
+
+def test_arithmetic_on_channels_that_a_network_begins_with_is_no_work():
+    text = "a = Sub(x, k)\nb = Mul(a, s)\nc = Conv(b, w)\ny = GlobalAveragePool(c)\nlogits = Flatten(y)"
+    constants = {"k": numbers(1, 3, 1, 1), "s": np.float32([[[2.0]], [[3.0]], [[4.0]]]), **WEIGHTS}
+    plain = apply_contract(network(TEXT, "logits", WEIGHTS, SHAPE), spec())
+    assert operators(apply_contract(network(text, "logits", constants, SHAPE), spec())) == operators(plain)
+
+
+def test_a_network_of_plain_pixels_is_given_them_as_they_are():
+    pixels = Spec(
+        InputSpec((6, 5), (0, 0, 0), (1 / 255,) * 3), (OutputSpec("expression", "expression", SIX, "softmax"),)
+    )
+    after = apply_contract(network(TEXT, "logits", WEIGHTS, SHAPE), pixels)
+    assert operators(after)[:3] == ["Cast", "Transpose", "Conv"]
+    np.testing.assert_array_equal(after.constants["w"], WEIGHTS["w"])
+
+
+@pytest.mark.parametrize("op", ["", "Softmax<axis=1>", "Sigmoid"])
+@pytest.mark.parametrize("shape", [(1, 6, 1, 1), (6,), (1, 1, 6)])
+def test_an_output_with_one_axis_of_its_own_is_a_row(shape, op):
+    constants = {**WEIGHTS, "shape": np.array(shape)}
+    text = f"{TEXT.replace('logits', 'f')}\nz = Reshape(f, shape)"
+    op = op.replace("1", str(shape.index(6)))
+    text += f"\ny = {op.split('>')[0] + '>' if op.startswith('Soft') else op}(z)" if op else "\ny = Identity(z)"
+    graph = network(text, "y", constants, SHAPE)
+    head = spec(OutputSpec("e", "expression", SIX, "softmax" if op.startswith("Soft") else "none"))
+    after = apply_contract(graph, head)
+    found = run_model(to_onnx(after), {"image": PIXELS})["e"]
+    np.testing.assert_allclose(found, by_hand(graph)["y"].reshape(1, 6), 1e-4, 1e-6)
+    assert [node.op for node in after.nodes].count(op.split("<")[0]) == bool(op)
+
+
+def test_an_embedding_is_as_wide_as_the_network_makes_it():
+    graph = network(TEXT, "logits", WEIGHTS, SHAPE)
+    numbered = with_numbered_embeddings(graph, spec(OutputSpec("face", "embedding")))
+    assert numbered.outputs[0].labels == ("0", "1", "2", "3", "4", "5")
+    assert apply_contract(graph, numbered).shape("face") == (1, 6)
+    some = with_numbered_embeddings(graph, spec(OutputSpec("face", "embedding", columns=(2, 5))))
+    assert apply_contract(graph, some).shape("face") == (1, 3)
 
 
 def test_heads_are_columns_of_a_joint_output():

@@ -115,6 +115,13 @@ def test_normalise_orders_channels_and_scales_to_the_spec() -> None:
     np.testing.assert_allclose(normalise(pixels, replace(spec, color="BGR")).ravel(), [0.2, -0.8, 3.5], rtol=1e-6)
 
 
+def test_gray_is_made_by_the_weights_that_are_stated() -> None:
+    pixels = np.array([[[255, 0, 51]]], np.uint8)
+    spec = replace(SPEC, mean=(0.1,), std=(0.5,), color="GRAY")
+    np.testing.assert_allclose(normalise(pixels, spec), [[[[2 * (0.299 + 0.114 / 5 - 0.1)]]]], rtol=1e-6)
+    np.testing.assert_allclose(normalise(pixels, replace(spec, gray=(0, 0, 1))), [[[[0.2]]]], rtol=1e-6)
+
+
 def test_images_come_one_at_a_time_and_in_order() -> None:
     read: list[str] = []
 
