@@ -7,6 +7,7 @@ from edgefer.onnx_import.restate import (  # noqa: F401  (they register what the
     normalisation,
     padding,
     pools,
+    recurrent,
     resizing,
     sampling,
 )

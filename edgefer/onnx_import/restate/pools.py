@@ -72,6 +72,8 @@ def average_pool(call: Call) -> None:
     axes = _axes(call)
     if axes is None:
         raise call.unsupported("AveragePool with dilations and auto_pad")
+    if call.node.int("count_include_pad") and any(axis.needed != axis.after for axis in axes):
+        raise call.unsupported("AveragePool with dilations, ceil_mode and count_include_pad")  # runtimes differ
     channels, kernel = call.shape()[1], call.node.ints("kernel_shape")
     sums = call.add(
         "Conv",
