@@ -14,6 +14,7 @@ from edgefer.faces.face import Face
 from edgefer.host.text import counted
 from edgefer.report import run_report
 from edgefer.timeline.asking import Answers
+from edgefer.timeline.policy import read_policy
 from edgefer.timeline.results import Run
 from edgefer.timeline.run import Options
 from edgefer.timeline.run import run as run_sources
@@ -73,6 +74,13 @@ of the sources could not be read.
     show_default=True,
     help="Ask the network on every so many frames.",
 )
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path),
+    metavar="JSON",
+    help="Ask as often as the answer needs: what `edgefer policy` wrote.",
+)
 @click.option("--faces", type=click.IntRange(min=1), metavar="N", help="Follow the N largest faces; all by default.")
 @click.option("--causal", is_flag=True, help="Smooth by what came before alone, as live use must: scores lag.")
 @click.option(
@@ -116,6 +124,7 @@ def run(
     boxes: Path | None,
     detect_every: int,
     stride: int,
+    policy_file: Path | None,
     faces: int | None,
     causal: bool,
     smooth: float,
@@ -145,6 +154,7 @@ def run(
         boxes=boxes,
         detect_every=detect_every,
         stride=stride,
+        policy=read_policy(policy_file) if policy_file else None,
         most_faces=faces,
         smoothing=Smoothing(
             "causal" if causal else "centred",

@@ -8,6 +8,7 @@ costs next to nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import exp, lgamma, log, log1p
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -35,6 +36,25 @@ def mcnemar(only_first: int, only_second: int) -> float:
         term = term * (discordant - k) // (k + 1)
         total += term
     return min(1.0, 2 * total / (1 << discordant))
+
+
+def binomial_upper(count: int, trials: int, level: float = 0.95) -> float:
+    """The largest share at which so few of so many would not be unlikely: Clopper and Pearson's one-sided bound.
+
+    Args:
+        count: how many.
+        trials: of how many.
+        level: confidence.
+    """
+    if count >= trials:
+        return 1.0
+    ways = [lgamma(trials + 1) - lgamma(k + 1) - lgamma(trials - k + 1) for k in range(count + 1)]
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        at_most = sum(exp(way + k * log(share) + (trials - k) * log1p(-share)) for k, way in enumerate(ways))
+        low, high = (share, high) if at_most > 1 - level else (low, share)
+    return high
 
 
 def mean(means: Floats) -> Floats:

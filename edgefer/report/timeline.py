@@ -94,13 +94,19 @@ def section_how(found: Run) -> Html:
                     "detected on every",
                     f"{found.options['detect_every']} frames" if found.options["detect_every"] > 1 else "frame",
                 ),
-                ("asked on every", f"{found.options['stride']} frames" if found.options["stride"] > 1 else "frame"),
+                ("asked on every", _asked(found)),
                 ("smoothed", f"{smoothing['mode']}, {halves}; {lag}"),
                 ("bridged", f"{smoothing['gap_s']:g} s out of sight at most"),
                 ("consent", found.consent or "no note was given"),
             ]
         ),
     )
+
+
+def _asked(found: Run) -> str:
+    if policy := found.options["policy"]:
+        return f"frame that the policy chose ({policy})"
+    return f"{found.options['stride']} frames" if found.options["stride"] > 1 else "frame"
 
 
 def _face(timeline: Timeline, line: FaceLine, spec: Spec, several: bool) -> Html:

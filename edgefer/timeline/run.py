@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from edgefer.bundle import Bundle
-from edgefer.errors import InputError
+from edgefer.errors import InputError, UsageError
 from edgefer.faces.detectors import BLAZEFACE, detector_maker
 from edgefer.faces.face import Detector, Face
 from edgefer.host import cache
@@ -32,9 +32,10 @@ from edgefer.host.progress import SILENT, Advance, Progress
 from edgefer.host.threads import processors
 from edgefer.runtime.runners import Runner, open_runner
 from edgefer.spec import Spec
-from edgefer.timeline.asking import Answers, EveryNth
+from edgefer.timeline.asking import Answers, Asking, ByLevels, EveryNth
 from edgefer.timeline.look import Looking, look
 from edgefer.timeline.observed import Observed
+from edgefer.timeline.policy import Policy
 from edgefer.timeline.results import FaceSummary, Failure, Run, SourceSummary, Timeline
 from edgefer.timeline.score_names import columns, main_head
 from edgefer.timeline.smoothing import Smoothing
@@ -58,6 +59,7 @@ class Options:
         boxes: a table of boxes that is used instead.
         detect_every: on every so many frames; optical flow carries boxes on between.
         stride: the network is asked on every so many frames.
+        policy: chooses frames instead; None to ask at the stride.
         most_faces: so many of the largest faces are followed, None for all.
         smoothing: of scores over time.
         fps: of folders of pictures that have no times.
@@ -69,6 +71,7 @@ class Options:
     boxes: Path | None = None
     detect_every: int = 1
     stride: int = 1
+    policy: Policy | None = None
     most_faces: int | None = None
     smoothing: Smoothing = field(default_factory=Smoothing)
     fps: float | None = None
@@ -81,6 +84,7 @@ class Options:
             "detector": Path(self.detector).name if self.boxes is None else "boxes",
             "detect_every": self.detect_every,
             "stride": self.stride,
+            "policy": self.policy and self.policy.recommended,
             "most_faces": self.most_faces,
             "smoothing": {
                 "mode": self.smoothing.mode,
@@ -122,8 +126,9 @@ def run(
     artifact = bundle.artifact(options.format)
     make_detector = detector_maker(options.detector, options.boxes)
     opened = list(open_sources(sources, fps=options.fps, duration_s=options.duration_s))
-    looker = _Looker(artifact, options, bundle.spec, make_detector, tell)
     identity = sha256(artifact.read_bytes()).hexdigest()
+    _check_policy(options, identity, bundle.spec)
+    looker = _Looker(artifact, options, bundle.spec, make_detector, tell)
     store = _Store(sha256(repr((_VERSION, identity, _content(options), bundle.spec)).encode()).hexdigest())
     expected = [source.expected for source in opened if not isinstance(source, InputError)]
     total = sum(count for count in expected if count is not None) if None not in expected else None
@@ -170,13 +175,19 @@ class _Looker:
             runner: Runner = open_runner(self._artifact, self._options.format)
             self._own.looking = Looking(
                 self._make_detector(),
-                lambda: EveryNth(runner, self._options.stride),
+                self._asking(runner),
                 self._spec,
                 self._options.detect_every,
                 self._options.most_faces,
             )
         looking: Looking = self._own.looking
         return looking
+
+    def _asking(self, runner: Runner) -> Callable[[], Asking]:
+        policy, head = self._options.policy, main_head(self._spec)
+        if policy is None or head is None:
+            return lambda: EveryNth(runner, self._options.stride)
+        return lambda: ByLevels(runner, policy.levels, head.name)
 
 
 @dataclass(frozen=True)
@@ -203,11 +214,24 @@ class _Store:
         return cache_directory() / "runs" / f"{self.key[:32]}-{digest[:32]}.npz"
 
 
+def _check_policy(options: Options, network: str, spec: Spec) -> None:
+    if options.policy is None:
+        return
+    if options.stride != 1:
+        raise UsageError("a policy chooses the frames that the network is asked on; leave the stride out")
+    if options.policy.network != network or main_head(spec) is None:
+        raise InputError(
+            "the policy was calibrated with another network: its thresholds say nothing of this one",
+            remedy="Make one for this bundle with `edgefer policy`.",
+        )
+
+
 def _content(options: Options) -> tuple[Any, ...]:
     """What decides what is observed: smoothing does not."""
     files = [Path(each) for each in (options.detector, options.boxes) if each is not None and Path(each).is_file()]
     read = tuple(sha256(file.read_bytes()).hexdigest() for file in files)
-    return (str(options.detector), read, options.detect_every, options.stride, options.most_faces, options.format)
+    how = (options.detect_every, options.stride, options.policy and options.policy.levels, options.most_faces)
+    return (str(options.detector), read, *how, options.format)
 
 
 def _each(
