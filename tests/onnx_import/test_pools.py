@@ -5,8 +5,9 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from edgefer.errors import InputError
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.onnx_import import import_onnx
 from tests.emit.harness import run_model
@@ -80,12 +81,30 @@ def test_padding_that_counts_is_kept_apart_from_what_windows_reach_beyond():
     dilations=st.tuples(st.integers(1, 2), st.integers(1, 2)),
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     pads=st.lists(st.integers(0, 2), min_size=4, max_size=4),
-    counted=st.integers(0, 1),
-    ceil=st.integers(0, 1),
+    how=st.sampled_from([(0, 0), (0, 1), (1, 0)]),
 )
-def test_averages_over_windows_with_gaps(size, kernel, dilations, strides, pads, counted, ceil):
+def test_averages_over_windows_with_gaps(size, kernel, dilations, strides, pads, how):
+    counted, ceil = how
     pads = [min(pad, taps - 1) for pad, taps in zip(pads, kernel * 2, strict=True)]
     shape = (1, 2, *size)
     window = {"kernel_shape": kernel, "strides": strides, "pads": pads, "dilations": dilations}
     node = pool("AveragePool", count_include_pad=counted, ceil=ceil, **window)
     assert_computes_the_same(model(node, x=shape, opset=19), shape)
+
+
+def test_a_count_that_onnx_and_its_runtimes_do_not_agree_on_is_refused_by_name():
+    window = {"kernel_shape": [3, 3], "strides": [3, 3], "dilations": [2, 2]}
+    node = pool("AveragePool", count_include_pad=1, **window)
+    with pytest.raises(InputError, match="AveragePool with dilations, ceil_mode and count_include_pad"):
+        import_onnx(model(node, opset=19))
+
+
+@pytest.mark.parametrize("op", ["GRU", "LSTM", "RNN"])
+def test_recurrent_layers_that_no_runtime_computes_are_refused_by_name(op):
+    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[op]
+    weights = [numpy_helper.from_array(np.ones((1, 2 * gates, 6), np.float32), "w")]
+    weights.append(numpy_helper.from_array(np.ones((1, 2 * gates, 2), np.float32), "r"))
+    network = model(helper.make_node(op, ["x", "w", "r"], ["y"], hidden_size=2, layout=1), x=(1, 5, 6))
+    network.graph.initializer.extend(weights)
+    with pytest.raises(InputError, match=f"{op} with layout=1"):
+        import_onnx(network)
