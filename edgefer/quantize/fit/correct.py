@@ -9,7 +9,8 @@ per output channel, over calibration images.  The mean is empirical bias correct
 arXiv:1906.04721).  The slope of y' over y makes up for what saturates or is rounded towards zero before the layer,
 most of all in SiLU, whose sigmoid has no 1: it shrinks by little in each layer, and by percents at the heads.
 (The slope of y over y' would take noise for signal, and shrink it further.)  Neither costs anything in the
-artifacts: gains go into the scales of weights, whose integers stay what `rounding` made them.
+artifacts: gains go into the scales of weights, whose integers stay what `rounding` made them.  Weights that several
+layers read are rounded for all of them, where they lie in one piece, and keep their scales; biases are their own.
 
 Layers are treated in network order, so that each makes up for the errors of all before it.  The network runs piece
 by piece between its cut points.
@@ -17,7 +18,7 @@ by piece between its cut points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from math import prod
@@ -60,16 +61,19 @@ def correct(
     for start, piece in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
         end = piece[0]
         layers = [node for node in extract(graph, [start], piece).nodes if _can_be_corrected(graph, plan, node)]
-        inputs = {node.name: Inputs(graph, node) for node in layers if can_be_rounded(graph, node)}
+        names = {node.name for node in layers}
+        inputs = {node.name: Inputs(graph, node) for node in layers if _can_be_rounded(graph, node, names)}
         reached, *expected = _blocks(_float_outputs(graph, start, end, layers, inputs, exact), len(feeds))
         exact = list(reached)
         for node, wanted in zip(layers, expected, strict=True):
             if node.name in inputs:
-                current = _with_rounded_weights(current, plan, node, inputs.pop(node.name))
+                tied = [inputs.pop(each.name) for each in _tied(graph, node)]
+                current = _with_rounded_weights(current, plan, node, tied)
             watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
             session = onnx_session(emit_onnx(watched, plan), round_weights=False)
             (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
-            current, plan = _corrected(current, plan, node, *_affine(wanted, found))
+            gain, shift = _affine(wanted, found, with_slope=len(_tied(graph, node)) == 1)
+            current, plan = _corrected(current, plan, node, gain, shift)
         if end not in graph.outputs:
             model = emit_onnx(observing(extract(current, [start], [end]), [end]), plan)
             (reached,) = _blocks(run([onnx_session(model)], quantized, list), len(feeds))
@@ -99,11 +103,23 @@ def _piece_ends(graph: Graph) -> tuple[tuple[str, ...], ...]:
 
 
 def _can_be_corrected(graph: Graph, plan: Plan, node: Node) -> bool:
-    """Whether a node is a linear layer with a bias and stored weights of its own."""
+    """Whether a node is a linear layer with a bias of its own and stored weights."""
     is_layer = node.op == "Gemm" or (node.op == "Conv" and len(graph.shape(node.output)) == 4)
     if not (is_layer and node.input(2) and node.inputs[1] in plan.tensors):
         return False
-    return all(len(graph.consumers[value]) == 1 for value in node.inputs[1:])
+    return len(graph.consumers[node.inputs[2]]) == 1
+
+
+def _tied(graph: Graph, node: Node) -> tuple[Node, ...]:
+    """The nodes that read the weights of a layer: itself, and those whose weights are tied to its."""
+    return graph.consumers[node.inputs[1]]
+
+
+def _can_be_rounded(graph: Graph, node: Node, names: Collection[str]) -> bool:
+    """Whether a layer's weights can be rounded for all that read them, which are among the layers named."""
+    tied = _tied(graph, node)
+    alike = {(each.op, each.int("group", 1), each.int("transB")) for each in tied}
+    return len(alike) == 1 and all(each.name in names for each in tied) and can_be_rounded(graph, node)
 
 
 def _float_outputs(
@@ -126,9 +142,9 @@ def _float_outputs(
             yield outputs
 
 
-def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Inputs) -> Graph:
+def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Sequence[Inputs]) -> Graph:
     name = node.inputs[1]
-    return graph.with_constants({name: rounded(graph.constants[name], plan.tensors[name], inputs)})
+    return graph.with_constants({name: rounded(graph.constants[name], plan.tensors[name], *inputs)})
 
 
 def _alone(node: Node, weights: str = "") -> Node:
@@ -176,24 +192,24 @@ def _channels(block: Array) -> Values:
     return np.moveaxis(block, 2, 0).reshape(block.shape[2], -1).astype(np.float64)
 
 
-def _affine(expected: Array, found: Array) -> tuple[Values, Values]:
-    """Gain and shift of each channel that give what was found the mean and the slope of what was expected.
+def _affine(expected: Array, found: Array, with_slope: bool) -> tuple[Values, Values]:
+    """Gain and shift of each channel that give what was found the mean, and the slope, of what was expected.
 
     A few channels are looked at at a time: all of them in float64 would make the peak of a conversion's memory.
     """
     some = [slice(start, start + _CHANNELS) for start in range(0, expected.shape[2], _CHANNELS)]
     gains, shifts = zip(
-        *(_lines(_channels(expected[:, :, few]), _channels(found[:, :, few])) for few in some), strict=True
+        *(_lines(_channels(expected[:, :, few]), _channels(found[:, :, few]), with_slope) for few in some), strict=True
     )
     return np.concatenate(gains), np.concatenate(shifts)
 
 
-def _lines(expected: Values, found: Values) -> tuple[Values, Values]:
+def _lines(expected: Values, found: Values, with_slope: bool = True) -> tuple[Values, Values]:
     """Gain and shift of a few channels."""
     means = expected.mean(axis=1), found.mean(axis=1)
     exact, noisy = (values - mean[:, np.newaxis] for values, mean in zip((expected, found), means, strict=True))
     power, noisy_power, common = (np.mean(a * b, axis=1) for a, b in ((exact, exact), (noisy, noisy), (exact, noisy)))
-    is_signal = (common > 0) & (np.square(common) >= _CORRELATED * power * noisy_power)
+    is_signal = with_slope & (common > 0) & (np.square(common) >= _CORRELATED * power * noisy_power)
     gain = np.divide(power, common, out=np.ones_like(power), where=is_signal)
     return gain, means[0] - gain * means[1]
 

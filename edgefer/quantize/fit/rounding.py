@@ -8,6 +8,7 @@ their factors in C = U D U' (Chee et al., QuIP, 2023, arXiv:2307.13304, section 
 
 from __future__ import annotations
 
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -106,7 +107,7 @@ class Inputs:
         self._products += seen @ seen.transpose(0, 2, 1)
 
 
-def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
+def rounded(weights: Array, params: QuantParams, *inputs: Inputs) -> Array:
     """A layer's weights, float32, whose nearest integers by `params` change its outputs least.
 
     They stay on the side that they were on, but not near another integer: the first steps of learning, which move all
@@ -115,13 +116,14 @@ def rounded(weights: Array, params: QuantParams, inputs: Inputs) -> Array:
     Args:
         weights: of a Conv or Gemm.
         params: symmetric, a scale for each output channel.
-        inputs: of that layer.
+        inputs: of that layer; of each, where several read these weights.
     """
     assert params.axis is not None
     channels = np.moveaxis(weights, params.axis, 0)
-    scale = np.asarray(params.scale).reshape(inputs.groups, -1, 1)
-    steps = channels.reshape(inputs.groups, -1, inputs.size) / scale
-    integers = _rounded(steps, inputs.covariance(), params.limits)
+    groups, size = inputs[0].groups, inputs[0].size
+    scale = np.asarray(params.scale).reshape(groups, -1, 1)
+    steps = channels.reshape(groups, -1, size) / scale
+    integers = _rounded(steps, reduce(np.add, (each.covariance() for each in inputs)), params.limits)
     found = (np.clip(steps, integers - _SETTLED, integers + _SETTLED) * scale).reshape(channels.shape)
     return np.ascontiguousarray(np.moveaxis(found, 0, params.axis), np.float32)
 

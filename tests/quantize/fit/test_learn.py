@@ -162,6 +162,20 @@ def test_the_fake_quantized_network_computes_what_the_artifact_does(graph, fine)
         assert steps.max() < 1.5
 
 
+def test_weights_that_several_layers_read_are_learned_as_one():
+    text = TEXT.replace("r = Add(d, m)", "t = Conv<group=8, pads=[1, 1, 1, 1]>(d, depth)\nr = Add(t, m)")
+    tied = apply_contract(normalise(network(text, "y z", CONSTANTS, (1, 3, SIDE, SIDE))), SPEC)
+    keep_float = contract_nodes(tied)
+    histograms = collect(tied, tensors_to_observe(tied, keep_float), pictures(24, 0))
+    coarse = with_coarse_weights(plan_int8(tied, histograms, keep_float), 16)
+    after = learn(tied, coarse, HEADS, pictures(24, 0), reference=tied, steps=150)
+    assert len(after.consumers["depth"]) == 2
+    exact, nearest, better = (
+        heads_of(*stored, pictures(32, 1)) for stored in ((tied, Plan()), (tied, coarse), (after, coarse))
+    )
+    assert noise(exact[0], better[0]) < 0.7 * noise(exact[0], nearest[0])
+
+
 def test_gradients_stop_where_a_value_saturates(graph, plan):
     params = plan.tensors["y"]
     tiny = replace(params, scale=(params.scale[0] / 1000,))
