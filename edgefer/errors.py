@@ -6,6 +6,9 @@ the command line ends with.  Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import ClassVar
 
 NOT_THE_FILE = "Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?"
@@ -13,14 +16,21 @@ NOT_THE_FILE = "Was it downloaded completely, and is it the file itself rather t
 
 
 class EdgeferError(Exception):
-    """Base class; `exit_code` is what the command line ends with."""
+    """Base class; `exit_code` is what the command line ends with.
+
+    Attributes:
+        message: the file, the node, the cause.
+        remedy: what the user can do.
+        detail: what another library said, for those who ask for more; empty where none did.
+    """
 
     exit_code: ClassVar[int] = 3
 
-    def __init__(self, message: str, *, remedy: str = "") -> None:
+    def __init__(self, message: str, *, remedy: str = "", detail: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        self.detail = detail
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.remedy}" if self.remedy else self.message
@@ -42,6 +52,22 @@ class DeviceError(EdgeferError):
     """A board cannot be reached, or failed."""
 
     exit_code = 4
+
+
+class RefusedError(InputError):
+    """A runtime does not open or run a model, or ends its process with it."""
+
+
+@contextmanager
+def about(file: str | Path) -> Iterator[None]:
+    """Bad input found in this block is in this file: where an error does not name it, it is put before it."""
+    try:
+        yield
+    except InputError as error:
+        if str(file) not in error.message:
+            error.message = f"{file}: {error.message}"
+            error.args = (error.message,)
+        raise
 
 
 class UnsupportedOperatorError(InputError):

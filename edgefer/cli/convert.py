@@ -10,14 +10,14 @@ import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
-from edgefer.conversion.convert import BUDGET, FORMATS, SAMPLES, Backend, Format
+from edgefer.conversion.convert import BUDGET, FORMATS, SAMPLES, Backend
 from edgefer.conversion.convert import convert as run_convert
 from edgefer.errors import UsageError
 from edgefer.evaluation.quick_look import frame_times, measure_name, shown
 from edgefer.host.text import counted, printable
 from edgefer.host.units import format_size, parse_size
 from edgefer.quantize.method import Effort
-from edgefer.runtime.runners import open_runner
+from edgefer.runtime.runners import Format, open_runner
 from edgefer.spec import read_toml
 
 

@@ -67,8 +67,11 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code that the outcome has."""
+    asked: dict[str, bool] = {}
     try:
-        code = cli.main(list(arguments) if arguments is not None else None, prog_name="edgefer", standalone_mode=False)
+        code = cli.main(
+            list(arguments) if arguments is not None else None, prog_name="edgefer", standalone_mode=False, obj=asked
+        )
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.secho("interrupted", fg="red", err=True)
         code = INTERRUPTED
@@ -76,16 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         code = error.exit_code
     except (EdgeferError, OSError, MemoryError) as error:
-        echo(f"{click.style('error:', fg='red', bold=True)} {_told(error)}", err=True)
+        told = _told(error, detailed=asked.get("verbose", False))
+        echo(f"{click.style('error:', fg='red', bold=True)} {told}", err=True)
         code = error.exit_code if isinstance(error, EdgeferError) else InputError.exit_code
     sys.exit(code or 0)
 
 
-def _told(error: Exception) -> str:
+def _told(error: Exception, *, detailed: bool) -> str:
     """What went wrong, for people: the system's own errors name the file."""
     if isinstance(error, EdgeferError):
-        remedy = "\n".join(map(printable, error.remedy.split("\n")))
-        return f"{printable(error.message)}\n  {remedy}" if remedy else printable(error.message)
+        remedy = error.remedy.split("\n") if error.remedy else []
+        detail = error.detail.splitlines() if detailed else ["-v shows more."] if error.detail else []
+        return "\n".join([printable(error.message), *(f"  {printable(line)}" for line in (*remedy, *detail))])
     if isinstance(error, OSError) and error.strerror:
         return printable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     return "not enough memory" if isinstance(error, MemoryError) else printable(str(error))

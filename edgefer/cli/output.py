@@ -24,7 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def output_options(command: Command) -> Command:
     """Add --json, -q and -v to a command."""
     for option in (
-        click.option("-v", "--verbose", is_flag=True, help="Say more about what is done."),
+        click.option("-v", "--verbose", is_flag=True, callback=_remember, help="Say more about what is done."),
         click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
         click.option(
             "--json",
@@ -81,6 +81,12 @@ def write_text(file: str | None, text: str) -> None:
         return
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror or error}") from error
+
+
+def _remember(context: click.Context, option: click.Parameter, verbose: bool) -> bool:
+    """Tell `main`, which shows errors, too."""
+    context.ensure_object(dict)["verbose"] = verbose
+    return verbose
 
 
 def _check_file(context: click.Context, option: click.Parameter, file: str | None) -> str | None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from math import inf, log10
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
-from edgefer.conversion.calibration import calibration_images, compared_images
+from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
+from edgefer.conversion.trial import made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.onnx2tf import emit_with_onnx2tf
 from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
-from edgefer.errors import UnsupportedOperatorError, UsageError
+from edgefer.errors import UnsupportedOperatorError, UsageError, about
 from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.judge import REFERENCE
@@ -40,13 +42,14 @@ from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.cost import LITERT_X86
 from edgefer.quantize.solve.solver import LATENCY, Bounds
 from edgefer.report import conversion_report
+from edgefer.runtime.apart import Apart
+from edgefer.runtime.runners import Format
 from edgefer.spec import METADATA_KEY, OutputSpec, Spec
 
 _POOR = 0.9  # agreement that the user must hear about
 _NOISY = 15.0  # signal-to-noise ratio in dB, of heads that choose no class, that the user must hear about
 _SEVERAL = 10  # images that hardly all have the same answer
 
-Format: TypeAlias = Literal["tflite", "onnx"]
 Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
 
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
@@ -127,32 +130,42 @@ def convert(
         progress.note(note)
     path = Path(output) if output is not None else Path(f"{network.name}_bundle")
     check_destination(path)
-    with progress.stage("normalise"):
+    own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
+    with progress.stage("normalise"), about(network.source.path):
         graph = apply_contract(normalise(network.graph), network.spec)
+        if "tflite" in own and (nodes := unsupported(graph)):
+            raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     progress.detail(_description(network, graph))
-    if "tflite" in formats and tflite_backend == "edgefer" and (nodes := unsupported(graph)):
-        raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
     heads = _heads(network, graph)
     if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
         raise UsageError(
             f"a drop of accuracy cannot be bounded: no output of {network.name} has probabilities",
             remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
         )
+    if str(calibration) == SYNTHETIC:  # which takes minutes to make
+        _try(network, graph, None, own, progress)
     images = calibration_images(calibration, network, samples, progress)
     compared = compared_images(images, network.spec, max_drop, progress)
-    own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
-    quantized = quantize(
-        graph,
-        heads,
-        images,
-        network.spec.input,
-        effort,
-        Bounds(budget, max_drop, LATENCY if mixed else inf),
-        lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
-        progress,
-        mixed=mixed or max_drop is not None,
-        costs=cost_model,
-    )
+    if str(calibration) != SYNTHETIC:
+        _try(network, graph, images.calibration, own, progress)
+    reference = _onnx(network, graph, Plan())
+    models: dict[str, bytes] = dict.fromkeys(formats, b"")
+    if len(own) < len(formats):
+        with progress.stage("emit tflite"):
+            models["tflite"] = _emit_with_onnx2tf(network, reference, images)
+    with made_of(network):
+        quantized = quantize(
+            graph,
+            heads,
+            images,
+            network.spec.input,
+            effort,
+            Bounds(budget, max_drop, LATENCY if mixed else inf),
+            lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
+            progress,
+            mixed=mixed or max_drop is not None,
+            costs=cost_model,
+        )
     if not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
     if costs is None and quantized.solution is not None and quantized.solution.chosen.floats:
@@ -160,14 +173,13 @@ def convert(
             f"what computes in float was chosen by what operators cost on {cost_model.machine}, on ARM that may be "
             "far slower: measure your board with `edgefer benchmark --operator-costs --json FILE` and give --costs FILE"
         )
-    models: dict[str, bytes] = {}
-    reference = _onnx(network, graph, Plan())
-    for format in formats:
-        with progress.stage(f"emit {format}"):
-            if (format, tflite_backend) == ("tflite", "onnx2tf"):
-                models[format] = _emit_with_onnx2tf(network, reference, images)
-            else:
-                models[format] = _emit(format, network, quantized.graph, quantized.plan)
+    with Apart() as apart:
+        for format in own:
+            emit = partial(_emit, format, network, plan=quantized.plan)
+            with progress.stage(f"emit {format}"):
+                models[format] = probe(
+                    network, format, quantized.graph, emit, sample(images.held_back, network.spec.input), apart
+                )
     manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend)
     files = _files(network, quantized.plan, models, reference)
     release()
@@ -181,6 +193,17 @@ def convert(
         manifest["held_back"]["agreement"] = agreements
         report = conversion_report(manifest, evaluation)
         return write_bundle(path, manifest, {**files, "report.html": report.encode()})
+
+
+def _try(
+    network: Network, graph: Graph, images: ImageSet | None, formats: Sequence[Format], progress: Progress
+) -> None:
+    """Refuse, before any work is done, what would end in another network, or in files that nothing runs."""
+    few = sample(images, network.spec.input)
+    with progress.stage("prove"), Apart() as apart:
+        prove(network, graph, few, apart, progress)
+        if "tflite" in formats:
+            prove_tflite(network, graph, few, apart)
 
 
 def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], images: ImageSet) -> Evaluation:

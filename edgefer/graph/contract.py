@@ -236,7 +236,7 @@ def _with_heads(graph: Graph, spec: Spec) -> Graph:
 
 
 def _with_head(graph: Graph, output: OutputSpec) -> Graph:
-    graph, source = _as_row(graph, _network_output(graph, output), output.name)
+    graph, source = _as_row(graph, network_output(graph, output), output.name)
     width = graph.shape(source)[-1] if len(graph.shape(source)) == 2 else 0
     start, stop = output.columns or (0, width)
     if stop > width or stop - start != len(output.labels):
@@ -311,7 +311,12 @@ def _is_along_columns(activation: Node, shape: tuple[int, ...]) -> bool:
     return activation.op != "Softmax" or shape[activation.int("axis", -1)] == prod(shape)
 
 
-def _network_output(graph: Graph, output: OutputSpec) -> str:
+def network_output(graph: Graph, output: OutputSpec) -> str:
+    """The value that the network itself returns for a head.
+
+    Raises:
+        InputError: the Spec does not say which.
+    """
     if not output.tensor and len(graph.outputs) == 1:
         return graph.outputs[0]
     wanted = output.tensor or output.name

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
-from edgefer.errors import InputError
 from edgefer.host.stderr import captured_stderr
+from edgefer.runtime.refusals import refusal
+
+if TYPE_CHECKING:
+    import onnx
 
 EXACT = ("session.x64quantprecision", "1")
 """Session option with which ONNX Runtime's results are the same on every CPU: without it, x86 that has no VNNI lets
 sums of two products saturate at 16 bits, which ruins int8 networks.  Other CPUs take no notice of it."""
+
+Format: TypeAlias = Literal["tflite", "onnx"]
+"""Of an artifact."""
 
 Pixels = npt.NDArray[np.uint8]
 Heads = Mapping[str, npt.NDArray[np.float32]]
@@ -60,12 +65,17 @@ class OnnxSession:
         try:
             found: list[npt.NDArray[Any]] = self._session.run(values and list(values), dict(feeds))
         except Exception as error:  # pybind11 exceptions of several kinds
-            raise InputError(f"ONNX Runtime cannot run the network: {str(error).splitlines()[0]}") from error
+            raise refusal("ONNX Runtime", "run", str(error)) from error
         return found
 
 
 def onnx_session(
-    model: onnx.ModelProto | bytes | Path, threads: int = 1, *, round_weights: bool = True, arena: bool = False
+    model: onnx.ModelProto | bytes | Path,
+    threads: int = 1,
+    *,
+    round_weights: bool = True,
+    arena: bool = False,
+    optimise: bool = True,
 ) -> OnnxSession:
     """A session on the CPU, whose integers are exact.
 
@@ -75,6 +85,7 @@ def onnx_session(
         round_weights: whether ONNX Runtime may, as it does unasked, store float weights of operators between
             quantized tensors in int8.
         arena: whether it keeps memory from run to run, as apps do.
+        optimise: whether it may fuse and reorder nodes, as it does unasked.
 
     Raises:
         InputError: ONNX Runtime refuses the model.
@@ -86,8 +97,10 @@ def onnx_session(
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
     options.add_session_config_entry(*EXACT)
+    if not optimise:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what fails is raised
-    source = str(model) if isinstance(model, Path) else model if isinstance(model, bytes) else model.SerializeToString()
+    source = _source(model)
     del model  # which may be large, and of which the caller has often no use any more
     try:
         session = onnxruntime.InferenceSession(
@@ -97,8 +110,19 @@ def onnx_session(
             disabled_optimizers=None if round_weights else ["WeightBiasQuantization"],
         )
     except Exception as error:  # pybind11 exceptions of several kinds
-        raise InputError(f"ONNX Runtime refuses the model: {str(error).splitlines()[0]}") from error
+        raise refusal("ONNX Runtime", "open", str(error)) from error
     return OnnxSession(session)
+
+
+def _source(model: onnx.ModelProto | bytes | Path) -> str | bytes:
+    """What ONNX Runtime takes: it reads files itself, but those whose names are not UTF-8."""
+    if not isinstance(model, Path):
+        return model if isinstance(model, bytes) else model.SerializeToString()
+    try:
+        str(model).encode()
+    except UnicodeEncodeError:
+        return model.read_bytes()
+    return str(model)
 
 
 def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) -> Any:
@@ -115,7 +139,7 @@ def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) ->
             interpreter = Interpreter(**source, num_threads=threads, **options)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"LiteRT refuses the model: {str(error).splitlines()[0]}") from error
+        raise refusal("LiteRT", "open", str(error)) from error
     return interpreter
 
 
@@ -142,6 +166,9 @@ class TfliteRunner:
 
     def __call__(self, pixels: Pixels) -> Heads:
         """Run one frame."""
-        self._interpreter.set_tensor(self._input, pixels[np.newaxis])
-        self._interpreter.invoke()
+        try:
+            self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise refusal("LiteRT", "run", str(error)) from error
         return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}

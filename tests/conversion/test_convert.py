@@ -176,7 +176,10 @@ def test_an_unsupported_operator_is_named_with_what_to_do(tmp_path, faces, out):
     model = write_network(tmp_path / "odd.onnx", replaced(network(), "relu", "Erf"))
     with pytest.raises(edgefer.UnsupportedOperatorError) as caught:
         convert(model, out, calibration=faces)
-    assert str(caught.value).splitlines()[0] == "node 'relu': operator Erf is not supported by the TFLite emitter"
+    assert (
+        str(caught.value).splitlines()[0]
+        == f"{model}: node 'relu': operator Erf is not supported by the TFLite emitter"
+    )
     assert "--tflite-backend onnx2tf" in caught.value.remedy
     assert not out.exists()
     assert convert(model, out, calibration=faces, formats=["onnx"]).artifact("onnx").exists()

@@ -39,7 +39,7 @@ def test_a_tensor_that_is_not_finite_is_named_with_its_image(number):
 
 def test_a_network_that_cannot_run_is_an_input_error():
     misfit = network("a = Conv(x, w)", "a", {"w": numbers(2, 7, 3, 3)})
-    with pytest.raises(InputError, match="ONNX Runtime cannot run the network"):
+    with pytest.raises(InputError, match="ONNX Runtime cannot run it"):
         collect(misfit, ("a",), IMAGES)
 
 

@@ -1,0 +1,273 @@
+"""The trial: before any work begins, the user's own file runs beside the float reference, and both must agree.
+
+Everything that follows is judged against the reference, and would confirm whatever was misread.  So the file runs as
+it is, in ONNX Runtime, on a few images that are prepared as the Spec says; what comes from no ONNX file runs as its
+converter built it.  All of it happens in another process, which a runtime may end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
+
+import numpy as np
+
+from edgefer.conversion.suspects import Run, Values, first_that_differs, first_that_is_refused, holds_halves
+from edgefer.emit.tflite import emit_tflite
+from edgefer.errors import InputError, RefusedError, about
+from edgefer.graph.contract import network_output
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.host.progress import Progress
+from edgefer.images import Image, ImageSet
+from edgefer.images.preprocess import normalise, to_pixels
+from edgefer.networks.network import Network
+from edgefer.plan import Plan
+from edgefer.runtime.apart import Apart
+from edgefer.runtime.runners import Format
+from edgefer.spec import HeadActivation, InputSpec, OutputSpec
+
+IMAGES = 4
+"""So many images are tried."""
+
+TOLERANCE = 1e-4
+"""Reference and file may differ by this share of a head's largest number on these images;"""
+
+LEAST = 1e-2
+"""a head whose numbers are all smaller is judged as if one were this large."""
+
+TFLITE_TOLERANCE = 2e-3
+"""The float TFLite file may differ by this share, as its kernels approximate more."""
+
+HALF_TOLERANCE = 3e-2
+"""A file that itself computes in float16 or bfloat16 may differ by this share,"""
+
+OWN_NOISE = 4.0
+"""and any file by so many times what it differs from itself, with its nodes fused or not."""
+
+_REPORT = (
+    "That is a fault of edgefer, not of the file: please report it, with the node that is named. "
+    "Exported at another opset (opset_version of torch.onnx.export), the network may be read rightly."
+)
+_MUST_RUN = (
+    "It must run there before it can be converted: try it with onnxruntime.InferenceSession, or export it again."
+)
+
+
+def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart, progress: Progress) -> None:
+    """Make sure that the reference computes what the user's file does.
+
+    Args:
+        network: what was read.
+        graph: the reference made of it, pixels in and meanings out.
+        images: uint8 (H, W, 3), RGB, at the Spec's size.
+        apart: runs both.
+        progress: is told where the file itself cannot be run.
+
+    Raises:
+        InputError: they differ, and where; or ONNX Runtime refuses either.
+    """
+    original, reference = _original(network, images), _reference(network, graph, images)
+    with about(network.source.path):
+        given = _given(original, apart, progress)
+        if given is None:
+            return
+        found = reference.outputs(apart)
+        for head in network.spec.outputs:
+            for expected, computed in _views(network, graph, head, given, found):
+                off = _share(expected, computed)
+                if off > TOLERANCE and off > _own_share(network, head, original, apart):
+                    node = first_that_differs(original, reference, graph, apart, 10 * TOLERANCE)
+                    raise InputError(
+                        f"edgefer would make another network of it: output {head.name!r} is off by {off:.2%} of its "
+                        f"largest number{f', first at {node}' if node else ''}",
+                        remedy=_REPORT,
+                    )
+
+
+def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart: Apart) -> None:
+    """Make sure that the float TFLite file computes what the reference does.
+
+    Raises:
+        InputError: they differ, or LiteRT refuses the file.
+    """
+    with about(network.source.path):
+        feeds = _pixels(graph, images)
+        expected = Run(to_onnx(graph).SerializeToString(), feeds).outputs(apart)
+        found = Run(emit_tflite(graph, Plan()), feeds, "tflite").outputs(apart)
+        for head in network.spec.outputs:
+            off = max(_share(a[head.name], b[head.name]) for a, b in zip(expected, found, strict=True))
+            if off > TFLITE_TOLERANCE:
+                raise InputError(
+                    f"the TFLite file would be another network: output {head.name!r} is off by {off:.2%} of its "
+                    "largest number, before anything is quantized",
+                    remedy="That is a fault of edgefer, not of the file: please report it. ONNX alone, --formats onnx, "
+                    "computes what the file does.",
+                )
+
+
+@contextmanager
+def made_of(network: Network) -> Iterator[None]:
+    """What is made of a network in this block, runtimes must run; errors of theirs name the user's file."""
+    try:
+        yield
+    except RefusedError as error:
+        raise RefusedError(
+            f"{network.source.path}: an int8 network made of it does not run: {error.message}",
+            remedy="That is a fault of edgefer, not of the file: please report it.",
+            detail=error.detail,
+        ) from error
+
+
+def probe(
+    network: Network,
+    format: Format,
+    graph: Graph,
+    emit: Callable[[Graph], bytes],
+    images: Sequence[Image],
+    apart: Apart,
+) -> bytes:
+    """An artifact that its runtime has run on these images.
+
+    Args:
+        network: what is converted.
+        format: `tflite` or `onnx`.
+        graph: what is stored.
+        emit: makes the file of a graph, or of the beginning of one.
+        images: as for `prove`.
+        apart: runs it.
+
+    Raises:
+        InputError: the runtime refuses it, or ends its process; the node that this begins at is named.
+    """
+
+    def attempt(graph: Graph) -> bytes:
+        data = emit(graph)
+        Run(data, _pixels(graph, images), format).outputs(apart)
+        return data
+
+    try:
+        return attempt(graph)
+    except RefusedError as error:
+        node = first_that_is_refused(graph, attempt)
+        other = next(name for name in ("tflite", "onnx") if name != format)
+        raise RefusedError(
+            f"{network.source.path}: the int8 {format} file made of it does not run, from node {node.name!r} "
+            f"({node.op}) on: {error.message}",
+            remedy=f"That is a fault of edgefer, not of the file: please report it. --formats {other} leaves it out.",
+            detail=error.detail,
+        ) from error
+
+
+def sample(images: ImageSet | None, spec: InputSpec) -> list[Image]:
+    """Images to try, at the network's size, from all over a set; blocks of noise where there is none."""
+    if images is not None:
+        count = min(IMAGES, len(images))
+        return [to_pixels(images.read(index * len(images) // count), spec) for index in range(count)]
+    blocks = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8, 3), np.uint8)
+    return [to_pixels(block, spec) for block in blocks]
+
+
+def _original(network: Network, images: Sequence[Image]) -> Run:
+    """The user's file; where there is none to run, what the converter built, before any pass."""
+    if network.original is not None:
+        return Run(network.original.path, [network.original.feed(image) for image in images])
+    name = network.graph.inputs[0]
+    feeds = [{name: normalise(image, network.spec.input)} for image in images]
+    return Run(to_onnx(network.graph).SerializeToString(), feeds)
+
+
+def _reference(network: Network, graph: Graph, images: Sequence[Image]) -> Run:
+    """The reference, which also returns what the network's own outputs were, where they are still there."""
+    sources = [_surviving(network, graph, head) for head in network.spec.outputs]
+    model = to_onnx(graph, [source for source in sources if source])
+    return Run(model.SerializeToString(), _pixels(graph, images))
+
+
+def _pixels(graph: Graph, images: Sequence[Image]) -> list[Values]:
+    return [{graph.inputs[0]: image[np.newaxis]} for image in images]
+
+
+def _given(original: Run, apart: Apart, progress: Progress) -> Sequence[Values] | None:
+    """What the file returns; None where nothing can run it, which the user must hear."""
+    try:
+        given = original.outputs(apart)
+    except RefusedError as error:
+        if "NOT_IMPLEMENTED" not in error.detail:
+            raise InputError(
+                f"the file itself does not run: {error.message}", remedy=_MUST_RUN, detail=error.detail
+            ) from error
+        try:
+            given = original.by("reference").outputs(apart)
+        except RefusedError:
+            progress.note(f"not proved, as the file itself cannot be run: {error.message}")
+            progress.detail(error.detail)
+            return None
+    if bad := [name for outputs in given for name, array in outputs.items() if not np.isfinite(array).all()]:
+        raise InputError(
+            f"the network itself returns numbers that are not finite in {bad[0]!r}",
+            remedy="Are mean and std in the Spec those of the training? Else the training diverged.",
+        )
+    return given
+
+
+def _views(
+    network: Network, graph: Graph, head: OutputSpec, given: Sequence[Values], found: Sequence[Values]
+) -> Iterator[tuple[Array, Array]]:
+    """A head as the file and as the reference have it: as it is read, and before its activation where that is left."""
+    raw = np.stack([_columns(network, head, outputs[network_output(network.graph, head)]) for outputs in given])
+    own = network.graph.producers.get(network_output(network.graph, head))
+    is_applied = own is not None and own.op == head.activation.capitalize()
+    yield raw if is_applied else _ACTIVATIONS[head.activation](raw), np.concatenate([each[head.name] for each in found])
+    if source := _surviving(network, graph, head):
+        yield raw, np.stack([_columns(network, head, outputs[source]) for outputs in found])
+
+
+def _columns(network: Network, head: OutputSpec, array: Array) -> Array:
+    """The numbers of a head for the first image, in what the network returns."""
+    shape = network.graph.shape(network_output(network.graph, head))
+    return (
+        array.reshape(-1)[: prod(shape)].reshape(-1, shape[-1])[0, slice(*(head.columns or (None,)))].astype(np.float32)
+    )
+
+
+def _surviving(network: Network, graph: Graph, head: OutputSpec) -> str:
+    """The reference's name for what the network itself returns for a head; "" where nothing is left of it."""
+    source = network_output(network.graph, head)
+    heads = [output.name for output in network.spec.outputs]
+    names = (f"network/{source}", *([source] if source not in heads else []))
+    return next((name for name in names if name in graph.producers), "")
+
+
+def _own_share(network: Network, head: OutputSpec, original: Run, apart: Apart) -> float:
+    """What a file may be off by: it has noise of its own, and more where it computes in less than float32."""
+    fused, plain = (
+        np.stack(
+            [_columns(network, head, outputs[network_output(network.graph, head)]) for outputs in run.outputs(apart)]
+        )
+        for run in (original, original.by("unoptimised"))
+    )
+    return max(OWN_NOISE * _share(fused, plain), HALF_TOLERANCE if holds_halves(original) else 0.0)
+
+
+def _share(expected: Array, found: Array) -> float:
+    return float(np.abs(expected - found).max(initial=0) / max(np.abs(expected).max(initial=0), LEAST))
+
+
+def _softmax(x: Array) -> Array:
+    powers: Array = np.exp(x - x.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def _sigmoid(x: Array) -> Array:
+    return 0.5 * (1 + np.tanh(x / 2))
+
+
+_ACTIVATIONS: Mapping[HeadActivation, Callable[[Array], Array]] = {
+    "none": lambda x: x,
+    "softmax": _softmax,
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+}
