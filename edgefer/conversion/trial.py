@@ -16,7 +16,7 @@ import numpy as np
 from edgefer.conversion.suspects import Run, Values, first_that_differs, first_that_is_refused, holds_halves
 from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import InputError, RefusedError, about
-from edgefer.graph.contract import network_output
+from edgefer.graph.contract import head_logits, network_output
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.progress import Progress
@@ -75,15 +75,19 @@ def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart,
             return
         found = reference.outputs(apart)
         for head in network.spec.outputs:
-            for expected, computed in _views(network, graph, head, given, found):
-                off = _share(expected, computed)
-                if off > TOLERANCE and off > _own_share(network, head, original, apart):
-                    node = first_that_differs(original, reference, graph, apart, 10 * TOLERANCE)
-                    raise InputError(
-                        f"edgefer would make another network of it: output {head.name!r} is off by {off:.2%} of its "
-                        f"largest number{f', first at {node}' if node else ''}",
-                        remedy=_REPORT,
-                    )
+            off = _off(
+                head,
+                _columns(network, head, given),
+                _stacked(head_logits(graph, network.spec)[head.name], found),
+                _stacked(head.name, found),
+            )
+            if off > TOLERANCE and off > _own_share(network, head, original, apart):
+                node = first_that_differs(original, reference, graph, apart, 10 * TOLERANCE)
+                raise InputError(
+                    f"edgefer would make another network of it: output {head.name!r} is off by {off:.2%} of its "
+                    f"largest number{f', first at {node}' if node else ''}",
+                    remedy=_REPORT,
+                )
 
 
 def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart: Apart) -> None:
@@ -179,9 +183,8 @@ def _original(network: Network, images: Sequence[Image]) -> Run:
 
 
 def _reference(network: Network, graph: Graph, images: Sequence[Image]) -> Run:
-    """The reference, which also returns what the network's own outputs were, where they are still there."""
-    sources = [_surviving(network, graph, head) for head in network.spec.outputs]
-    model = to_onnx(graph, [source for source in sources if source])
+    """The reference, which also returns its heads before their activations."""
+    model = to_onnx(graph, head_logits(graph, network.spec).values())
     return Run(model.SerializeToString(), _pixels(graph, images))
 
 
@@ -212,47 +215,40 @@ def _given(original: Run, apart: Apart, progress: Progress) -> Sequence[Values] 
     return given
 
 
-def _views(
-    network: Network, graph: Graph, head: OutputSpec, given: Sequence[Values], found: Sequence[Values]
-) -> Iterator[tuple[Array, Array]]:
-    """A head as the file and as the reference have it: as it is read, and before its activation where that is left."""
-    raw = np.stack([_columns(network, head, outputs[network_output(network.graph, head)]) for outputs in given])
-    own = network.graph.producers.get(network_output(network.graph, head))
-    is_applied = own is not None and own.op == head.activation.capitalize()
-    yield raw if is_applied else _ACTIVATIONS[head.activation](raw), np.concatenate([each[head.name] for each in found])
-    if source := _surviving(network, graph, head):
-        yield raw, np.stack([_columns(network, head, outputs[source]) for outputs in found])
-
-
-def _columns(network: Network, head: OutputSpec, array: Array) -> Array:
-    """The numbers of a head for the first image, in what the network returns."""
-    shape = network.graph.shape(network_output(network.graph, head))
-    return (
-        array.reshape(-1)[: prod(shape)].reshape(-1, shape[-1])[0, slice(*(head.columns or (None,)))].astype(np.float32)
-    )
-
-
-def _surviving(network: Network, graph: Graph, head: OutputSpec) -> str:
-    """The reference's name for what the network itself returns for a head; "" where nothing is left of it."""
+def _columns(network: Network, head: OutputSpec, given: Sequence[Values]) -> Array:
+    """The numbers of a head in what the file returns for the first image of each feed, (feeds, columns)."""
     source = network_output(network.graph, head)
-    heads = [output.name for output in network.spec.outputs]
-    names = (f"network/{source}", *([source] if source not in heads else []))
-    return next((name for name in names if name in graph.producers), "")
+    shape = network.graph.shape(source)
+    rows = [outputs[source].reshape(-1)[: prod(shape)].reshape(-1, shape[-1])[0] for outputs in given]
+    return np.stack(rows)[:, slice(*(head.columns or (None,)))].astype(np.float32)
+
+
+def _stacked(name: str, found: Sequence[Values]) -> Array:
+    return np.stack([outputs[name].reshape(-1) for outputs in found])
+
+
+def _off(head: OutputSpec, given: Array, logits: Array, found: Array) -> float:
+    """By what share of the largest number the reference is off in a head.
+
+    What the file returns is the head before its activation, or as it is where the network itself applies that.
+    """
+    if found.shape != given.shape or logits.shape != given.shape:
+        return np.inf
+    is_softmax = head.activation == "softmax"  # which does not see what is common to all columns
+    before = [values - values.mean(axis=1, keepdims=True) if is_softmax else values for values in (given, logits)]
+    as_logits = max(_share(*before), _share(_ACTIVATIONS[head.activation](given), found))
+    return min(as_logits, _share(given, found))
 
 
 def _own_share(network: Network, head: OutputSpec, original: Run, apart: Apart) -> float:
     """What a file may be off by: it has noise of its own, and more where it computes in less than float32."""
-    fused, plain = (
-        np.stack(
-            [_columns(network, head, outputs[network_output(network.graph, head)]) for outputs in run.outputs(apart)]
-        )
-        for run in (original, original.by("unoptimised"))
-    )
+    fused, plain = (_columns(network, head, run.outputs(apart)) for run in (original, original.by("unoptimised")))
     return max(OWN_NOISE * _share(fused, plain), HALF_TOLERANCE if holds_halves(original) else 0.0)
 
 
 def _share(expected: Array, found: Array) -> float:
-    return float(np.abs(expected - found).max(initial=0) / max(np.abs(expected).max(initial=0), LEAST))
+    off = np.abs(expected - found).max(initial=0) / max(np.abs(expected).max(initial=0), LEAST)
+    return float(np.nan_to_num(off, nan=np.inf))
 
 
 def _softmax(x: Array) -> Array:
