@@ -218,9 +218,10 @@ def _given(original: Run, apart: Apart, progress: Progress) -> Sequence[Values] 
 def _columns(network: Network, head: OutputSpec, given: Sequence[Values]) -> Array:
     """The numbers of a head in what the file returns for the first image of each feed, (feeds, columns)."""
     source = network_output(network.graph, head)
-    shape = network.graph.shape(source)
-    rows = [outputs[source].reshape(-1)[: prod(shape)].reshape(-1, shape[-1])[0] for outputs in given]
-    return np.stack(rows)[:, slice(*(head.columns or (None,)))].astype(np.float32)
+    width = prod(network.graph.shape(source))
+    return np.stack([outputs[source].reshape(-1)[:width] for outputs in given])[
+        :, slice(*(head.columns or (None,)))
+    ].astype(np.float32)
 
 
 def _stacked(name: str, found: Sequence[Values]) -> Array:

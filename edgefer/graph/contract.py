@@ -46,7 +46,7 @@ def with_numbered_embeddings(graph: Graph, spec: Spec) -> Spec:
     def numbered(output: OutputSpec) -> OutputSpec:
         if output.labels:
             return output
-        start, stop = output.columns or (0, prod(graph.shape(_network_output(graph, output))))
+        start, stop = output.columns or (0, prod(graph.shape(network_output(graph, output))))
         return replace(output, labels=tuple(map(str, range(stop - start))))
 
     return replace(spec, outputs=tuple(map(numbered, spec.outputs)))
