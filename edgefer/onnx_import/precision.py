@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 import onnx
 from onnx import helper
@@ -70,13 +72,24 @@ class Precision:
         return (f"the network is in {' and '.join(sorted(self.found))}; edgefer computes it in float32",)
 
 
-def require_finite(name: str, array: Array) -> None:
-    """Weights must be numbers; a bound (of a Clip, say) may be infinite.
+_MASKED = {"Add", "Concat", "Expand", "Gather", "Max", "Slice", "Where"}
+
+
+def require_finite(name: str, array: Array, readers: Set[str]) -> None:
+    """Weights must be numbers; a bound (of a Clip, say) may be infinite, and a mask may be where nothing is to be seen.
+
+    Args:
+        name: of a constant.
+        array: its contents.
+        readers: operators that read it.
 
     Raises:
         InputError: they are not.
     """
-    if array.dtype.kind == "f" and not np.isfinite(array).all() and (array.size > 1 or np.isnan(array).any()):
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    is_mask = readers <= _MASKED and not np.any(array == np.inf)
+    if np.isnan(array).any() or (array.size > 1 and not is_mask):
         raise InputError(
             f"constant {name!r} holds values that are not finite",
             remedy="The training diverged, or the file is damaged: bring another checkpoint.",

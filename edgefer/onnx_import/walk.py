@@ -124,11 +124,15 @@ def _graph(scope: Scope, name: str, inputs: tuple[str, ...], outputs: tuple[str,
             scope.hand_on(value)
         elif value not in scope.info:
             raise InputError(f"nothing makes its output {value!r}")
-    read = {value for node in scope.nodes for value in node.inputs} | set(outputs)
+    readers: dict[str, set[str]] = {value: set() for value in outputs}
+    for node in scope.nodes:
+        for value in node.inputs:
+            readers.setdefault(value, set()).add(node.op)
+    read = set(readers)
     nodes = tuple(_without_unread(node, read) for node in scope.nodes)
     constants = {value: array for value, array in scope.constants.items() if value in read}
     for value, array in constants.items():
-        require_finite(value, array)
+        require_finite(value, array, readers[value])
     made = {value for node in nodes for value in node.outputs}
     info = {
         value: entry for value, entry in scope.info.items() if value in made or value in constants or value in inputs

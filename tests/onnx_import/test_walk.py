@@ -228,6 +228,20 @@ def test_an_infinite_bound_is_fine():
     assert operators(graph) == ["Clip"]
 
 
+@pytest.mark.parametrize("masked", ["Add(x, mask)", "Where(open, x, mask)"])
+def test_a_mask_may_be_infinite_where_nothing_is_to_be_seen(masked):
+    mask = np.where(numbers(8, 8) > 0, 0, -np.inf).astype(np.float32)
+    exported = model(f"m = {masked}\ny = Softmax(m)", {"mask": mask, "open": mask == 0})
+    graph = normalise(imported(exported))
+    feeds = sample(graph)
+    np.testing.assert_array_equal(run_model(to_onnx(graph), feeds)["y"], run_model(exported, feeds)["y"])
+
+
+def test_a_mask_is_never_infinite_upwards():
+    with pytest.raises(InputError, match="constant 'mask' holds values that are not finite"):
+        imported(model("y = Add(x, mask)", {"mask": np.array([0, np.inf] * 4, np.float32)}))
+
+
 @pytest.mark.parametrize("names", [["n", "n", "n"], ["", "Relu_0", "Relu_0"], ["n", "n_1", "n"]])
 def test_every_node_gets_a_name_of_its_own(names):
     named = model("a = Relu(x)\nb = Neg(a)\ny = Relu(b)")
