@@ -14,7 +14,7 @@ from edgefer.images.preprocess import iter_pixels
 from edgefer.runtime.runners import open_runner
 
 CASES = ("shared_branch", "shared_conv_weights")
-IMAGES = 16
+IMAGES = 48
 
 
 def probabilities(logits):
