@@ -2,8 +2,8 @@
 
 A `Graph` is what every pass takes and returns, what the Plan's names refer to, and what both emitters
 read.  It is plain data: nodes in topological order, constants as arrays, and the static shape and dtype
-of every value.  Operators mean what ONNX opset 18 says (`OPSET`), with one addition: a node may carry
-a fused `activation`, applied to its only output.
+of every value.  Operators mean what ONNX opset 18 says (`OPSET`), with two additions: a node may carry
+a fused `activation`, applied to its only output, and `Gelu` means what opset 20 says.
 """
 
 from __future__ import annotations

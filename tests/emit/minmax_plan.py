@@ -12,15 +12,12 @@ from tests.emit.harness import values_of
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 MOVING = {
-    "Concat", "DepthToSpace", "Flatten", "Gather", "GlobalMaxPool", "MaxPool", "Pad", "Reshape", "Resize", "Slice",
-    "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
+    "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "MaxPool", "Pad", "Reshape", "Resize",
+    "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze",
 }  # fmt: skip
-OTHER = {
-    "Add", "AveragePool", "Clip", "GlobalAveragePool", "HardSwish", "LeakyRelu", "Mul", "PRelu", "ReduceMean", "Relu",
-    "Sub",
-}  # fmt: skip
+OTHER = {"Add", "AveragePool", "Clip", "GlobalAveragePool", "Mul", "ReduceMean", "Relu", "Sub"}
 FIXED = {"Sigmoid": QuantParams("int8", (1 / 256,), (-128,)), "Tanh": QuantParams("int8", (1 / 128,), (0,))}
-OPERANDS = {"Add", "Mul", "Sub", "Concat", "PRelu"}
+OPERANDS = {"Add", "Mul", "Sub", "Concat"}
 
 
 def minmax_plan(graph: Graph, samples: Sequence[Mapping[str, Array]], *, io_int8: bool = False) -> Plan:

@@ -191,7 +191,7 @@ def depth_to_space(net: Net) -> None:
 
 
 def prelu(net: Net) -> None:
-    net.add("PRelu", net.last, net.constant(net.rng.uniform(0.1, 0.5, (net.shape[1], 1, 1)).astype(np.float32)))
+    net.add("PRelu", net.last, net.constant(net.rng.uniform(-0.5, 1.5, (net.shape[1], 1, 1)).astype(np.float32)))
 
 
 def per_channel(net: Net) -> None:
@@ -200,8 +200,44 @@ def per_channel(net: Net) -> None:
 
 
 def activation(net: Net) -> None:
-    op = net.choose("Relu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu")
+    op = net.choose(
+        "Relu", "Sigmoid", "Tanh", "HardSwish", "HardSigmoid", "LeakyRelu", "Elu", "Selu", "Celu", "Softplus", "Mish",
+        "Softsign", "Abs", "Erf",
+    )  # fmt: skip
     net.add(op, net.last)
+
+
+def gelu(net: Net) -> None:
+    x, half, one = net.last, net.constant(np.float32(0.5)), net.constant(np.float32(1))
+    net.add("Erf", net.add("Mul", x, net.constant(np.float32(0.5**0.5))))
+    net.add("Mul", net.add("Mul", x, half), net.add("Add", net.last, one))
+
+
+def normalisation(net: Net) -> None:
+    rank = len(net.shape)
+    kind = net.choose("LayerNormalization", "InstanceNormalization", "LpNormalization")
+    if kind == "LayerNormalization":
+        axis = net.draw(st.integers(1, rank - 1))
+        net.add(kind, net.last, *(net.numbers(*net.shape[axis:]) for _ in range(2)), axis=axis, epsilon=0.1)
+    elif kind == "InstanceNormalization" and rank > 2:
+        net.add(kind, net.last, *(net.numbers(net.shape[1]) for _ in range(2)), epsilon=0.1)
+    else:
+        net.add("LpNormalization", net.add("Add", net.last, net.constant(np.float32(2))), axis=net.choose(1, rank - 1))
+
+
+def softmax(net: Net) -> None:
+    net.add(net.choose("Softmax", "LogSoftmax"), net.last, axis=net.draw(st.integers(1, len(net.shape) - 1)))
+
+
+def repeated(net: Net) -> None:
+    if prod(net.shape) < 1000:
+        net.add("Tile", net.last, net.indices(1, *(net.choose(1, 2) for _ in net.shape[1:])))
+
+
+def reduction(net: Net) -> None:
+    op = net.choose("ReduceL1", "ReduceL2", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceLogSumExp")
+    axis = net.draw(st.integers(1, len(net.shape) - 1))
+    net.add(op, net.last, net.indices(axis))
 
 
 def clip(net: Net) -> None:
@@ -315,4 +351,9 @@ ANY_STEPS: tuple[Builder, ...] = (
     reshape,
     mean,
     matmul,
+    gelu,
+    normalisation,
+    softmax,
+    repeated,
+    reduction,
 )

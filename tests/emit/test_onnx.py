@@ -88,18 +88,13 @@ def assert_within_one_step(graph, plan, feeds):
         "Conv<strides=[2, 2], pads=[0, 0, 1, 1]>(x, w)",
         "ConvTranspose(x, t)",
         "GlobalAveragePool(x)",
-        "HardSwish(x)",
-        "LeakyRelu<alpha=0.1>(x)",
-        "PRelu(x, slope)",
         "Add(x, x)",
         "Add(x, c)",
         "Sub(c, x)",
         "Mul(x, c)",
         "Mul(x, x)",
         "MatMul(x, m)",
-        "MatMul(x, x)",
         "Sigmoid(x)",
-        "Softmax<axis=-1>(x)",
         "Tanh(x)",
         "AveragePool<kernel_shape=[2, 2]>(x)",
         "Clip(x, low, high)",
@@ -152,9 +147,9 @@ def test_outputs_that_int8_nodes_read_too_are_returned_as_stored():
 
 
 def test_float_nodes_among_int8_ones_read_what_is_exact_where_they_can():
-    graph = network("a = Conv(x, w, b)\ne1 = Exp(a)\nl = Log(e1)\ny = Relu(l)\nz = Neg(l)", "y z", CONSTANTS)
+    graph = network("a = Conv(x, w, b)\ne1 = Exp(a)\nl = Log(e1)\ny = Sigmoid(l)\nz = Neg(l)", "y z", CONSTANTS)
     plan = planned(graph)
-    assert set(plan.nodes) == {"Conv_0", "Relu_3"}
+    assert set(plan.nodes) == {"Conv_0", "Sigmoid_3"}
     assert_within_one_step(graph, plan, sample(graph, 9))
 
 

@@ -1,20 +1,19 @@
 import numpy as np
 import pytest
 
-from edgefer.graph.passes import normalise
 from edgefer.graph.passes.canonicalise import (
-    decompose_hard_sigmoid,
     flatten_pixels,
     fuse_activations,
     merge_matmul_bias,
-    name_hard_swish,
+    merge_reshapes,
     plain_gemms,
     pool_globally,
 )
+from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.patterns import is_plain_gemm
 from tests.graph.networks import assert_same_outputs, network, numbers, operators
 
-SIXTH = "alpha=0.16666667, beta=0.5"
+SHAPES = {"back": np.array([3, 1, 25]), "zero": np.array([0])}
 
 
 @pytest.mark.parametrize("axes", [[2, 3], [3, 2], [-2, -1], [2, -1]])
@@ -47,36 +46,11 @@ def test_other_reductions_are_left_alone(text, x):
     assert pool_globally(graph) is graph
 
 
-@pytest.mark.parametrize("product", ["Mul(x, gate)", "Mul(gate, x)"])
-def test_x_times_its_hard_sigmoid_is_a_hard_swish(product):
-    graph = network(f"gate = HardSigmoid<{SIXTH}>(x)\ny = {product}", "y")
-    after = name_hard_swish(graph)
-    assert operators(after) == ["HardSigmoid", "HardSwish"]
-    assert_same_outputs(graph, normalise(graph))
-    assert operators(normalise(graph)) == ["HardSwish"]
-
-
-@pytest.mark.parametrize("gate", ["HardSigmoid(x)", f"HardSigmoid<{SIXTH}>(other)", "Sigmoid(x)"])
-def test_other_gates_are_no_hard_swish(gate):
-    graph = network(f"other = Neg(x)\ngate = {gate}\na = Mul(x, gate)\ny = Add(a, other)", "y")
-    assert name_hard_swish(graph) is graph
-
-
-@pytest.mark.parametrize("hard_sigmoid", ["HardSigmoid(x)", f"HardSigmoid<{SIXTH}>(x)", "HardSigmoid<beta=0.1>(x)"])
-def test_a_hard_sigmoid_is_spelled_out(hard_sigmoid):
-    graph = network(f"y = {hard_sigmoid}", "y")
-    after = decompose_hard_sigmoid(graph)
-    assert operators(after) == ["Mul", "Add", "Clip"]
-    assert_same_outputs(graph, after)
-
-
-def test_names_that_the_network_has_taken_are_not_given_again():
-    text = "y_scaled = Neg(x)\na = HardSigmoid(y_scaled)\ny = HardSigmoid(a)"
-    graph = network(text, "y")
-    taken = graph.with_constants({"a/scaled": numbers(1), "y/shifted": numbers(1)})
-    after = decompose_hard_sigmoid(decompose_hard_sigmoid(taken))
-    assert len({node.name for node in after.nodes}) == len(after.nodes)
-    assert len({value for node in after.nodes for value in node.outputs}) == len(after.nodes)
+@pytest.mark.parametrize("first", ["Reshape(x, wide)", "Flatten(x)", "Unsqueeze(x, zero)"])
+def test_of_reshapes_in_a_row_the_last_is_left(first):
+    graph = network(f"a = {first}\ny = Reshape(a, back)", "y", {**SHAPES, "wide": np.array([1, 5, 15])})
+    after = remove_dead(merge_reshapes(graph))
+    assert operators(after) == ["Reshape"]
     assert_same_outputs(graph, after)
 
 

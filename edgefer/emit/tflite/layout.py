@@ -48,3 +48,39 @@ def with_leading_axes(layout: Layout, rank: int) -> Layout:
 def same_order(shape: Sequence[int], one: Layout, other: Layout) -> bool:
     """Whether both layouts put the elements of a value of `shape` in the same order in memory."""
     return [axis for axis in one if shape[axis] != 1] == [axis for axis in other if shape[axis] != 1]
+
+
+def after_reshape(layout: Layout, shape: Sequence[int], wanted: Sequence[int]) -> Layout | None:
+    """How the tensor of a value of `shape`, untouched, stores the value reshaped to `wanted`.
+
+    That is possible where axes that are joined, or cut into others, are stored side by side; else None.
+    """
+    parts: list[tuple[int, ...]] = []
+    for old, new in _groups(shape, wanted):
+        stored = [axis for axis in layout if axis in old and shape[axis] != 1]
+        positions = [index for index, axis in enumerate(a for a in layout if shape[a] != 1) if axis in stored]
+        if stored != sorted(stored) or positions != list(range(positions[0], positions[0] + len(stored))):
+            return None
+        parts.append((positions[0], *new))
+    placed = [axis for _, *axes in sorted(parts) for axis in axes]
+    units = [axis for axis in range(len(wanted)) if axis not in placed]
+    return tuple(units + placed)
+
+
+def _groups(shape: Sequence[int], wanted: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Axes of `shape`, and those of `wanted` that they become, without axes of one element."""
+    old = [axis for axis, size in enumerate(shape) if size != 1]
+    new = [axis for axis, size in enumerate(wanted) if size != 1]
+    groups = []
+    while old and new:
+        left, right = [old.pop(0)], [new.pop(0)]
+        a, b = shape[left[0]], wanted[right[0]]
+        while a != b:
+            if a < b:
+                left.append(old.pop(0))
+                a *= shape[left[-1]]
+            else:
+                right.append(new.pop(0))
+                b *= wanted[right[-1]]
+        groups.append((left, right))
+    return groups

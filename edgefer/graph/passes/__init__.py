@@ -9,16 +9,17 @@ from collections.abc import Callable
 
 from edgefer.graph.ir import Graph
 from edgefer.graph.passes.canonicalise import (
-    decompose_hard_sigmoid,
     flatten_pixels,
     fuse_activations,
     merge_matmul_bias,
-    name_hard_swish,
+    merge_reshapes,
     plain_gemms,
     pool_globally,
 )
+from edgefer.graph.passes.decompose import decompose
 from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
 from edgefer.graph.passes.fold_constants import fold_constants
+from edgefer.graph.passes.recognise import recognise_activations, recognise_layer_norm
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.remove_identities import remove_identities
 from edgefer.graph.passes.resolve_padding import resolve_padding
@@ -27,14 +28,16 @@ from edgefer.graph.passes.separate_biases import separate_biases
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,
     remove_identities,
+    recognise_layer_norm,
+    recognise_activations,
+    decompose,
+    merge_reshapes,
     resolve_padding,
     pool_globally,
     flatten_pixels,
     merge_matmul_bias,
     plain_gemms,
     fold_batch_norm,
-    name_hard_swish,
-    decompose_hard_sigmoid,
     fuse_activations,
     separate_biases,
     remove_dead,

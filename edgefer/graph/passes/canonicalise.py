@@ -32,54 +32,21 @@ def _pool_globally(graph: Graph, node: Node) -> Graph:
     return substitute(graph, {node.name: [replace(pooled, outputs=(kept,)), flatten]}, info=info)
 
 
-def name_hard_swish(graph: Graph) -> Graph:
-    """HardSwish gets its name where it is spelled out as x * HardSigmoid(x)."""
-    return each_node(graph, _name_hard_swish)
+_RESHAPING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
 
-def _name_hard_swish(graph: Graph, node: Node) -> Graph:
-    if node.op != "Mul" or node.activation:
+def merge_reshapes(graph: Graph) -> Graph:
+    """A Reshape and what reshapes before or behind it are one Reshape."""
+    return each_node(graph, _merge_reshapes)
+
+
+def _merge_reshapes(graph: Graph, node: Node) -> Graph:
+    first = graph.producers.get(node.inputs[0]) if node.op in _RESHAPING else None
+    if first is None or first.op not in _RESHAPING or "Reshape" not in (node.op, first.op):
         return graph
-    for x, gate in (node.inputs, node.inputs[::-1]):
-        source = graph.producers.get(gate)
-        if (
-            source is not None
-            and source.op == "HardSigmoid"
-            and source.inputs[0] == x
-            and np.isclose(source.float("alpha", 0.2), 1 / 6)
-            and source.float("beta", 0.5) == 0.5
-        ):
-            return substitute(graph, {node.name: [Node(node.name, "HardSwish", (x,), node.outputs)]})
-    return graph
-
-
-def decompose_hard_sigmoid(graph: Graph) -> Graph:
-    """HardSigmoid becomes Mul, Add and Clip: no runtime has an integer kernel for it."""
-    return each_node(graph, _decompose_hard_sigmoid)
-
-
-def _decompose_hard_sigmoid(graph: Graph, node: Node) -> Graph:
-    if node.op != "HardSigmoid":
-        return graph
-    info = graph.info[node.output]
-    scaled, shifted = (fresh_name(graph, f"{node.output}/{part}") for part in ("scaled", "shifted"))
-    constants: dict[str, Array] = {
-        fresh_name(graph, f"{node.name}/{key}"): np.asarray(value, np.float32)
-        for key, value in (
-            ("alpha", node.float("alpha", 0.2)),
-            ("beta", node.float("beta", 0.5)),
-            ("low", 0.0),
-            ("high", 1.0),
-        )
-    }
-    alpha, beta, low, high = constants
-    mul, add, clip = (fresh_node_name(graph, f"{node.name}/{op}") for op in ("Mul", "Add", "Clip"))
-    nodes = [
-        Node(mul, "Mul", (node.inputs[0], alpha), (scaled,)),
-        Node(add, "Add", (scaled, beta), (shifted,)),
-        Node(clip, "Clip", (shifted, low, high), node.outputs),
-    ]
-    return substitute(graph, {node.name: nodes}, constants, {scaled: info, shifted: info})
+    shape = fresh_name(graph, f"{node.output}/shape")
+    merged = Node(node.name, "Reshape", (first.inputs[0], shape), node.outputs)
+    return substitute(graph, {node.name: [merged]}, {shape: np.asarray(graph.shape(node.output), np.int64)})
 
 
 def merge_matmul_bias(graph: Graph) -> Graph:

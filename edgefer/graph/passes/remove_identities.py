@@ -8,10 +8,14 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.passes.rewrite import bypass, each_node, scalar_constant
 
 _SAME_IF_SHAPE_KEPT = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand", "Slice"}
+_BROADCASTING = {"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Where"}
 
 
 def remove_identities(graph: Graph) -> Graph:
-    """A graph without Identity, Dropout, no-op casts, reshapes, pads, and arithmetic with neutral constants."""
+    """A graph without Identity, Dropout, no-op casts, reshapes, pads, and arithmetic with neutral constants.
+
+    What is expanded only for readers that would do so themselves is not.
+    """
     return each_node(graph, _remove)
 
 
@@ -25,6 +29,8 @@ def _equal_input(graph: Graph, node: Node) -> str | None:
     if any(value in graph.consumers or value in graph.outputs for value in node.outputs[1:]):
         return None
     first = node.input(0)
+    if node.op == "Expand" and _readers_broadcast(graph, node):
+        return first
     if not first or graph.info[first] != graph.info[node.output]:
         return _other_operand(graph, node)
     if node.op in ("Identity", "Dropout", "Cast") or (node.op == "Concat" and len(node.inputs) == 1):
@@ -47,6 +53,16 @@ def _other_operand(graph: Graph, node: Node) -> str | None:
     if neutral is None or scalar_constant(graph, node.input(0)) != neutral:
         return None
     return node.input(1) if graph.info[node.input(1)] == graph.info[node.output] else None
+
+
+def _readers_broadcast(graph: Graph, node: Node) -> bool:
+    """Whether whoever reads what is expanded would expand it as well."""
+
+    def broadcasts(reader: Node) -> bool:
+        shapes = [graph.shape(node.inputs[0] if value == node.output else value) for value in reader.inputs]
+        return reader.op in _BROADCASTING and np.broadcast_shapes(*shapes) == graph.shape(reader.output)
+
+    return node.output not in graph.outputs and all(map(broadcasts, graph.consumers.get(node.output, ())))
 
 
 def _reorders(graph: Graph, node: Node) -> bool:

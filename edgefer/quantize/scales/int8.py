@@ -17,15 +17,14 @@ from edgefer.quantize.scales.integer_kernels import (
     FIXED_OUTPUT,
     SAME_SCALE,
     bias_params,
-    has_integer_kernel,
     is_representable,
     smallest_scales,
     values_read,
     weight_axis,
 )
+from edgefer.quantize.scales.islands import integer_nodes
 from edgefer.quantize.scales.ranges import CURVES, View, identity, mse_optimal, per_channel_symmetric, silu
 from edgefer.quantize.scales.ties import avoid_ties, constant_params
-from edgefer.quantize.scales.unstorable import filled_values, is_read_by_root
 
 _CLIPPING = frozenset({"Relu", "Clip"})
 
@@ -112,15 +111,13 @@ class _Layout:
 
 def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
     layout = _Layout([], _Groups(), {})
-    filled = filled_values(graph)
+    names = {node.name for node in integer_nodes(graph, keep_float)}
     for node in graph.nodes:
         if node.op in FIXED_OUTPUT:  # also of one that computes in float: what is observed is the same for all Plans
             layout.fixed[layout.groups.find(node.output)] = FIXED_OUTPUT[node.op]
-        if node.name in keep_float or not has_integer_kernel(graph, node):
+        if node.name not in names:
             continue
         activations = _activations(graph, node)
-        if not filled.isdisjoint(activations) or is_read_by_root(graph, node):
-            continue
         roots = list(dict.fromkeys(layout.groups.find(value) for value in activations))
         if node.op in SAME_SCALE:
             prescribed = {layout.fixed[root] for root in roots if root in layout.fixed}

@@ -23,7 +23,6 @@ WEIGHT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 
 FIXED_OUTPUT = {
     "Sigmoid": QuantParams("int8", (1 / 256,), (-128,)),
-    "Softmax": QuantParams("int8", (1 / 256,), (-128,)),
     "Tanh": QuantParams("int8", (1 / 128,), (0,)),
 }
 """Operators whose output scale the kernels prescribe."""
@@ -33,6 +32,7 @@ SAME_SCALE = frozenset(
         "AveragePool",
         "Clip",
         "Concat",
+        "Expand",
         "Flatten",
         "MaxPool",
         "Pad",
@@ -51,9 +51,11 @@ SAME_SCALE = frozenset(
 _MULTIPLYING = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Mul"])
 _SMALLEST_RATIO, _LARGEST_RATIO = 2.0**-24, 2.0**8
 
-_FREE = frozenset(["Add", "GlobalAveragePool", "HardSwish", "LeakyRelu", "Mul", "PRelu", "Sub"])
+_FREE = frozenset(["Add", "GlobalAveragePool", "Mul", "Sub"])
 
-PARAMETERS = frozenset(["Clip", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"])
+PARAMETERS = frozenset(
+    ["Clip", "Expand", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"]
+)
 """Operators whose inputs after the first are settings, not values to compute with."""
 
 
@@ -68,7 +70,7 @@ def has_integer_kernel(graph: Graph, node: Node) -> bool:
     if node.op == "Concat" and any(graph.is_constant(value) for value in node.inputs):
         return False  # a constant cannot be stored like the tensors beside it without harm
     if node.op == "MatMul":
-        return not graph.is_constant(node.inputs[0])
+        return not graph.is_constant(node.inputs[0]) and weight_axis(graph, node) is not None
     return node.op in FIXED_OUTPUT or node.op in SAME_SCALE or node.op in _FREE
 
 

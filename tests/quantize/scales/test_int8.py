@@ -23,9 +23,9 @@ def planned(graph, keep_float=frozenset(), feeds=4):
 
 
 def test_everything_with_an_integer_kernel_computes_in_int8():
-    graph = network("a = Conv(x, w, b)\nb1 = Relu(a)\nc = Exp(b1)\ny = Conv(c, v)", "y", WEIGHTS)
+    graph = network("a = Conv(x, w, b)\nb1 = Sigmoid(a)\nc = Exp(b1)\ny = Conv(c, v)", "y", WEIGHTS)
     plan = planned(graph)
-    assert dict(plan.nodes) == {"Conv_0": "int8", "Relu_1": "int8", "Conv_3": "int8"}
+    assert dict(plan.nodes) == {"Conv_0": "int8", "Sigmoid_1": "int8", "Conv_3": "int8"}
     assert set(plan.tensors) == {"x", "w", "b", "a", "b1", "c", "v", "y"}
 
 
@@ -68,13 +68,13 @@ def test_what_only_moves_numbers_stores_them_alike(moving):
         "sizes": np.array([1, 3, 7, 7]),
         "low": np.float32(0),
     }
-    plan = planned(network(f"a = Neg(x)\nm = {moving}\ny = Neg(m)", "y", constants))
+    plan = planned(network(f"a = Add(x, x)\nm = {moving}\ny = Add(m, m)", "y", constants))
     assert plan.tensors["a"] == plan.tensors["m"]
     if moving.startswith("Concat"):
         assert plan.tensors["x"] == plan.tensors["m"]
 
 
-@pytest.mark.parametrize("op", ["Sigmoid", "Tanh", "Softmax"])
+@pytest.mark.parametrize("op", ["Sigmoid", "Tanh"])
 def test_kernels_that_prescribe_their_output_get_it_and_hand_it_on(op):
     graph = network(f"a = {op}(x)\nm = MaxPool<kernel_shape=[2, 2]>(a)\ny = Conv(m, w)", "y", WEIGHTS)
     plan = planned(graph)
@@ -100,8 +100,8 @@ def test_a_concat_that_stays_float_needs_no_statistics():
 
 
 def test_a_concat_with_a_constant_stays_float():
-    graph = network("a = Relu(x)\ny = Concat<axis=1>(a, c)", "y", {"c": numbers(1, 1, 5, 5)})
-    assert set(planned(graph).nodes) == {"Relu_0"}
+    graph = network("a = Sigmoid(x)\ny = Concat<axis=1>(a, c)", "y", {"c": numbers(1, 1, 5, 5)})
+    assert set(planned(graph).nodes) == {"Sigmoid_0"}
 
 
 def test_a_bias_is_stored_at_the_input_scale_times_the_weight_scales():

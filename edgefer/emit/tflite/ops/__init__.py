@@ -1,7 +1,17 @@
 """The operators that the TFLite emitter knows, a module per kind."""
 
 from edgefer.emit.tflite.handlers import HANDLERS
-from edgefer.emit.tflite.ops import activation, convolution, elementwise, linear, pooling, reduction, resize, shape
+from edgefer.emit.tflite.ops import (
+    activation,
+    convolution,
+    elementwise,
+    linear,
+    moments,
+    pooling,
+    reduction,
+    resize,
+    shape,
+)
 
 __all__ = [
     "HANDLERS",
@@ -9,6 +19,7 @@ __all__ = [
     "convolution",
     "elementwise",
     "linear",
+    "moments",
     "pooling",
     "reduction",
     "resize",

@@ -34,27 +34,25 @@ def tanh(at: Site) -> None:
 
 @emits("HardSwish")
 def hard_swish(at: Site) -> None:
-    """HardSwish is x * clip(x / 6 + 0.5, 0, 1)."""
+    """HardSwish is x * clip(x / 6 + 0.5, 0, 1); in float, which XNNPACK takes over."""
+    at = at.in_float()
     layout = at.layout()
     at.emit("HARD_SWISH", [at.input(0, layout)], at.output(layout), "HardSwishOptions")
 
 
-@emits("HardSigmoid")
-def hard_sigmoid(at: Site) -> None:
-    """HardSigmoid is clip(alpha * x + beta, 0, 1), in float: the passes spell it out where it is to be int8."""
+@emits("Gelu")
+def gelu(at: Site) -> None:
+    """Gelu is x times the share of a normal distribution below x, or its tanh form; in float."""
     at = at.in_float()
     layout = at.layout()
-    source, target = at.input(0, layout), at.output(layout)
-    shape = at.values.writer.tensors[source].shape
-    scaled, shifted = at.temporary(shape, "scaled"), at.temporary(shape, "shifted")
-    at.emit("MUL", [source, scalar(at, at.node.float("alpha", 0.2), source)], scaled, "MulOptions")
-    at.emit("ADD", [scaled, scalar(at, at.node.float("beta", 0.5), source)], shifted, "AddOptions")
-    _limit(at, shifted, target, 0.0, 1.0)
+    approximate = at.node.str("approximate", "none") == "tanh"
+    at.emit("GELU", [at.input(0, layout)], at.output(layout), "GeluOptions", approximate=approximate)
 
 
 @emits("LeakyRelu")
 def leaky_relu(at: Site) -> None:
-    """LeakyRelu is x where positive, alpha * x elsewhere."""
+    """LeakyRelu is x where positive, alpha * x elsewhere; in float, as the int8 kernel rounds alpha to 1 / 256."""
+    at = at.in_float()
     layout = at.layout()
     alpha = at.node.float("alpha", 0.01)
     at.emit("LEAKY_RELU", [at.input(0, layout)], at.output(layout), "LeakyReluOptions", alpha=alpha)
@@ -62,7 +60,8 @@ def leaky_relu(at: Site) -> None:
 
 @emits("PRelu")
 def prelu(at: Site) -> None:
-    """LeakyRelu with a slope per channel."""
+    """LeakyRelu with a slope per channel; in float, which XNNPACK takes over."""
+    at = at.in_float()
     layout = at.layout()
     at.emit("PRELU", [at.input(0, layout), at.input(1, layout)], at.output(layout))
 
@@ -70,8 +69,6 @@ def prelu(at: Site) -> None:
 @emits("Elu")
 def elu(at: Site) -> None:
     """Elu is x where positive, exp(x) - 1 elsewhere; in float."""
-    if at.node.float("alpha", 1.0) != 1.0:
-        raise at.unsupported(f"alpha={at.node.float('alpha')}")
     at = at.in_float()
     layout = at.layout()
     at.emit("ELU", [at.input(0, layout)], at.output(layout))
@@ -79,12 +76,21 @@ def elu(at: Site) -> None:
 
 @emits("Relu", "Clip")
 def clip(at: Site) -> None:
-    """Values limited from below, above or both."""
-    layout = at.layout()
+    """Values limited from below, above or both; in int8 by a sum with zero, as XNNPACK has no int8 RELU, else in float.
+
+    It has no int8 MAXIMUM or MINIMUM either.
+    """
     low = 0.0 if at.node.op == "Relu" else _bound(at, 1, -np.inf)
     high = np.inf if at.node.op == "Relu" else _bound(at, 2, np.inf)
-    limit = _limit_int8 if at.quantized else _limit
-    limit(at, at.input(0, layout), at.output(layout), low, high)
+    if (low, high) not in _LIMITING:
+        at = at.in_float()
+    layout = at.layout()
+    source, target = at.input(0, layout), at.output(layout)
+    if at.quantized:
+        fused = _LIMITING[low, high][1]
+        at.emit("ADD", [source, scalar(at, 0.0, source)], target, "AddOptions", fusedActivationFunction=fused)
+    else:
+        _limit(at, source, target, low, high)
 
 
 def _bound(at: Site, index: int, absent: float) -> float:
@@ -107,33 +113,10 @@ def _limit(at: Site, source: int, target: int, low: float, high: float) -> None:
         source = result
 
 
-def _limit_int8(at: Site, source: int, target: int, low: float, high: float) -> None:
-    """Fill int8 `target`, in ways that XNNPACK takes over where there are any: it has no int8 RELU, MAXIMUM or MINIMUM.
-
-    Where `target` cannot hold numbers beyond the limits, storing is limiting.
-    """
-    tensors = at.values.writer.tensors
-    scales = tensors[target].scales
-    assert scales is not None
-    smallest, largest = ((limit - scales.zero_point[0]) * scales.scale[0] for limit in (-128, 127))
-    half_a_step = scales.scale[0] / 2
-    rescaled = tensors[source].scales != scales
-    if rescaled and low <= smallest + half_a_step and high >= largest - half_a_step:
-        at.emit("QUANTIZE", [source], target, "QuantizeOptions")
-    elif (low, high) in _LIMITING:
-        zero = scalar(at, 0.0, source)
-        at.emit("ADD", [source, zero], target, "AddOptions", fusedActivationFunction=_LIMITING[low, high][1])
-    elif rescaled:
-        limited = at.temporary(tensors[source].shape, "limited", like=source)
-        _limit(at, source, limited, low, high)
-        at.emit("QUANTIZE", [limited], target, "QuantizeOptions")
-    else:
-        _limit(at, source, target, low, high)
-
-
 @emits("Softmax")
 def softmax(at: Site) -> None:
-    """Softmax along any axis, which is stored last."""
+    """Softmax along any axis, which is stored last; in float, which XNNPACK takes over."""
+    at = at.in_float()
     rank = len(at.shape())
     axis = at.node.int("axis", -1) % rank
     layout = at.layout()

@@ -10,6 +10,7 @@ from edgefer.emit.tflite.flatbuffer import schema
 from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC, Layout, default, identity
 from edgefer.emit.tflite.site import Site
+from edgefer.emit.tflite.window import scalar
 
 _BINARY = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL"}
 _OPTIONS = {"Add": "AddOptions", "Sub": "SubOptions", "Mul": "MulOptions"}
@@ -22,6 +23,9 @@ _UNARY = {
     "Neg": ("NEG", "NegOptions"),
     "Floor": ("FLOOR", ""),
     "Ceil": ("CEIL", ""),
+    "Round": ("ROUND", ""),
+    "Sin": ("SIN", ""),
+    "Cos": ("COS", "CosOptions"),
 }
 _POWERS = {2.0: ("SQUARE", "SquareOptions"), 0.5: ("SQRT", ""), -0.5: ("RSQRT", "")}
 
@@ -49,11 +53,19 @@ def divide(at: Site) -> None:
     at.emit("DIV", operands, at.output(layout), "DivOptions", fusedActivationFunction=at.activation)
 
 
+@emits("Reciprocal")
+def reciprocal(at: Site) -> None:
+    """One over x, in float."""
+    at = at.in_float()
+    layout = at.layout()
+    source = at.input(0, layout)
+    at.emit("DIV", [scalar(at, 1.0, source), source], at.output(layout), "DivOptions")
+
+
 @emits(*_EXTREMES)
 def extreme(at: Site) -> None:
-    """The largest or smallest of one or more operands; the int8 kernels compare integers as they are."""
-    if not at.shares_params():
-        at = at.in_float()
+    """The largest or smallest of one or more operands, in float: XNNPACK has no int8 kernel."""
+    at = at.in_float()
     layout = common_layout(at)
     result = at.input(0, layout)
     last = len(at.node.inputs) - 1

@@ -8,10 +8,21 @@ import numpy as np
 
 from edgefer.emit.tflite.flatbuffer import schema
 from edgefer.emit.tflite.handlers import emits
-from edgefer.emit.tflite.layout import NHWC, Layout, after_transpose, default, identity, permuted, same_order
+from edgefer.emit.tflite.layout import (
+    NHWC,
+    Layout,
+    after_reshape,
+    after_transpose,
+    default,
+    identity,
+    permuted,
+    same_order,
+    with_leading_axes,
+)
 from edgefer.emit.tflite.ops.elementwise import common_layout
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import pad_into
+from edgefer.plan import QuantParams
 
 
 @emits("Identity", "Dropout", keeps_params=True)
@@ -30,13 +41,29 @@ def transpose(at: Site) -> None:
 
 @emits("Reshape", "Flatten", "Squeeze", "Unsqueeze", keeps_params=True)
 def reshape(at: Site) -> None:
-    """Another shape for the same elements in ONNX's order."""
-    shape, rank = at.shape(), len(at.shape())
+    """Another shape for the same elements in ONNX's order; nothing moves where the layout need not change."""
     stored = at.layout()
-    source = stored if same_order(shape, stored, identity(rank)) else identity(rank)
-    wanted = default(len(at.output_shape))
-    target = wanted if same_order(at.output_shape, wanted, identity(len(wanted))) else identity(len(wanted))
-    at.values.reshape_into(at.input(0, source), at.output(target))
+    target = after_reshape(stored, at.shape(), at.output_shape)
+    if target is None:
+        stored, target = identity(len(at.shape())), identity(len(at.output_shape))
+    wanted = default(len(target))
+    if same_order(at.output_shape, target, wanted):
+        target = wanted
+    at.values.reshape_into(at.input(0, stored), at.output(target))
+
+
+@emits("Expand", keeps_params=True)
+def expand(at: Site) -> None:
+    """A product with ones, which repeats what is smaller."""
+    shape, rank = at.output_shape, len(at.output_shape)
+    layout = at.layout()
+    layout = layout if len(layout) == rank else with_leading_axes(layout, rank)
+    source = at.input(0, layout)
+    have = at.values.writer.tensors[source].shape
+    ones = [size if size != old else 1 for size, old in zip(permuted(shape, layout), have, strict=True)]
+    params = QuantParams("int8", (1.0,), (0,)) if at.quantized else None
+    factor = at.values.constant("ones", np.ones(ones, np.float32), params)
+    at.emit("MUL", [source, factor], at.output(layout), "MulOptions")
 
 
 @emits("Concat", keeps_params=True)

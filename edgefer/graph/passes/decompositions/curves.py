@@ -1,0 +1,117 @@
+"""Activations in terms of exponentials, logarithms, limits and products."""
+
+from __future__ import annotations
+
+from edgefer.graph.passes.decompositions.table import decomposes
+from edgefer.graph.passes.formula import Formula, Term
+
+_SELU_ALPHA = 1.6732631921768188
+_SELU_GAMMA = 1.0507010221481323
+_FLAT = 20.0  # x * tanh(softplus(x)) is x to the last bit from here on
+
+_LARGE = 1e30  # that numbers are multiplied by to be limited to 1
+
+_ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
+_ERF_P = 0.3275911
+
+
+@decomposes("HardSigmoid")
+def hard_sigmoid(at: Formula) -> Term:
+    """clip(alpha * x + beta, 0, 1), by a Relu6, which both runtimes have in int8."""
+    alpha, beta = at.node.float("alpha", 0.2), at.node.float("beta", 0.5)
+    return (at.input(0) * (6 * alpha) + 6 * beta).to("Clip", 0.0, 6.0) * (1 / 6)
+
+
+@decomposes("PRelu")
+def prelu(at: Formula) -> Term | None:
+    """One slope for all is a LeakyRelu."""
+    slope = at.constant(1)
+    if slope is None or slope.min() != slope.max():
+        return None
+    return at.input(0).to("LeakyRelu", alpha=float(slope.flat[0]))
+
+
+@decomposes("Softplus")
+def softplus(at: Formula) -> Term:
+    """log(1 + exp(x)), without overflow."""
+    x = at.input(0)
+    return x.to("Max", 0.0) + ((-x.to("Abs")).to("Exp") + 1.0).to("Log")
+
+
+@decomposes("Mish")
+def mish(at: Formula) -> Term:
+    """X * tanh(softplus(x)) = x * n / (n + 2) where n = exp(x) * (exp(x) + 2)."""
+    x = at.input(0)
+    grown = x.to("Min", _FLAT).to("Exp")
+    n = grown * (grown + 2.0)
+    return n / (n + 2.0) * x
+
+
+@decomposes("Softsign")
+def softsign(at: Formula) -> Term:
+    """X / (1 + |x|)."""
+    x = at.input(0)
+    return x / (x.to("Abs") + 1.0)
+
+
+@decomposes("Elu", "Celu", "Selu")
+def elu(at: Formula) -> Term | None:
+    """Those with an alpha of their own, by the one whose alpha is 1, which runtimes have.
+
+    Celu is alpha * Elu(x / alpha); the others are x where positive, and a multiple of Elu(x) where negative.
+    """
+    if at.node.op == "Celu":
+        alpha = at.node.float("alpha", 1.0)
+        return (at.input(0) * (1 / alpha)).to("Elu") * alpha
+    alpha, gamma = at.node.float("alpha", 1.0), 1.0
+    if at.node.op == "Selu":
+        alpha, gamma = at.node.float("alpha", _SELU_ALPHA), at.node.float("gamma", _SELU_GAMMA)
+    elif alpha == 1.0:
+        return None
+    x = at.input(0)
+    return (x.to("Max", 0.0) * gamma) + (x.to("Min", 0.0).to("Elu") * (alpha * gamma))
+
+
+@decomposes("Sign")
+def sign(at: Formula) -> Term:
+    """-1, 0 or 1: the number as large as can be, then limited."""
+    return (at.input(0) * _LARGE).to("Max", -1.0).to("Min", 1.0)
+
+
+@decomposes("ThresholdedRelu")
+def thresholded_relu(at: Formula) -> Term:
+    """X where it is above alpha, else 0."""
+    x = at.input(0)
+    return _is_positive(x - at.node.float("alpha", 1.0)) * x
+
+
+@decomposes("Shrink")
+def shrink(at: Formula) -> Term:
+    """X without what lies between -lambd and lambd, the rest brought nearer to 0 by bias."""
+    x, limit, bias = at.input(0), at.node.float("lambd", 0.5), at.node.float("bias", 0.0)
+    return _is_positive(x - limit) * (x - bias) + _is_positive(-x - limit) * (x + bias)
+
+
+def _is_positive(x: Term) -> Term:
+    return (x * _LARGE).to("Max", 0.0).to("Min", 1.0)
+
+
+@decomposes("LogSoftmax")
+def log_softmax(at: Formula) -> Term:
+    """X - log(sum(exp(x))), of numbers that are 0 or less."""
+    x = at.input(0)
+    axis = at.node.int("axis", -1) % len(x.shape)
+    below = x - x.over("ReduceMax", axis)
+    return below - below.to("Exp").over("ReduceSum", axis).to("Log")
+
+
+@decomposes("Erf")
+def erf(at: Formula) -> Term:
+    """Abramowitz and Stegun, 7.1.26: within 1.5e-7."""
+    x = at.input(0)
+    size = x.to("Abs")
+    t = (size * _ERF_P + 1.0).to("Reciprocal")
+    polynomial = t * _ERF[-1]
+    for coefficient in reversed(_ERF[:-1]):
+        polynomial = (polynomial + coefficient) * t
+    return (x * _LARGE).to("Max", -1.0).to("Min", 1.0) * (1.0 - polynomial * (-(x * x)).to("Exp"))

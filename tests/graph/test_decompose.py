@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from edgefer.graph.passes import normalise
+from edgefer.graph.passes.decompose import decompose
+from tests.graph.networks import assert_same_outputs, network, numbers, operators
+
+SIXTH = "alpha=0.16666667, beta=0.5"
+SCALE = numbers(4, seed=3)
+MAP = (1, 4, 3, 5)
+
+COMPOSED = {
+    "HardSigmoid(x)": "Mul Add Clip Mul",
+    f"HardSigmoid<{SIXTH}>(x)": "Mul Add Clip Mul",
+    "PRelu(x, one)": "LeakyRelu",
+    "Softplus(x)": "Max Abs Neg Exp Add Log Add",
+    "Mish(x)": "Min Exp Add Mul Add Div Mul",
+    "Softsign(x)": "Abs Add Div",
+    "Elu<alpha=0.5>(x)": "Max Mul Min Elu Mul Add",
+    "Celu<alpha=1.5>(x)": "Mul Elu Mul",
+    "Selu(x)": "Max Mul Min Elu Mul Add",
+    "ThresholdedRelu<alpha=0.3>(x)": "Sub Mul Max Min Mul",
+    "Shrink<bias=0.2>(x)": None,
+    "Sign(x)": "Mul Max Min",
+    "Erf(x)": None,
+    "LogSoftmax<axis=1>(x)": "ReduceMax Sub Exp ReduceSum Log Sub",
+    "Sum(x, x, x)": "Add Add",
+    "Mean(x, x)": "Add Mul",
+    "Max(x, one, x)": "Max Max",
+    "Div(x, three)": "Mul",
+    "CumSum(x, last)": "MatMul",
+    "CumSum<reverse=1, exclusive=1>(x, first)": "Transpose MatMul Transpose",
+    "ReduceL1(x, axes)": "Abs ReduceSum",
+    "ReduceL2<keepdims=0>(x, axes)": "Mul ReduceSum Sqrt",
+    "ReduceSumSquare(x)": "Mul ReduceSum",
+    "ReduceLogSumExp<keepdims=0>(x, axes)": "ReduceMax Sub Exp ReduceSum Log Add Reshape",
+    "LpNormalization<axis=1>(x)": "Mul ReduceSum Sqrt Max Div",
+    "LpNormalization<axis=2, p=1>(x)": "Abs ReduceSum Max Div",
+    "Tile(x, repeats)": "Reshape Expand Reshape",
+}
+
+CONSTANTS = {
+    "one": np.float32(0.25),
+    "three": np.float32(3),
+    "last": np.array(3),
+    "first": np.array(1),
+    "axes": np.array([1, -1]),
+    "repeats": np.array([1, 2, 1, 3]),
+}
+
+
+@pytest.mark.parametrize("text", COMPOSED)
+def test_other_operators_compute_the_same(text):
+    graph = network(f"y = {text}", "y", CONSTANTS, MAP)
+    after = decompose(graph)
+    assert graph.nodes[0].op not in operators(after) or graph.nodes[0].op in ("Max", "Elu")
+    if (expected := COMPOSED[text]) is not None:
+        assert " ".join(operators(after)) == expected
+    assert_same_outputs(graph, after)
+    assert_same_outputs(graph, normalise(graph))
+
+
+@pytest.mark.parametrize("text", ["Elu(x)", "Max(x, one)", "Div(one, x)", "Relu(x)"])
+def test_what_runtimes_have_is_left_alone(text):
+    graph = network(f"y = {text}", "y", CONSTANTS, MAP)
+    assert decompose(graph) is graph
+
+
+def test_softplus_and_mish_do_not_overflow():
+    graph = network("a = Mul(x, scale)\ny = Softplus(a)\nz = Mish(a)", "y z", {"scale": np.float32(200)}, MAP)
+    assert_same_outputs(graph, normalise(graph), rtol=1e-6)
+
+
+def test_a_norm_of_zeros_is_zero():
+    graph = network("a = Mul(x, zero)\ny = LpNormalization<axis=1>(a)", "y", {"zero": np.float32(0)}, MAP)
+    assert_same_outputs(graph, normalise(graph))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_groups_cut_from_a_map_are_normalised_in_the_map(groups):
+    text = "a = Reshape(x, rows)\nb = InstanceNormalization(a, ones, zeros)\nc = Reshape(b, map)\ny = Mul(c, scale)"
+    shapes = {"rows": np.array([1, groups, -1]), "map": np.array(MAP)}
+    ones = {"ones": np.ones(groups, np.float32), "zeros": np.zeros(groups, np.float32)}
+    graph = network(text, "y", {**shapes, **ones, "scale": SCALE.reshape(4, 1, 1)}, MAP)
+    after = normalise(graph)
+    assert operators(after) == ["Reshape", "InstanceNormalization", "Reshape", "Mul"]
+    assert after.shape(after.nodes[0].output) == (1, groups, 4 // groups, 3, 5)
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize(("reader", "left"), [("Mul(x, e)", ["ReduceMean", "Mul"]), ("Concat<axis=1>(x, e)", None)])
+def test_what_a_reader_expands_by_itself_is_not_expanded(reader, left):
+    text = f"m = ReduceMean(x, axes)\ne = Expand(m, shape)\ny = {reader}"
+    graph = network(text, "y", {"axes": np.array([1]), "shape": np.array(MAP)}, MAP)
+    after = normalise(graph)
+    assert operators(after) == (left or ["ReduceMean", "Expand", "Concat"])
+    assert_same_outputs(graph, after)
+
+
+def test_names_that_the_network_has_taken_are_not_given_again():
+    graph = network("y_1 = Neg(x)\na = HardSigmoid(y_1)\ny = HardSigmoid(a)", "y", x=MAP)
+    first, *_ = (node.name for node in graph.nodes if node.op == "HardSigmoid")
+    taken = graph.with_constants({f"{first}/Mul": numbers(1), f"{first}/constant": numbers(1)})
+    after = decompose(taken)
+    assert len({node.name for node in after.nodes}) == len(after.nodes)
+    assert len({value for node in after.nodes for value in node.outputs}) == len(after.nodes)
+    assert_same_outputs(graph, after)
