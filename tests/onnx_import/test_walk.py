@@ -242,6 +242,20 @@ def test_a_mask_is_never_infinite_upwards():
         imported(model("y = Add(x, mask)", {"mask": np.array([0, np.inf] * 4, np.float32)}))
 
 
+def test_a_slope_that_does_not_broadcast_is_refused_with_the_shape_that_would():
+    with pytest.raises(InputError, match=r"PRelu with a slope of \[3\]") as refused:
+        imported(model("y = PRelu(x, slope)", {"slope": numbers(3)}))
+    assert "[3, 1, 1]" in refused.value.remedy
+
+
+@pytest.mark.parametrize("slope", [(), (1,), (8,), (3, 1, 1), (8, 8)])
+def test_slopes_that_broadcast_compute_what_onnx_runtime_computes(slope):
+    exported = model("y = PRelu(x, slope)", {"slope": numbers(*slope)})
+    graph = imported(exported)
+    feeds = sample(graph)
+    np.testing.assert_array_equal(run_model(to_onnx(graph), feeds)["y"], run_model(exported, feeds)["y"])
+
+
 @pytest.mark.parametrize("names", [["n", "n", "n"], ["", "Relu_0", "Relu_0"], ["n", "n_1", "n"]])
 def test_every_node_gets_a_name_of_its_own(names):
     named = model("a = Relu(x)\nb = Neg(a)\ny = Relu(b)")

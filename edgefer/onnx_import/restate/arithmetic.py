@@ -40,6 +40,17 @@ def prelu_by_channel(call: Call) -> None:
     call.end("PRelu", call.node.inputs[0], slope)
 
 
+@restates("PRelu", 7, 9, 16)
+def prelu(call: Call) -> None:
+    """A slope that broadcasts to the input, which ONNX's inference does not look at."""
+    x, slope = call.shape(), call.shape(1)
+    fits = len(slope) <= len(x) and all(b in (1, a) for a, b in zip(x[::-1], slope[::-1], strict=False))
+    if not fits:
+        channels = f"Give it the shape {[*slope, *(1,) * (len(x) - 2)]}: a slope for each channel."
+        raise call.unsupported(f"PRelu with a slope of {list(slope)} for {list(x)}", channels)
+    call.end("PRelu", *call.node.inputs)
+
+
 @restates("Gemm", 6, 7, 9, 11, 13)
 def gemm(call: Call) -> None:
     """What is added is one number for each column, also where the file has one for all."""
