@@ -70,6 +70,12 @@ def about(file: str | Path) -> Iterator[None]:
         raise
 
 
+class EvidenceError(EdgeferError):
+    """What was brought is sound, but too little to judge by."""
+
+    exit_code = 5
+
+
 class UnsupportedOperatorError(InputError):
     """The graph holds an operator that an emitter does not know."""
 

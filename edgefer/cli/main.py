@@ -21,6 +21,7 @@ COMMANDS = {
     "package": "Make the zip that app developers receive.",
     "verify": "Make sure that a package is unaltered and by its maker.",
     "run": "Find faces in videos, and write what a bundle says of them over time.",
+    "aggregate": "Sum up what many viewers of one stimulus showed.",
     "policy": "Find how few frames of a video the network must be asked on.",
     "benchmark": "Time a bundle's artifacts on boards, and compare what they compute there.",
     "inspect": "Show what a bundle's artifacts are made of.",

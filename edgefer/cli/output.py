@@ -89,6 +89,19 @@ def _remember(context: click.Context, option: click.Parameter, verbose: bool) ->
     return verbose
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory for results, before any work is done; one that is there is written into.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be made: {reason}", remedy="Choose another directory with -o.") from error
+
+
 def _check_file(context: click.Context, option: click.Parameter, file: str | None) -> str | None:
     """Refuse, before any work is done, a file that cannot be made."""
     if file is not None and file != "-" and (Path(file).is_dir() or not Path(file).parent.is_dir()):

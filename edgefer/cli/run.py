@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from edgefer.bundle import Bundle
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
-from edgefer.errors import InputError, UsageError
+from edgefer.cli.output import ConsoleProgress, echo, make_directory, output_options, table, write_json, write_text
+from edgefer.errors import UsageError
 from edgefer.faces.face import Face
 from edgefer.host.text import counted
 from edgefer.report import run_report
@@ -147,7 +147,7 @@ def run(
     if not consent:
         progress.note(LAW)
     opened = Bundle.open(bundle)
-    _make(output)
+    make_directory(output)
     options = Options(
         format=format,
         detector=detector,
@@ -186,16 +186,6 @@ def run(
         echo(_summary(found))
         echo(f"Wrote {output}")
     return 5 if found.failures else 0
-
-
-def _make(output: Path) -> None:
-    """Before any work is done."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{output}: cannot be made: {error.strerror or error}", remedy="Choose another with -o."
-        ) from error
 
 
 def _write(output: Path, bundle: Bundle, found: Run) -> None:
