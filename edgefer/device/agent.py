@@ -449,13 +449,14 @@ def measure(
 ) -> dict[str, Any]:
     """Time an artifact, and return what it says about the pixels if `outputs`.
 
-    Times are nanoseconds of a clock that no one sets.  `paths` holds `model`; `pixels` (N, h, w, 3), uint8;
-    `crops` (K, H, W, 3), what a camera gives; and `down` (h, H) and `across` (w, W), the resampling to network size.
+    Times are nanoseconds of a clock that no one sets.  `paths` holds `model`; `probe`, which tells whether ONNX
+    Runtime's sums saturate; `pixels` (N, h, w, 3), uint8; `crops` (K, H, W, 3), what a camera gives; and `down` (h, H)
+    and `across` (w, W), the resampling to network size.
     """
     np = _numpy()
     crops, down, across = (np.load(paths[name]) for name in ("crops", "down", "across"))
     clock = time.perf_counter_ns
-    runner = open_runner(format, paths["model"], threads)
+    runner = open_runner(format, paths["model"], threads, paths["probe"])
     started = clock()
     runner.load()
     load = clock() - started
@@ -517,7 +518,7 @@ def count(
 ) -> dict[str, Any]:
     """Invoke between marks, on one thread, with everything warm."""
     np = _numpy()
-    runner = open_runner(format, paths["model"], 1)
+    runner = open_runner(format, paths["model"], 1, paths["probe"])
     runner.load()
     runner.feed(np.load(paths["pixels"])[0])
     for _ in range(2):
@@ -577,7 +578,7 @@ def decide(heads: dict[str, Any]) -> dict[str, int]:
     return {name: int(values.argmax()) for name, values in heads.items()}
 
 
-def open_runner(format: str, model: str, threads: int) -> Tflite | Onnx:
+def open_runner(format: str, model: str, threads: int, probe: str = "") -> Tflite | Onnx:
     """A runner of the first runtime for the format that is here, imported but without its model."""
     for name, module in RUNTIMES[format]:
         try:
@@ -588,7 +589,11 @@ def open_runner(format: str, model: str, threads: int) -> Tflite | Onnx:
             raise RefusedError("no runtime", f"{name} does not import: {error}") from error
         except Exception as error:  # a broken native library may raise anything
             raise RefusedError("no runtime", f"{name} does not import: {error}") from error
-        return (Tflite if format == "tflite" else Onnx)(imported, name, model, threads)
+        return (
+            Tflite(imported, name, model, threads)
+            if format == "tflite"
+            else Onnx(imported, name, model, threads, probe)
+        )
     names = " or ".join(name for name, _ in RUNTIMES[format])
     raise RefusedError("no runtime", f"{names} is not installed for {sys.executable}")
 
@@ -646,16 +651,18 @@ class Tflite:
 class Onnx:
     """An ONNX artifact under ONNX Runtime."""
 
-    def __init__(self, module: Any, name: str, model: str, threads: int) -> None:
+    def __init__(self, module: Any, name: str, model: str, threads: int, probe: str) -> None:
         self.runtime = {"name": name, "version": _version(name), "delegate": "CPUExecutionProvider"}
         self._module, self._model, self._threads = module, model, threads
+        self._exact = saturates(module, probe)
 
     def load(self) -> None:
         """Open the model."""
         options = self._module.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
-        options.add_session_config_entry("session.x64quantprecision", "1")  # x86 without VNNI saturates otherwise
+        if self._exact:
+            options.add_session_config_entry("session.x64quantprecision", "1")
         options.log_severity_level = 4
         try:
             session = self._module.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
@@ -680,6 +687,20 @@ class Onnx:
     def nodes(self) -> None:
         """ONNX Runtime's CPU provider takes all."""
         return
+
+
+def saturates(module: Any, probe: str) -> bool:
+    """Whether ONNX Runtime's int8 sums saturate here unless asked not to, or may: `probe` returns its input if not."""
+    np = _numpy()
+    try:
+        options = module.SessionOptions()
+        options.enable_cpu_mem_arena = False
+        options.log_severity_level = 4
+        session = module.InferenceSession(probe, options, providers=["CPUExecutionProvider"])
+        feeds = {source.name: np.full(source.shape, 255, np.uint8) for source in session.get_inputs()}
+        return any((values != 255).any() for values in session.run(None, feeds))
+    except Exception:  # an old runtime; pybind11 exceptions of several kinds
+        return True
 
 
 def mark(number: int) -> None:

@@ -17,6 +17,7 @@ from edgefer.errors import InputError
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.host.progress import Progress
+from edgefer.host.saturation import probe
 from edgefer.images import Image, ImageSet
 from edgefer.images.preprocess import iter_pixels, resampling_weights, to_pixels
 from edgefer.runtime.runners import open_runner
@@ -36,7 +37,7 @@ class Workload:
     Attributes:
         bundle: where the artifacts are from.
         artifacts: what is run, in this order.
-        inputs: `.npy` files by the name that the agent knows them by.
+        inputs: files by the name that the agent knows them by: arrays, and the model of `host.saturation.probe`.
         host: by file, what this machine computes.
         reference: what the float network computes here; None for generated images.
         targets: what is true.
@@ -121,7 +122,7 @@ def _inputs(pixels: Image, images: ImageSet, spec: Spec) -> dict[str, bytes]:
     crops = [crop for index in range(min(CROPS, len(images))) if (crop := images.read(index)).shape == first.shape]
     down, across = resampling_weights((first.shape[0], first.shape[1]), spec.input)
     arrays: dict[str, npt.NDArray[Any]] = {"pixels": pixels, "crops": np.stack(crops), "down": down, "across": across}
-    return {name: _npy(array) for name, array in arrays.items()}
+    return {**{name: _npy(array) for name, array in arrays.items()}, "probe": probe()}
 
 
 def _npy(array: npt.NDArray[Any]) -> bytes:

@@ -1,7 +1,7 @@
 """The ONNX artifact: the float graph with QuantizeLinear and DequantizeLinear where the Plan says int8.
 
-Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in ONNX Runtime (without VNNI if
-`runtime.EXACT` is set), and the fastest on x86.  A uint8 value is the Plan's int8 value plus 128.
+Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in ONNX Runtime (with
+`host.saturation.EXACT` where that says so), and the fastest on x86.  A uint8 value is the Plan's int8 value plus 128.
 
 Some things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
 that compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 from edgefer.host.detector_weights import DETECTOR, kept_weights
 from edgefer.host.directories import cache_directory, data_directory
 from edgefer.host.environments import ENVIRONMENTS, Environment
+from edgefer.host.saturation import EXACT, sums_saturate
 from edgefer.host.units import format_size
 
 Status: TypeAlias = Literal["ok", "warn", "missing"]
@@ -145,17 +146,16 @@ def check_detector() -> Finding:
 
 
 def check_int8_instructions() -> Finding:
-    """How fast the CPU multiplies integers exactly."""
+    """How fast the CPU multiplies integers exactly: its instructions, and whether ONNX Runtime's sums saturate."""
     name = "int8 instructions"
     flags = _cpu_flags()
-    if not flags:
-        return Finding(name, "warn", f"{CPUINFO} does not tell", "None needed, unless accuracy looks wrong.")
-    if found := sorted(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}):
-        return Finding(name, "ok", ", ".join(found))
-    if "asimd" in flags:
-        return Finding(name, "ok", "NEON without dot product (as a Raspberry Pi 4): exact, but slower")
-    detail = "no VNNI: ONNX Runtime is exact with session.x64quantprecision=1, which edgefer sets, but slower"
-    return Finding(name, "ok", detail)
+    found = ", ".join(sorted(flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}))
+    if not found and "asimd" in flags:
+        found = "NEON without dot product (as a Raspberry Pi 4), which is slower"
+    told = found or ("no VNNI" if flags else f"{CPUINFO} does not tell")
+    if sums_saturate():
+        return Finding(name, "ok", f"{told}: ONNX Runtime is exact with {EXACT[0]}=1, which edgefer sets, but slower")
+    return Finding(name, "ok", f"{told}: ONNX Runtime is exact as it is")
 
 
 def check_cpu_lists() -> Finding:

@@ -59,8 +59,8 @@ With edgefer: `edgefer verify {name}.zip --key maker.pub`. With OpenSSH alone, w
 """
 
 _EXACT = """
-   Where ONNX Runtime is to run on x86, open its session with `session.x64quantprecision` set to 1, as the samples do:
-   without it, CPUs that have no VNNI saturate sums, and the golden tests fail."""
+   Where ONNX Runtime is to run on x86 without VNNI, open its session with `session.x64quantprecision` set to 1, as the
+   samples do: without it sums saturate there, and the golden tests fail and say so. Elsewhere it only costs time."""
 
 _DEMO = """
 ## Demo in a browser

@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.host.saturation import EXACT, sums_saturate
 from edgefer.host.stderr import captured_stderr
 from edgefer.runtime.refusals import refusal
 
 if TYPE_CHECKING:
     import onnx
-
-EXACT = ("session.x64quantprecision", "1")
-"""Session option with which ONNX Runtime's results are the same on every CPU: without it, x86 that has no VNNI lets
-sums of two products saturate at 16 bits, which ruins int8 networks.  Other CPUs take no notice of it."""
 
 Format: TypeAlias = Literal["tflite", "onnx"]
 """Of an artifact."""
@@ -96,7 +93,8 @@ def onnx_session(
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_cpu_mem_arena = arena
-    options.add_session_config_entry(*EXACT)
+    if sums_saturate():
+        options.add_session_config_entry(*EXACT)
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what fails is raised

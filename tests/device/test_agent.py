@@ -10,12 +10,14 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgefer.board.boards import start_time
 from edgefer.device import Session, agent
 from edgefer.device import session as sessions
 from edgefer.errors import DeviceError
+from edgefer.host.saturation import probe, sums_saturate
 from edgefer.images.preprocess import resampling_weights, to_pixels
 from edgefer.spec import InputSpec
 
@@ -169,6 +171,12 @@ def test_the_agent_resamples_as_edgefer_does(size, resize, fit):
     spec = InputSpec((64, 56), (0.5,) * 3, (0.5,) * 3, resize=resize, fit=fit, crop_fraction=0.875)
     image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
     assert np.array_equal(agent.resample(image, *resampling_weights(size, spec)), to_pixels(image, spec))
+
+
+def test_the_agent_asks_for_exact_sums_where_edgefer_does(tmp_path):
+    (tmp_path / "probe").write_bytes(probe())
+    assert agent.saturates(onnxruntime, str(tmp_path / "probe")) == sums_saturate()
+    assert agent.saturates(onnxruntime, str(tmp_path / "absent"))
 
 
 def start_agent(reader, folder):

@@ -50,24 +50,26 @@ def test_a_package_that_does_not_import_is_missing_and_says_why(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("flags", "status", "words"),
+    ("flags", "words"),
     [
-        ("flags\t\t: sse4_2 avx2 avx512f avx512bw", "ok", "no VNNI"),
-        ("flags\t\t: sse4_2 avx2 avx_vnni", "ok", "avx_vnni"),
-        ("Features\t: fp asimd asimddp", "ok", "asimddp"),
-        ("Features\t: fp asimd", "ok", "without dot product"),
-        ("vendor_id\t: none", "warn", "does not tell"),
+        ("flags\t\t: sse4_2 avx2 avx512f avx512bw", "no VNNI: ONNX Runtime is"),
+        ("flags\t\t: sse4_2 avx2 avx_vnni", "avx_vnni: ONNX Runtime is"),
+        ("Features\t: fp asimd asimddp", "asimddp: ONNX Runtime is"),
+        ("Features\t: fp asimd", "NEON without dot product"),
+        ("vendor_id\t: none", "does not tell: ONNX Runtime is"),
     ],
 )
-def test_the_cpu_is_judged_by_its_int8_instructions(tmp_path, monkeypatch, flags, status, words):
+def test_the_cpu_is_judged_by_its_int8_instructions_and_by_its_sums(tmp_path, monkeypatch, flags, words):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}\n", "utf-8")
     monkeypatch.setattr(doctor, "CPUINFO", tmp_path / "cpuinfo")
-    finding = check_int8_instructions()
-    assert finding.status == status
-    assert words in finding.detail
+    for saturate, told in ((True, "with session.x64quantprecision=1, which edgefer sets"), (False, "as it is")):
+        monkeypatch.setattr(doctor, "sums_saturate", lambda saturate=saturate: saturate)
+        finding = check_int8_instructions()
+        assert finding.status == "ok"
+        assert words in finding.detail
+        assert told in finding.detail
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has these files")
 def test_cpu_lists_that_litert_cannot_read_are_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "CPU_LISTS", tmp_path)
     (tmp_path / "possible").write_text("0-1\n", "ascii")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgefer.images.decode import decode
+from tests.host.without_vnni import hidden
 from tests.packaging.golden_table import expected_values
 
 STAND_INS = Path(__file__).with_name("stand_ins")
@@ -90,6 +91,24 @@ def test_cpp_resizes_as_the_contract_says(cpp_sample, unpacked, tmp_path, case):
     done = run(cpp_sample, unpacked, tmp_path / "face.ppm")
     values = [line.split("\t")[1] for line in done.stdout.splitlines()]
     np.testing.assert_allclose(np.array(values, float), expected, atol=0.02)
+
+
+def test_golden_tests_pass_without_vnni_and_say_so_where_exact_sums_were_not_asked_for(
+    unpacked, python_sample, cpp_sample, tmp_path
+):
+    environment = hidden(tmp_path, "avx512_vnni", "avx_vnni")
+    assert run(cpp_sample, unpacked, "--golden", env=environment).returncode == 0
+    shutil.copytree(unpacked, tmp_path / "app")
+    sample = tmp_path / "app" / "samples" / "python" / "expression.py"
+    text = sample.read_text()
+    sample.write_text(
+        text.replace("if _saturates() if exact is None else exact:", "if True if exact is None else exact:")
+    )
+    assert run(python_sample[0], sample, "--golden", env=environment).returncode == 0
+    sample.write_text(text.replace("if _saturates() if exact is None else exact:", "if exact:"))
+    done = run(python_sample[0], sample, "--golden", env=environment)
+    assert done.returncode == 1
+    assert "with session.x64quantprecision it passes" in done.stdout
 
 
 def test_cpp_refuses_what_is_no_image(cpp_sample, unpacked):
