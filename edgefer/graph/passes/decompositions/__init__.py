@@ -1,6 +1,6 @@
 """What composite operators are made of: a module per kind, a function per operator."""
 
-from edgefer.graph.passes.decompositions import copies, curves, norms, sums
+from edgefer.graph.passes.decompositions import borders, copies, curves, norms, powers, samples, sums
 from edgefer.graph.passes.decompositions.table import DECOMPOSITIONS
 
-__all__ = ["DECOMPOSITIONS", "copies", "curves", "norms", "sums"]
+__all__ = ["DECOMPOSITIONS", "borders", "copies", "curves", "norms", "powers", "samples", "sums"]
