@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from edgefer.errors import InputError
+from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Graph, Node
 from edgefer.graph.onnx_io import array_of, constant_of, dense, node_of
 from edgefer.onnx_import.functions import called, needed, taken
@@ -75,6 +75,8 @@ class _Walk:
     """Visits nodes; `opsets` holds the version of each domain that the model imports."""
 
     def __init__(self, model: onnx.ModelProto, scope: Scope) -> None:
+        if not model.opset_import:
+            raise InputError("it does not say of which opset it is", remedy=NOT_THE_FILE)
         self.opsets = _opsets(model.opset_import)
         self._scope = scope
         self._functions = {(function.domain, function.name): function for function in model.functions}

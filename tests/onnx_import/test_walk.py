@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
-from onnx.parser import parse_node
 
 from edgefer.errors import InputError
 from edgefer.graph.onnx_io import to_onnx
@@ -12,24 +11,7 @@ from edgefer.graph.passes import normalise
 from edgefer.onnx_import import import_onnx, read_onnx
 from tests.emit.harness import run_model, sample
 from tests.graph.networks import assert_same_outputs, numbers, operators
-
-FLOAT = TensorProto.FLOAT
-
-
-def imported(model, **options):
-    return import_onnx(model, **options).graph
-
-
-def model(text, constants=None, x=(1, 3, 8, 8), *, opset=18, dtype=FLOAT, y=None):
-    """The model of nodes, one in a line, from `x` to `y`."""
-    graph = helper.make_graph(
-        [parse_node(line) for line in text.strip().splitlines()],
-        "text",
-        [helper.make_tensor_value_info("x", dtype, x)],
-        [helper.make_tensor_value_info("y", dtype, y)],
-        [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+from tests.onnx_import.models import FLOAT, imported, model
 
 
 @pytest.mark.parametrize("opset", range(9, 23))

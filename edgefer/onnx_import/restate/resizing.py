@@ -40,19 +40,21 @@ def resize_asymmetric(call: Call) -> None:
 
 def _asymmetric(call: Call, scales: Array) -> None:
     x, mode = call.node.inputs[0], call.node.str("mode", "nearest")
+    shape = np.asarray(call.shape())
     if mode not in ("nearest", "linear", "bilinear"):
         raise call.unsupported(f"{call.node.op} with mode={mode}")
     how: dict[str, Attribute] = {"coordinate_transformation_mode": "asymmetric"}
     if mode != "nearest":
-        call.end("Resize", x, "", call.number("scales", scales), mode="linear", **how)
+        call.end("Resize", x, "", *_wanted(call, shape, scales), mode="linear", **how)
         return
     rounds_up = (scales < 1) & (1 / scales != np.round(1 / scales))
     if rounds_up.any() and not rounds_up.all() and (scales[~rounds_up] != 1).any():
-        grown = call.number("growing", np.where(rounds_up, 1, scales).astype(np.float32))
-        x = call.add("Resize", x, "", grown, mode="nearest", nearest_mode="floor", **how)
+        grown = np.where(rounds_up, 1, scales).astype(np.float32)
+        x = call.add("Resize", x, "", *_wanted(call, shape, grown), mode="nearest", nearest_mode="floor", **how)
+        shape = np.asarray(call.scope.info[x].shape)
         scales = np.where(rounds_up, scales, 1).astype(np.float32)
     rounding = "ceil" if rounds_up.any() else "floor"
-    call.end("Resize", x, "", call.number("scales", scales), mode="nearest", nearest_mode=rounding, **how)
+    call.end("Resize", x, "", *_wanted(call, shape, scales), mode="nearest", nearest_mode=rounding, **how)
 
 
 @restates("Resize", 11, 13, 18, 19)
@@ -70,29 +72,39 @@ def resize(call: Call) -> None:
     region = call.node.input(1) if placing == _CROP else ""
     if region and len(axes) < len(shape):
         raise call.unsupported("Resize with axes and a region")
-    scales, sizes = (call.known(i, "scales") if call.node.input(i) else np.zeros(0) for i in (2, 3))
-    if sizes.size:
-        sizes = _kept_ratio(call, shape[axes], sizes)
-        full = shape.copy()
-        full[axes] = sizes
-        wanted = ["", call.number("sizes", full)]
-    elif scales.size:
-        factors = np.ones(len(shape), np.float32)
-        factors[axes] = scales
-        wanted = [call.number("scales", factors)]
-        full = np.floor(shape * factors.astype(np.float64)).astype(np.int64)
-        if placing == "half_pixel_symmetric" and not np.array_equal(full, shape * factors.astype(np.float64)):
-            raise call.unsupported("Resize with coordinate_transformation_mode=half_pixel_symmetric at this scale")
-    else:
-        raise call.unsupported("Resize without scales and sizes")
-    if placing == "half_pixel_symmetric":
+    scales, sizes = _scales_or_sizes(call, shape, axes)
+    if placing == "half_pixel_symmetric":  # the same, where sizes are what scales say
+        if scales.size and not np.allclose(shape * scales, np.floor(shape * scales + 1e-3)):
+            raise call.unsupported(f"Resize with coordinate_transformation_mode={placing} at this scale")
         attributes["coordinate_transformation_mode"] = "half_pixel"
+    wanted = _wanted(call, shape, scales) if scales.size else ("", call.number("sizes", sizes))
     call.end("Resize", call.node.inputs[0], region, *wanted, **attributes)
 
 
-def _kept_ratio(call: Call, shape: Array, sizes: Array) -> Array:
+def _scales_or_sizes(call: Call, shape: Array, axes: Array) -> tuple[Array, Array]:
+    """One of them, for all axes; the other is empty."""
+    scales, sizes = (call.known(i, "scales") if call.node.input(i) else np.zeros(0) for i in (2, 3))
     policy = call.node.str("keep_aspect_ratio_policy", "stretch")
-    if policy == "stretch":
-        return sizes
-    scale = (min if policy == "not_larger" else max)(sizes / shape)
-    return np.asarray(np.floor(scale * shape + 0.5), np.int64)
+    if sizes.size and policy != "stretch":
+        scale = (min if policy == "not_larger" else max)(sizes / shape[axes])
+        if not np.array_equal(np.floor(shape[axes] * scale), np.floor(shape[axes] * scale + 0.5)):
+            raise call.unsupported(f"Resize with keep_aspect_ratio_policy={policy} at this size")
+        scales, sizes = np.full(len(axes), scale), np.zeros(0)
+    if sizes.size:
+        every = shape.copy()
+        every[axes] = sizes
+        return np.zeros(0), every
+    if not scales.size:
+        raise call.unsupported("Resize without scales and sizes")
+    factors = np.ones(len(shape), np.float32)
+    factors[axes] = scales
+    return factors, np.zeros(0)
+
+
+def _wanted(call: Call, shape: Array, scales: Array) -> tuple[str, ...]:
+    """Inputs 2 and 3: scales, or sizes where these are what ONNX Runtime computes, in float32, and onnx does not."""
+    sizes = shape.astype(np.float32)
+    full = np.floor(sizes * scales)
+    if np.array_equal(full, np.floor(shape.astype(np.float64) * scales)) or not np.array_equal(full / sizes, scales):
+        return (call.number("scales", scales),)
+    return "", call.number("sizes", full.astype(np.int64))

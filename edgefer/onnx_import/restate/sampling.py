@@ -38,7 +38,7 @@ def affine_grid(call: Call) -> None:
 
 def _places(size: int, aligned: bool) -> Array:
     if aligned:
-        return np.linspace(-1, 1, size) if size > 1 else np.zeros(1)
+        return np.linspace(1, -1, size)[::-1]  # a single place is the far end, as in ONNX Runtime
     return (2 * np.arange(size) + 1) / size - 1
 
 
