@@ -235,8 +235,8 @@ def timm() -> Any:
     try:
         import torchvision  # noqa: F401
     except ImportError:
-        for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-            sys.modules.setdefault(name, MagicMock())
+        for part in ("", ".datasets", ".ops", ".ops.misc", ".transforms", ".transforms.functional"):
+            sys.modules[f"torchvision{part}"] = MagicMock(FrozenBatchNorm2d=type("FrozenBatchNorm2d", (), {}))
     import timm
 
     return timm

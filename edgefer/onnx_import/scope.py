@@ -15,7 +15,7 @@ from edgefer.graph.ir import OPSET, Array, Attribute, Node, TensorInfo, unused_n
 from edgefer.onnx_import.precision import Precision
 
 LARGEST_TOTAL = 1_000_000_000  # bytes of computed constants at a time
-LARGEST_COUNT = 100_000  # nodes: a file that unfolds to more is hostile
+LARGEST_COUNT = 20_000  # nodes: a file that unfolds to more is hostile
 
 _WHERE = "edgefer's import of ONNX"
 _EXPORT = f"Export the network with opset {OPSET} (torch.onnx.export(..., opset_version={OPSET}))."

@@ -16,6 +16,7 @@ import onnx
 from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Graph, Node
 from edgefer.graph.onnx_io import array_of, constant_of, dense, node_of
+from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.onnx_import.functions import called, needed, taken
 from edgefer.onnx_import.inputs import input_info
 from edgefer.onnx_import.precision import require_finite
@@ -126,20 +127,12 @@ def _graph(scope: Scope, name: str, inputs: tuple[str, ...], outputs: tuple[str,
             scope.hand_on(value)
         elif value not in scope.info:
             raise InputError(f"nothing makes its output {value!r}")
-    readers: dict[str, set[str]] = {value: set() for value in outputs}
-    for node in scope.nodes:
-        for value in node.inputs:
-            readers.setdefault(value, set()).add(node.op)
-    read = set(readers)
+    read = {value for node in scope.nodes for value in node.inputs} | set(outputs)
     nodes = tuple(_without_unread(node, read) for node in scope.nodes)
-    constants = {value: array for value, array in scope.constants.items() if value in read}
-    for value, array in constants.items():
-        require_finite(value, array, readers[value])
-    made = {value for node in nodes for value in node.outputs}
-    info = {
-        value: entry for value, entry in scope.info.items() if value in made or value in constants or value in inputs
-    }
-    return Graph(name, nodes, inputs, outputs, constants, info)
+    graph = remove_dead(Graph(name, nodes, inputs, outputs, scope.constants, scope.info))
+    for value, array in graph.constants.items():
+        require_finite(value, array, {node.op for node in graph.consumers.get(value, ())})
+    return graph
 
 
 def _without_unread(node: Node, read: set[str]) -> Node:
