@@ -26,7 +26,8 @@ Examples:
 
 \b
 Exit codes: 0 every gate passed; 1 one failed; 3 a file unreadable, or about another
-bundle; 5 none failed, but there is not enough evidence to tell for one.
+bundle; 5 none failed, but there is not enough evidence to tell for one. Accepting by
+--update-baseline, what was not measured at all is no lack of evidence.
 """
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -79,6 +80,11 @@ def check(
         write_text(str(baseline), found.baseline)
         if not quiet:
             echo(f"{baseline}: written; this bundle is what later ones are compared with", err=True)
+            for option, what in found.lacking.items():
+                echo(
+                    f"  it does not say {what}: accept the bundle again with {option}, to have that compared", err=True
+                )
+        return found.accepted_exit_code
     return found.exit_code
 
 

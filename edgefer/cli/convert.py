@@ -89,7 +89,13 @@ Examples:
     show_default=True,
     help="Calibrate on at most so many images.",
 )
-@click.option("--budget", type=SizeType(), default=BUDGET, show_default="8MB", help="Bytes that an artifact may have.")
+@click.option(
+    "--budget",
+    type=SizeType(),
+    default=f"{BUDGET // 1_000_000}MB",
+    show_default=True,
+    help="Bytes that an artifact may have.",
+)
 @click.option(
     "--max-drop",
     type=click.FloatRange(0, 100),
@@ -113,7 +119,7 @@ Examples:
     show_default=True,
     help="How long to come closer to float; more than fast learns weights, with PyTorch.",
 )
-@click.option("--formats", type=FormatsType(), default=FORMATS, show_default="tflite,onnx", help="Artifacts to make.")
+@click.option("--formats", type=FormatsType(), default=",".join(FORMATS), show_default=True, help="Artifacts to make.")
 @click.option(
     "--tflite-backend",
     type=click.Choice(["edgefer", "onnx2tf"]),

@@ -50,7 +50,15 @@ def check(
     benchmarked = [_document(run, BENCHMARK, "edgefer benchmark --json") for run in benchmarks]
     evidence = gather(bundle, evaluated, benchmarked)
     notes = tuple(map(printable, _notes(evidence)))
-    return Check(bundle.name, judge(asked, evidence, accepted), notes, baselines.to_text(evidence))
+    lacking = {
+        option: what
+        for option, (what, given) in {
+            "--evaluation": ("how accurate it is, and how often it agrees with float", evaluation is not None),
+            "--benchmark": ("how fast it is, and what memory it takes", bool(benchmarks)),
+        }.items()
+        if not given
+    }
+    return Check(bundle.name, judge(asked, evidence, accepted), notes, baselines.to_text(evidence), lacking)
 
 
 def _document(source: Evaluation | Benchmark | str | Path, schema: str, maker: str) -> Document:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
@@ -76,22 +76,29 @@ class Check:
         decisions: in the order of the gates.
         notes: what a reader should know about the evidence, a sentence each.
         baseline: the text of a baseline that accepts this bundle, as `--update-baseline` writes it.
+        lacking: what was not given, and so is not in that baseline: the option, and what it would tell.
     """
 
     name: str
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...]
     baseline: str
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:
         """`fail` if any gate failed, else `unknown` if any could not be judged, else `pass`."""
-        return next((o for o in ("fail", "unknown") if any(d.outcome == o for d in self.decisions)), "pass")
+        return _outcome(self.decisions)
 
     @property
     def exit_code(self) -> int:
         """What the command line ends with."""
         return EXIT_CODES[self.outcome]
+
+    @property
+    def accepted_exit_code(self) -> int:
+        """What it ends with where the bundle is accepted: what nobody measured is then no lack of evidence."""
+        return EXIT_CODES[_outcome([d for d in self.decisions if d.outcome == "fail" or d.place])]
 
     def to_dict(self) -> dict[str, Any]:
         """The document of schema `edgefer.check/1`."""
@@ -102,3 +109,8 @@ class Check:
             "decisions": [decision.to_dict() for decision in self.decisions],
             "notes": list(self.notes),
         }
+
+
+def _outcome(decisions: Sequence[Decision]) -> Outcome:
+    worst: tuple[Outcome, ...] = ("fail", "unknown")
+    return next((outcome for outcome in worst if any(d.outcome == outcome for d in decisions)), "pass")

@@ -114,6 +114,23 @@ def test_update_needs_to_know_where(run, bundle):
     assert "goes with --baseline FILE" in err
 
 
+def test_a_bundle_alone_can_be_accepted_and_what_the_baseline_lacks_is_told(run, bundle, tmp_path):
+    code, _, err = run(bundle.path, "--baseline", tmp_path / "b.json", "--update-baseline")
+    assert code == 0
+    assert "b.json: written" in err
+    assert "accept the bundle again with --evaluation" in err
+    assert "accept the bundle again with --benchmark" in err
+    assert run(bundle.path, "--baseline", tmp_path / "b.json")[0] == 5
+
+
+def test_what_was_measured_must_tell_before_it_is_accepted(run, bundle, tmp_path):
+    evaluation = write_evaluation(bundle, expressions(20, lost=0.1))
+    code, _, err = run(bundle.path, "--evaluation", evaluation, "--baseline", tmp_path / "b.json", "--update-baseline")
+    assert code == 5
+    assert "--benchmark" in err
+    assert "with --evaluation" not in err
+
+
 def test_an_update_that_cannot_be_written_leaves_nothing_behind(run, bundle, tmp_path):
     code, _, err = run(bundle.path, "--baseline", tmp_path / "no" / "baseline.json", "--update-baseline")
     assert code == 3
