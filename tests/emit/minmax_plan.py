@@ -8,6 +8,8 @@ import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.plan import Plan, QuantParams
+from edgefer.quantize.scales.integer_kernels import is_representable
+from edgefer.quantize.scales.unstorable import filled_values
 from tests.emit.harness import values_of
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -22,7 +24,9 @@ OPERANDS = {"Add", "Mul", "Sub", "Concat"}
 
 def minmax_plan(graph: Graph, samples: Sequence[Mapping[str, Array]], *, io_int8: bool = False) -> Plan:
     """A Plan for `graph` from the values it computes on `samples`."""
+    filled = filled_values(graph)
     chosen = [node for node in graph.nodes if _is_quantizable(graph, node)]
+    chosen = [node for node in chosen if filled.isdisjoint(_activations(graph, node))]
     values = {v for node in chosen for v in _activations(graph, node)}
     if not io_int8:
         outside = {*graph.inputs, *graph.outputs}
@@ -41,7 +45,9 @@ def minmax_plan(graph: Graph, samples: Sequence[Mapping[str, Array]], *, io_int8
             tensors[node.output] = FIXED[node.op]
     for node in chosen:
         tensors |= _constants(graph, node, tensors)
-    return Plan(tensors, {node.name: "int8" for node in chosen})
+    chosen = [node for node in chosen if is_representable(node, tensors)]
+    read = {value for node in chosen for value in (*node.inputs, *node.outputs)}
+    return Plan({v: p for v, p in tensors.items() if v in read}, {node.name: "int8" for node in chosen})
 
 
 def _is_quantizable(graph: Graph, node: Node) -> bool:

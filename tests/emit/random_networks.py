@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
 from edgefer.graph.ir import Array, Graph
-from edgefer.graph.onnx_io import from_onnx
+from edgefer.onnx_import import import_onnx
 
 Draw = st.DrawFn
 Builder = Callable[["Net"], None]
@@ -102,7 +102,7 @@ def _graph(net: Net, outputs: Sequence[str]) -> Graph:
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, net.shapes[name]) for name in outputs],
         [numpy_helper.from_array(array, name) for name, array in net.constants.items()],
     )
-    return from_onnx(helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)], ir_version=8))
+    return import_onnx(helper.make_model(proto, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)).graph
 
 
 def head(net: Net) -> None:
@@ -146,6 +146,9 @@ def pool(net: Net) -> None:
     window = _window(net, dilated=False)
     op = net.choose("MaxPool", "AveragePool")
     more = {"count_include_pad": net.choose(0, 1)} if op == "AveragePool" else {}
+    fits = all(taps >= stride for taps, stride in zip(window["kernel_shape"], window["strides"], strict=True))
+    if fits and not any(window["pads"][:2]):  # else onnx's inference may count a window too many
+        more["ceil_mode"] = net.choose(0, 1)
     net.add(op, net.last, **window, **more)
 
 
@@ -166,20 +169,18 @@ def resize(net: Net) -> None:
     height, width = net.shape[2:]
     if max(height, width) > 12:
         return
-    if net.draw(st.booleans()):
-        sizes = net.indices(1, net.shape[1], height * net.choose(1, 2), width * net.choose(2, 3))
-        how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    else:
-        sizes = net.indices(1, net.shape[1], net.choose(3, 8, 13), net.choose(4, 9))
-        how = {
-            "mode": "linear",
-            "coordinate_transformation_mode": net.choose("half_pixel", "align_corners", "asymmetric"),
-        }
+    placing = net.choose("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
+    how = {"mode": net.choose("nearest", "linear", "linear", "cubic"), "coordinate_transformation_mode": placing}
+    if how["mode"] == "nearest":
+        how["nearest_mode"] = net.choose("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+    sizes = net.indices(
+        1, net.shape[1], net.choose(3, 8, 13, height, 2 * height), net.choose(4, 9, width, 2 * width, 3 * width)
+    )
     net.add("Resize", net.last, "", "", sizes, **how)
 
 
 def pad(net: Net) -> None:
-    mode = net.choose("constant", "reflect")
+    mode = net.choose("constant", "reflect", "edge")
     limits = [min(size - 1, 2) if mode == "reflect" else 2 for size in net.shape[2:]]
     top, left, bottom, right = (net.draw(st.integers(0, limit)) for limit in limits * 2)
     net.add("Pad", net.last, net.indices(0, 0, top, left, 0, 0, bottom, right), mode=mode)
@@ -238,6 +239,24 @@ def reduction(net: Net) -> None:
     op = net.choose("ReduceL1", "ReduceL2", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceLogSumExp")
     axis = net.draw(st.integers(1, len(net.shape) - 1))
     net.add(op, net.last, net.indices(axis))
+
+
+def power(net: Net) -> None:
+    net.add("Pow", net.last, net.constant(net.choose(np.int64(2), np.float32(3), np.int64(3))))
+
+
+def generalised_mean(net: Net) -> None:
+    net.add("Clip", net.last, net.constant(np.float32(0.01)))
+    net.add("Pow", net.last, net.constant(np.float32(3)))
+    net.add("ReduceMean", net.last, net.indices(len(net.shape) - 1))
+    net.add("Pow", net.last, net.constant(np.float32(1 / 3)))
+
+
+def masked_softmax(net: Net) -> None:
+    fill = net.choose(-100.0, -1e9, float(np.finfo(np.float32).min))
+    hidden = np.arange(net.shape[-1]) % 3 == 1
+    net.add("Add", net.last, net.constant(np.where(hidden, fill, 0).astype(np.float32)))
+    net.add("Softmax", net.last, axis=-1)
 
 
 def clip(net: Net) -> None:
@@ -341,6 +360,9 @@ IMAGE_STEPS: tuple[Builder, ...] = (
 ANY_STEPS: tuple[Builder, ...] = (
     activation,
     clip,
+    power,
+    generalised_mean,
+    masked_softmax,
     silu,
     scalar_arithmetic,
     residual,
