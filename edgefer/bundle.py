@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefer.errors import InputError, UsageError
+from edgefer.host.interruption import interrupts_deferred
 from edgefer.plan import Plan
 from edgefer.spec import Spec
 
@@ -216,7 +217,8 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
     scratch: Path | None = None
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=parent))
+        with interrupts_deferred():
+            scratch = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=parent))
         fresh = scratch / "new"
         fresh.mkdir()
         for name, data in {**contents, SUMS: sums.encode()}.items():
@@ -231,8 +233,9 @@ def write_bundle(path: Path, manifest: Mapping[str, Any], files: Mapping[str, by
         ) from error
     finally:
         if scratch is not None:
-            _put_back(scratch / "old", place)
-            shutil.rmtree(scratch, ignore_errors=True)
+            with interrupts_deferred():
+                _put_back(scratch / "old", place)
+                shutil.rmtree(scratch, ignore_errors=True)
     return Bundle.open(path, verify=False)
 
 

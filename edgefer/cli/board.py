@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Sequence
 
 import click
@@ -60,7 +59,6 @@ Examples:
 @output_options
 def up(cpu: str, name: str | None, port: int | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
     """Bring up a board and wait until it answers to SSH; one that is up is left alone."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled CI job, too, leaves nothing running
     made = emulated.up(cpu, name, port=port, progress=ConsoleProgress(quiet=quiet, verbose=verbose))
     if not quiet and json_file != "-":
         echo(usage(made))

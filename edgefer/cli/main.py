@@ -10,6 +10,7 @@ import click
 
 from edgefer.cli.output import echo
 from edgefer.errors import EdgeferError, InputError
+from edgefer.host.interruption import interruptible
 from edgefer.host.text import printable
 
 INTERRUPTED = 5
@@ -67,12 +68,15 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with the code that the outcome has."""
+    """Run the command line and exit with the code that the outcome has.
+
+    SIGTERM, as of a cancelled CI job, is Ctrl-C: what was begun is taken back, and the code is that of an interruption.
+    """
     asked: dict[str, bool] = {}
     try:
-        code = cli.main(
-            list(arguments) if arguments is not None else None, prog_name="edgefer", standalone_mode=False, obj=asked
-        )
+        with interruptible():
+            words = None if arguments is None else list(arguments)
+            code = cli.main(words, prog_name="edgefer", standalone_mode=False, obj=asked)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.secho("interrupted", fg="red", err=True)
         code = INTERRUPTED

@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Literal, TypeAlias
 
 from edgefer.errors import EdgeferError, UsageError
 from edgefer.host.directories import data_directory
+from edgefer.host.interruption import interrupts_deferred
 from edgefer.host.progress import Progress, Silent
 from edgefer.host.units import format_size
 
@@ -194,7 +194,7 @@ def _run_group(
 ) -> str:
     process = None
     try:
-        with _interrupts_deferred():
+        with interrupts_deferred():
             process = subprocess.Popen(
                 command,
                 cwd=cwd,
@@ -217,22 +217,6 @@ def _run_group(
     if code < 0:
         return f"killed by signal {-code} ({signal.strsignal(-code)})"
     return f"failed with exit code {code}" if code else ""
-
-
-@contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Hold back Ctrl-C until the end of the block, so that no process is started and then forgotten."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupts: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: interrupts.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        if interrupts:
-            signal.raise_signal(signal.SIGINT)
 
 
 def _tail(log: Path) -> str:
