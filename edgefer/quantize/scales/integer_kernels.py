@@ -32,14 +32,17 @@ SAME_SCALE = frozenset(
         "AveragePool",
         "Clip",
         "Concat",
+        "DepthToSpace",
         "Expand",
         "Flatten",
+        "Gather",
         "MaxPool",
         "Pad",
         "Relu",
         "Reshape",
         "Resize",
         "Slice",
+        "SpaceToDepth",
         "Split",
         "Squeeze",
         "Transpose",
@@ -54,7 +57,7 @@ _SMALLEST_RATIO, _LARGEST_RATIO = 2.0**-24, 2.0**8
 _FREE = frozenset(["Add", "GlobalAveragePool", "Mul", "Sub"])
 
 PARAMETERS = frozenset(
-    ["Clip", "Expand", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"]
+    ["Clip", "Expand", "Gather", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"]
 )
 """Operators whose inputs after the first are settings, not values to compute with."""
 
@@ -69,6 +72,8 @@ def has_integer_kernel(graph: Graph, node: Node) -> bool:
         return plain and not grouped and all(graph.is_constant(value) for value in node.inputs[1:])
     if node.op == "Concat" and any(graph.is_constant(value) for value in node.inputs):
         return False  # a constant cannot be stored like the tensors beside it without harm
+    if node.op == "Gather":
+        return graph.is_constant(node.inputs[1]) and not graph.is_constant(node.inputs[0])
     if node.op == "MatMul":
         return not graph.is_constant(node.inputs[0]) and weight_axis(graph, node) is not None
     return node.op in FIXED_OUTPUT or node.op in SAME_SCALE or node.op in _FREE

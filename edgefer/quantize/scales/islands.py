@@ -12,7 +12,8 @@ from edgefer.quantize.scales.integer_kernels import has_integer_kernel, values_r
 from edgefer.quantize.scales.unstorable import filled_values, is_read_by_root
 
 _LIGHT = frozenset({"Add", "Clip", "Mul", "Relu", "Sub"})
-_MOVING = frozenset({"Concat", "Expand", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
+_SHAPING = frozenset({"Expand", "Flatten", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_MOVING = _SHAPING | {"Concat", "DepthToSpace", "Gather", "Slice", "SpaceToDepth", "Split"}
 
 
 def integer_nodes(graph: Graph, keep_float: frozenset[str] = frozenset()) -> list[Node]:
