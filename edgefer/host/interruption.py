@@ -11,20 +11,33 @@ from types import FrameType
 _SIGNALS = [signal.SIGINT, *(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))]
 
 
+class Interruption(KeyboardInterrupt):
+    """A request to stop.
+
+    Not KeyboardInterrupt itself: where that passes through `exec`, as it does while dataclasses are made, CPython ends
+    by SIGINT in the end, although it was handled.
+    """
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within the block every request to stop raises KeyboardInterrupt; those that are ignored, as by nohup, stay so."""
+    """Within the block requests to stop raise Interruption; those that are ignored, as by nohup, stay so."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours = [number for number in _SIGNALS if signal.getsignal(number) == signal.SIG_DFL]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interruption
+
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+    ours = [n for n, handler in handlers.items() if handler in (signal.SIG_DFL, signal.default_int_handler)]
     for number in ours:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, handlers[number])
 
 
 @contextmanager

@@ -96,6 +96,19 @@ def descendants(parent):
             yield from descendants(int(child))
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_exit_code_is_that_of_an_interruption_wherever_it_comes(number):
+    program = (
+        "import os\n"
+        "import edgefer.cli.main as commands\n"
+        "def interrupted(*arguments, **options):\n"
+        f"    exec('import os; os.kill(os.getpid(), {number:d})')\n"
+        "commands.cli.main = interrupted\n"
+        "commands.main([])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=False).returncode == 5
+
+
 def test_what_is_ignored_stays_ignored():
     program = (
         "import os, signal\n"
