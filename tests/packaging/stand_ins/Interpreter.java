@@ -1,4 +1,4 @@
-// Stands in for LiteRT's class: just the signatures that the Kotlin sample calls.
+// Stands in for the class of LiteRT 1.4.0: just the signatures that the Kotlin sample calls.
 
 package org.tensorflow.lite;
 

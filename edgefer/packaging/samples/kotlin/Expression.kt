@@ -1,7 +1,10 @@
 // What expression does a face crop show?  Android with LiteRT:
 //
-//   implementation("com.google.ai.edge.litert:litert:1.4.0")         // build.gradle.kts
+//   implementation("com.google.ai.edge.litert:litert:2.2.0")         // build.gradle.kts; minSdk 24, compileSdk 36
 //   androidResources { noCompress += "tflite" }
+//
+// Its libraries are aligned to pages of 16 KB, which Google Play demands.  The Interpreter, on the CPU, is in LiteRT 1.x,
+// and in 2.x from 2.1 on.
 //
 // Put models/, golden/ and labels.txt of the package into src/main/assets, and add the golden tests to androidTest:
 //
@@ -9,8 +12,8 @@
 //   model.read(faceCrop)["happy"]                                    // upright, of any size
 //   check(goldenTests(model, context.assets).all { it.passed })
 //
-// edgefer's own tests compile this file (Kotlin 2) against stand-ins for the classes of Android and LiteRT, and run its
-// resizing; nobody has run it on a phone for you.
+// edgefer's own tests compile this file (Kotlin 2) against stand-ins for the classes of Android and of LiteRT 1.4.0, and
+// run its resizing; nobody has run it on a phone for you.
 
 package dev.edgefer.sample
 
