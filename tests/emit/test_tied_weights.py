@@ -62,7 +62,7 @@ def sqnr(expected, found):
 
 
 def assert_right(graph, plan):
-    """Both runtimes, at their defaults, come close to float and to each other; and so where exact sums are asked for."""
+    """Both runtimes come close to float and to each other, whether exact sums are asked for or not."""
     feeds = sample(graph, 0)
     (expected,) = run_onnx(graph, feeds).values()
     (found,) = onnx_session(emit_onnx(graph, plan)).run(None, feeds)
