@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
+from edgefer.conversion.remedies import require_tflite
 from edgefer.conversion.trial import made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.onnx2tf import emit_with_onnx2tf
-from edgefer.emit.tflite import REMEDY, describe, emit_tflite, unsupported
-from edgefer.errors import UnsupportedOperatorError, UsageError, about
+from edgefer.emit.tflite import describe, emit_tflite
+from edgefer.errors import UsageError, about
 from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.judge import REFERENCE
@@ -133,8 +134,8 @@ def convert(
     own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
     with progress.stage("normalise"), about(network.source.path):
         graph = apply_contract(normalise(network.graph), network.spec)
-        if "tflite" in own and (nodes := unsupported(graph)):
-            raise UnsupportedOperatorError(nodes[0].name, nodes[0].op, "the TFLite emitter", remedy=REMEDY)
+        if "tflite" in own:
+            require_tflite(network, graph)
     progress.detail(_description(network, graph))
     heads = _heads(network, graph)
     if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):

@@ -97,7 +97,7 @@ def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart:
         InputError: they differ, or LiteRT refuses the file.
     """
     with about(network.source.path):
-        feeds = _pixels(graph, images)
+        feeds = pixels_of(graph, images)
         expected = Run(to_onnx(graph).SerializeToString(), feeds).outputs(apart)
         found = Run(emit_tflite(graph, Plan()), feeds, "tflite").outputs(apart)
         for head in network.spec.outputs:
@@ -148,7 +148,7 @@ def probe(
 
     def attempt(graph: Graph) -> bytes:
         data = emit(graph)
-        Run(data, _pixels(graph, images), format).outputs(apart)
+        Run(data, pixels_of(graph, images), format).outputs(apart)
         return data
 
     try:
@@ -185,10 +185,11 @@ def _original(network: Network, images: Sequence[Image]) -> Run:
 def _reference(network: Network, graph: Graph, images: Sequence[Image]) -> Run:
     """The reference, which also returns its heads before their activations."""
     model = to_onnx(graph, head_logits(graph, network.spec).values())
-    return Run(model.SerializeToString(), _pixels(graph, images))
+    return Run(model.SerializeToString(), pixels_of(graph, images))
 
 
-def _pixels(graph: Graph, images: Sequence[Image]) -> list[Values]:
+def pixels_of(graph: Graph, images: Sequence[Image]) -> list[Values]:
+    """What an artifact or the reference is fed, for each image."""
     return [{graph.inputs[0]: image[np.newaxis]} for image in images]
 
 

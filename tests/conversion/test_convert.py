@@ -180,6 +180,7 @@ def test_an_unsupported_operator_is_named_with_what_to_do(tmp_path, faces, out):
         str(caught.value).splitlines()[0]
         == f"{model}: node 'relu': operator Erf is not supported by the TFLite emitter"
     )
+    assert "which was tried and works: --formats onnx" in caught.value.remedy
     assert "--tflite-backend onnx2tf" in caught.value.remedy
     assert not out.exists()
     assert convert(model, out, calibration=faces, formats=["onnx"]).artifact("onnx").exists()

@@ -131,7 +131,7 @@ def test_all_nodes_that_cannot_be_emitted_are_listed_at_once(network: Graph) -> 
     nodes = list(network.nodes)
     nodes[2] = replace(nodes[2], op="Erf")
     nodes[3] = replace(nodes[3], attributes={"pads": (-1, 0, 0, 0)})
-    assert [node.name for node in unsupported(network.with_nodes(nodes))] == ["sigmoid", "second"]
+    assert [error.node for error in unsupported(network.with_nodes(nodes))] == ["sigmoid", "second"]
     assert unsupported(network) == []
 
 

@@ -39,16 +39,16 @@ def emit_tflite(graph: Graph, plan: Plan, *, metadata: bytes | None = None) -> b
     return pack(model)
 
 
-def unsupported(graph: Graph) -> list[Node]:
-    """The nodes that `emit_tflite` would refuse, in network order."""
+def unsupported(graph: Graph) -> list[UnsupportedOperatorError]:
+    """What `emit_tflite` would say of each node that it would refuse, in network order."""
     values = Values(graph, Plan(), Writer())
     _feed(values)
     refused = []
     for node in graph.nodes:
         try:
             _emit(values, node)
-        except UnsupportedOperatorError:
-            refused.append(node)
+        except UnsupportedOperatorError as error:
+            refused.append(error)
             for output in filter(None, node.outputs):
                 values.new(output, False, default(len(graph.shape(output))))
     return refused

@@ -64,7 +64,7 @@ PARAMETERS = frozenset(
 
 def has_integer_kernel(graph: Graph, node: Node) -> bool:
     """Whether both artifacts can compute `node` on int8 tensors."""
-    if any(graph.info[value].dtype.kind != "f" for value in (node.inputs[0], *node.outputs)):
+    if any(graph.info[value].dtype.kind != "f" for value in (node.inputs[0], *filter(None, node.outputs))):
         return False
     if node.op in WEIGHT_AXIS or node.op == "Gemm":
         plain = node.op != "Gemm" or is_plain_gemm(graph, node)

@@ -1,0 +1,49 @@
+"""What the TFLite emitter does not know is told before any work, with remedies that were tried."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgefer.conversion.suspects import Run
+from edgefer.conversion.trial import pixels_of, sample
+from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.tflite import unsupported
+from edgefer.errors import InputError, UnsupportedOperatorError, about
+from edgefer.graph.contract import contract_nodes
+from edgefer.graph.ir import Graph
+from edgefer.networks.network import Network
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.runtime.apart import Apart
+
+_ONNX2TF = "--tflite-backend onnx2tf may know it: whether it does is tried before anything is quantized."
+
+
+def require_tflite(network: Network, graph: Graph) -> None:
+    """Make sure that the TFLite emitter knows everything in the reference.
+
+    Raises:
+        UnsupportedOperatorError: the first node that it does not know; further operators are named.
+    """
+    if not (refused := unsupported(graph)):
+        return
+    first, *more = refused
+    others = sorted({error.op for error in more} - {first.op})
+    op = f"{first.op} (as {', '.join(others)} elsewhere)" if others else first.op
+    remedy = f"{_without_tflite(network, graph)} {_ONNX2TF}"
+    with about(network.source.path):
+        raise UnsupportedOperatorError(first.node, op, "the TFLite emitter", remedy=remedy)
+
+
+def _without_tflite(network: Network, graph: Graph) -> str:
+    """What becomes of the network as ONNX alone, with ranges of a few images of noise."""
+    images = sample(None, network.spec.input)
+    keep_float = contract_nodes(graph)
+    try:
+        tensors = tensors_to_observe(graph, keep_float)
+        plan = plan_int8(graph, collect(graph, tensors, (image[np.newaxis] for image in images)), keep_float)
+        with Apart() as apart:
+            Run(emit_onnx(graph, plan).SerializeToString(), pixels_of(graph, images)).outputs(apart)
+    except InputError as error:
+        return f"Without TFLite it does not convert either: {error.message}."
+    return "Leave TFLite out, which was tried and works: --formats onnx."
