@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnx
 
 from edgefer.errors import InputError, UsageError
+from edgefer.graph.image_input import takes_channels_first, takes_floats
 from edgefer.graph.ir import Array, Graph
 from edgefer.images import Image
 from edgefer.images.preprocess import normalise
 from edgefer.networks.network import Network, Original, Source
-from edgefer.onnx_import import read_onnx
+from edgefer.onnx_import import read_onnx, taken_by
+from edgefer.spec import Layout, Spec
 
 FAMILY = "onnx_file"
 METADATA_KEY = "edgefer.spec"
 """Key in `metadata_props`; its value is `Spec.to_dict()` as JSON."""
+
+_CHANNELS = (1, 3)
+_FLOAT = np.dtype(np.float32)
 
 
 def recognises(source: Source) -> bool:
@@ -29,28 +35,92 @@ def load(source: Source) -> Network:
     """Read the file.
 
     Raises:
-        InputError: it is not a readable ONNX network of one NCHW image, or nothing says what it means.
+        InputError: it is not a readable ONNX network of one image, or nothing says what it means.
     """
     if source.weights:
         raise UsageError(f"--weights {source.weights}: {source.path} is not a checkpoint: it holds one set of weights")
-    spec = source.read_spec(_metadata(source))
-    imported = read_onnx(source.path, (1, 3, *spec.input.size))
-    graph = imported.graph
-    _require_one_image(source, graph)
-    name = graph.inputs[0]
-    batch, dtype = _declared(source, name)
+    inputs = _inputs(source)
+    image = next((each for each in inputs if len(each.shape) == 4), inputs[0] if inputs else _Input("", (), _FLOAT))
+    spec = source.read_spec(_metadata(source), image.shown)
+    layout = spec.input.layout or image.layout
+    height, width = spec.input.size
+    channels = len(spec.input.planes)
+    shape = (1, height, width, channels) if layout == "NHWC" else (1, channels, height, width)
+    imported = read_onnx(source.path, shape)
+    graph, notes = imported.graph, imported.notes
+    _require_one_image(source, graph, spec, layout)
+    if image.dtype.kind in "iu":
+        plain = replace(spec.input, mean=(0.0,) * channels, std=(1 / 255,) * channels)
+        if plain != spec.input:
+            notes = (*notes, f"it takes {image.dtype} pixels and normalises them itself: mean and std are left out")
+        spec = replace(spec, input=plain)
+    try:
+        graph = takes_floats(graph)
+    except InputError as error:
+        raise InputError(f"{source.path}: {error.message}", remedy=error.remedy) from error
+    if layout == "NHWC":
+        graph = takes_channels_first(graph)
 
     def feed(pixels: Image) -> dict[str, Array]:
-        return {name: np.repeat(normalise(pixels, spec.input), batch, axis=0).astype(dtype)}
+        planes = normalise(pixels, spec.input)
+        if layout == "NHWC":
+            planes = planes.transpose(0, 2, 3, 1)
+        if image.dtype.kind in "iu":
+            planes = np.rint(planes)
+        return {
+            each.name: np.repeat(planes, image.batch, axis=0).astype(each.dtype) if each is image else each.zeros()
+            for each in inputs
+        }
 
-    return Network(source.name, FAMILY, graph, spec, source, Original(source.path, feed), imported.notes)
+    return Network(source.name, FAMILY, graph, spec, source, Original(source.path, feed), notes)
 
 
-def _declared(source: Source, name: str) -> tuple[int, np.dtype[Any]]:
-    """How many images the file takes at once, 1 where it leaves that open, and of what type."""
-    inputs = onnx.load(source.path, load_external_data=False).graph.input
-    tensor = next(value for value in inputs if value.name == name).type.tensor_type
-    return max(tensor.shape.dim[0].dim_value, 1), onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+@dataclass(frozen=True)
+class _Input:
+    """What the file says of an input: dimensions that it leaves open are 0."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def batch(self) -> int:
+        """How many images the file takes at once, 1 where it leaves that open."""
+        return max(self.shape[0], 1)
+
+    @property
+    def layout(self) -> Layout:
+        """Where the channels are, if these are an image's dimensions."""
+        is_last = len(self.shape) == 4 and self.shape[3] in _CHANNELS and self.shape[1] not in _CHANNELS
+        return "NHWC" if is_last else "NCHW"
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """What a Spec need not say of it."""
+        channels = self.shape[3 if self.layout == "NHWC" else 1] if len(self.shape) == 4 else 0
+        gray = {"color": "GRAY"} if channels == 1 else {}
+        plain = {"mean": [0] * (channels or 3), "std": [1 / 255] * (channels or 3)} if self.dtype.kind in "iu" else {}
+        return {**gray, **plain, **({"layout": "NHWC"} if self.layout == "NHWC" else {})}
+
+    def zeros(self) -> Array:
+        """Something to feed it."""
+        return np.zeros([max(side, 1) for side in self.shape], self.dtype)
+
+
+def _inputs(source: Source) -> list[_Input]:
+    try:
+        found = taken_by(onnx.load(source.path, load_external_data=False).graph)
+        tensors = {value.name: value.type.tensor_type for value in found}
+        return [
+            _Input(
+                name,
+                tuple(max(dim.dim_value, 0) for dim in tensor.shape.dim),
+                onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type),
+            )
+            for name, tensor in tensors.items()
+        ]
+    except Exception:  # `read_onnx` says what is wrong with the file
+        return []
 
 
 def _metadata(source: Source) -> dict[str, Any]:
@@ -68,21 +138,37 @@ def _metadata(source: Source) -> dict[str, Any]:
     return document
 
 
-def _require_one_image(source: Source, graph: Graph) -> None:
+def _require_one_image(source: Source, graph: Graph, spec: Spec, layout: Layout) -> None:
     shapes = {name: graph.shape(name) for name in graph.inputs}
     if len(shapes) != 1:
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
         raise InputError(
-            f"{source.path}: it has {len(shapes)} inputs ({', '.join(shapes)}), not one image",
-            remedy="Export the network with the image as its only input.",
+            f"{source.path}: its outputs depend on {len(shapes)} inputs ({listed}), not on one image",
+            remedy="edgefer converts networks of one image, and none yet that carry a state from image to image or "
+            "look at several: export the part that looks at one image as a network of its own.",
         )
     name, shape = next(iter(shapes.items()))
-    if len(shape) == 4 and shape[1] != 3 and shape[3] == 3:
+    if len(shape) == 5:
         raise InputError(
-            f"{source.path}: its input {name!r} is NHWC {list(shape)}",
-            remedy="Export it as NCHW: with tf2onnx, --inputs-as-nchw; with PyTorch, feed (N, 3, H, W).",
+            f"{source.path}: its input {name!r} is {list(shape)}, a clip of several images",
+            remedy="edgefer converts networks of one image, and none yet that look at several: export the part that "
+            "looks at one image as a network of its own.",
         )
-    if len(shape) != 4 or shape[1] != 3:
+    if len(shape) != 4:
         raise InputError(
-            f"{source.path}: its input {name!r} is {list(shape)}, not a colour image (N, 3, H, W)",
-            remedy="Export the network with three input channels; gray images are repeated to three.",
+            f"{source.path}: its input {name!r} is {list(shape)}, which has not the four axes of an image",
+            remedy="Export the network with (N, channels, H, W) or (N, H, W, channels) as its input.",
+        )
+    channels = shape[3 if layout == "NHWC" else 1]
+    if channels not in _CHANNELS:
+        raise InputError(
+            f"{source.path}: its input {name!r} is {list(shape)}, as {layout} of {channels} channels, not 1 or 3",
+            remedy='Is its layout another? State layout = "NCHW" or "NHWC" under [input] in the Spec.',
+        )
+    if channels != len(spec.input.planes):
+        raise InputError(
+            f"{source.path}: its input {name!r} has {channels} channels, but the Spec's color is {spec.input.color}",
+            remedy='State color = "GRAY", with one mean and std.'
+            if channels == 1
+            else 'State color = "RGB" or "BGR": gray images become three equal channels.',
         )

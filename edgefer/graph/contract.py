@@ -138,7 +138,7 @@ def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
     """
     height, width = spec.input.size
     mean, std, planes = (np.asarray(v, np.float64) for v in (spec.input.mean, spec.input.std, spec.input.planes))
-    graph, factors, shift = _absorbed(graph, 1 / (255 * std), -255 * mean)
+    graph, planes, factors, shift = _absorbed(graph, planes, 1 / (255 * std), -255 * mean)
     pixels, channels = (TensorInfo((1, count, height, width), _FLOAT) for count in (3, len(planes)))
     info = {
         INPUT: TensorInfo((1, height, width, 3), np.dtype(np.uint8)),
@@ -156,9 +156,11 @@ def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
         nodes.append(Node(f"normalise/{op}", op, (nodes[-1].output, f"normalise/{constant}"), (output,)))
         info[output] = channels
 
-    if _only_plain_convolutions_read(graph):
+    is_turned = np.array_equal(planes.T @ planes, np.eye(3))
+    of_pixels = planes.T @ shift if is_turned else np.full(3, shift[0] / planes[0].sum())
+    if _only_plain_convolutions_read(graph) and np.allclose(planes @ of_pixels, shift, 1e-9, 1e-9):
         graph = _reading_pixels(graph, factors[:, np.newaxis] * planes)
-        shift, channels = (planes > 0).T @ (shift / planes.sum(axis=1)), pixels
+        shift, channels = of_pixels, pixels
     else:
         if not np.array_equal(planes, np.eye(3)):
             then("Conv", "weights", _exact(planes)[:, :, np.newaxis, np.newaxis], "normalise/channels")
@@ -177,17 +179,41 @@ def _exact(planes: Array) -> Array:
     return exact
 
 
-def _absorbed(graph: Graph, factors: Array, shift: Array) -> tuple[Graph, Array, Array]:
-    """The graph without the arithmetic per channel that it begins with, which joins factors * (x + shift)."""
+def _absorbed(graph: Graph, planes: Array, factors: Array, shift: Array) -> tuple[Graph, Array, Array, Array]:
+    """The graph without what it begins with, where that joins factors * (planes @ rgb + shift).
+
+    That is arithmetic by channel, and channels that are put in another order or repeated.
+    """
     image = graph.inputs[0]
     while (node := graph.sole_consumer(image)) is not None and not node.activation:
-        found = _affine(graph, node, image, len(factors))
-        shorter = graph if found is None else bypass(graph, node, image)
-        if found is None or shorter is graph:
+        shorter = bypass(graph, node, image)
+        if shorter is graph:
             break
-        gain, bias = found
-        graph, factors, shift = shorter, factors * gain, shift + bias / (factors * gain)
-    return graph, factors, shift
+        if (order := _order(graph, node, image)) is not None:
+            planes, factors, shift = planes[order], factors[order], shift[order]
+            graph = replace(shorter, info={**graph.info, image: graph.info[node.output]})
+        elif (found := _affine(graph, node, image, len(factors))) is not None:
+            gain, bias = found
+            graph, factors, shift = shorter, factors * gain, shift + bias / (factors * gain)
+        else:
+            break
+    return graph, planes, factors, shift
+
+
+def _order(graph: Graph, node: Node, image: str) -> Array | None:
+    """Which of the image's channels each channel of a node's output is; None of nodes that do something else."""
+    before, after = graph.shape(image), graph.shape(node.output)
+    if len(after) != 4 or (before[0], *before[2:]) != (after[0], *after[2:]):
+        return None
+    channels = np.arange(before[1])
+    if node.op == "Concat" and set(node.inputs) == {image}:
+        return np.tile(channels, len(node.inputs))
+    if node.op == "Expand":
+        return channels if before == after else np.zeros(after[1], np.int64)
+    if node.op == "Gather" and node.int("axis") % 4 == 1 and graph.is_constant(node.inputs[1]):
+        order: Array = channels[graph.constants[node.inputs[1]]]
+        return order
+    return None
 
 
 def _affine(graph: Graph, node: Node, image: str, channels: int) -> tuple[Array, Array] | None:
@@ -225,7 +251,7 @@ def _reading_pixels(graph: Graph, channels: Array) -> Graph:
         weights = np.einsum("ocyx,cp->opyx", graph.constants[name], channels)
         reading = replace(node, inputs=(node.inputs[0], for_pixels, *node.inputs[2:]))
         graph = substitute(graph, {node.name: [reading]}, {for_pixels: np.ascontiguousarray(weights, np.float32)})
-    pixels = replace(graph.info[graph.inputs[0]], shape=(1, 3, *graph.shape(graph.inputs[0])[2:]))
+    pixels = TensorInfo((1, 3, *graph.shape(graph.inputs[0])[2:]), _FLOAT)
     return replace(graph, info={**graph.info, graph.inputs[0]: pixels})
 
 

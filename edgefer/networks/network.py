@@ -69,8 +69,12 @@ class Source:
         stated = {**document, **self.spec}
         return {**stated, "arch": self.arch} if self.arch else stated
 
-    def read_spec(self, own: Mapping[str, Any] | None = None) -> Spec:
+    def read_spec(self, own: Mapping[str, Any] | None = None, shown: Mapping[str, Any] | None = None) -> Spec:
         """The Spec that is stated; what is not stated comes from `own`, the file's own tables.
+
+        Args:
+            own: `input`, `outputs` and `states`, as the file has them.
+            shown: keys of `input` that the network itself shows, for those that nothing states.
 
         Raises:
             InputError: a table is missing or wrong, or asks for what cannot be converted yet; the message says what to
@@ -82,6 +86,8 @@ class Source:
                 f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
                 remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
             )
+        if isinstance(document["input"], dict):
+            document["input"] = {**(shown or {}), **document["input"]}
         is_sidecar = self.sidecar.exists() and not self.spec
         where = str(self.sidecar) if is_sidecar else f"the Spec for {self.path}"
         spec = Spec.from_dict(document, where)

@@ -5,6 +5,7 @@ are restated in those of `OPSET`, one function each (`restate/`).
 """
 
 from edgefer.onnx_import.file import read_onnx
+from edgefer.onnx_import.inputs import taken_by
 from edgefer.onnx_import.walk import Imported, import_onnx
 
-__all__ = ["Imported", "import_onnx", "read_onnx"]
+__all__ = ["Imported", "import_onnx", "read_onnx", "taken_by"]

@@ -17,7 +17,7 @@ def needed(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[int]
     for index in reversed(range(len(nodes))):
         if wanted.intersection(nodes[index].output):
             kept.append(index)
-            wanted.update(_reads(nodes[index]))
+            wanted.update(reads(nodes[index]))
     return kept[::-1]
 
 
@@ -111,12 +111,13 @@ def _with_attributes(node: onnx.NodeProto, actual: Mapping[str, onnx.AttributePr
     return resolved
 
 
-def _reads(node: onnx.NodeProto) -> Iterable[str]:
+def reads(node: onnx.NodeProto) -> Iterable[str]:
+    """The values that a node depends on, those that its subgraphs read included."""
     yield from node.input
     for graph in _subgraphs(node):
         yield from (value.name for value in graph.output)
         for inner in graph.node:
-            yield from _reads(inner)
+            yield from reads(inner)
 
 
 def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:

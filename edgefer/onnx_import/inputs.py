@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import onnx
 
 from edgefer.errors import InputError
@@ -10,17 +12,16 @@ from edgefer.onnx_import.precision import Precision
 
 
 def input_info(
-    graph: onnx.GraphProto, input_shape: tuple[int, ...] | None, precision: Precision
+    graph: onnx.GraphProto, read: Container[str], input_shape: tuple[int, ...] | None, precision: Precision
 ) -> dict[str, TensorInfo]:
-    """Shape and dtype of each input that is no initialiser: a batch of one, open dimensions by `input_shape`.
+    """Shape and dtype of each input that is `read`: a batch of one, open dimensions by `input_shape`.
 
     Dimensions of one name have one size.
 
     Raises:
         InputError: a dimension stays open.
     """
-    initializers = {tensor.name for tensor in graph.initializer}
-    values = [value for value in graph.input if value.name not in initializers]
+    values = [value for value in taken_by(graph) if value.name in read]
     sizes: dict[str, int] = {}
     found: dict[str, TensorInfo] = {}
     for value in values:
@@ -47,3 +48,9 @@ def input_info(
         dtype = precision.element_type(tensor.elem_type, f"input {value.name!r}")
         found[value.name] = TensorInfo(tuple(shape), dtype)
     return found
+
+
+def taken_by(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """What a caller has to feed: inputs that are no initialisers."""
+    known = {tensor.name for tensor in graph.initializer} | {each.values.name for each in graph.sparse_initializer}
+    return [value for value in graph.input if value.name not in known]

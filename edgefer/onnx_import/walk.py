@@ -8,7 +8,7 @@ alone is computed at once.  One pass therefore reaches the fixed point, however 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import onnx
@@ -17,8 +17,8 @@ from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Graph, Node
 from edgefer.graph.onnx_io import array_of, constant_of, dense, node_of
 from edgefer.graph.passes.remove_dead import remove_dead
-from edgefer.onnx_import.functions import called, needed, taken
-from edgefer.onnx_import.inputs import input_info
+from edgefer.onnx_import.functions import called, needed, reads, taken
+from edgefer.onnx_import.inputs import input_info, taken_by
 from edgefer.onnx_import.precision import require_finite
 from edgefer.onnx_import.restate import function_of, restatement
 from edgefer.onnx_import.scope import Call, Scope
@@ -49,7 +49,7 @@ def import_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, 
     Args:
         model: of opset 6 or newer, with all tensors in it.
         name: of the graph; the model's own by default.
-        input_shape: what the network's only image input has, where the file leaves dimensions open.
+        input_shape: what the network's only image has, where the file leaves dimensions open.
 
     Raises:
         InputError: the model is invalid, quantized already, random, has control flow or shapes that depend on the
@@ -63,13 +63,23 @@ def import_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, 
         scope.define(sparse.values.name, dense(sparse, f"initializer {sparse.values.name!r}"))
     for tensor in proto.initializer:
         scope.define(tensor.name, array_of(tensor, f"initializer {tensor.name!r}"))
-    inputs = input_info(proto, input_shape, scope.precision)
-    scope.info.update(inputs)
     walk = _Walk(model, scope)
-    for index in needed(proto.node, outputs):
+    order = needed(proto.node, outputs)
+    read = {*outputs, *(value for index in order for value in reads(proto.node[index]))}
+    inputs = input_info(proto, read, input_shape, scope.precision)
+    scope.info.update(inputs)
+    for index in order:
         node = proto.node[index]
         walk.visit(node, f"{node.op_type}_{index}", walk.opsets, 0)
-    return Imported(_graph(scope, name or proto.name, tuple(inputs), outputs), scope.precision.notes())
+    notes = (*scope.precision.notes(), *_unread(proto, read))
+    return Imported(_graph(scope, name or proto.name, tuple(inputs), outputs), notes)
+
+
+def _unread(proto: onnx.GraphProto, read: Container[str]) -> Iterator[str]:
+    """What the user should know of inputs that no output depends on."""
+    for value in taken_by(proto):
+        if value.name not in read:
+            yield f"its input {value.name!r} is left out: no output depends on it"
 
 
 class _Walk:
