@@ -60,7 +60,8 @@ With edgefer: `edgefer verify {name}.zip --key maker.pub`. With OpenSSH alone, w
 
 _EXACT = """
    Where ONNX Runtime is to run on x86 without VNNI, open its session with `session.x64quantprecision` set to 1, as the
-   samples do: without it sums saturate there, and the golden tests fail and say so. Elsewhere it only costs time."""
+   samples do: without it sums saturate there, and the golden tests fail and say so. Elsewhere it only costs time.
+   ONNX Runtime 1.21 to 1.24 get some int8 products wrong on x86: take 1.25 or newer."""
 
 _DEMO = """
 ## Demo in a browser

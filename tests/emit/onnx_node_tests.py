@@ -63,7 +63,7 @@ class Answer:
 
 
 def names(folder: Path) -> list[str]:
-    """The tests that can be asked: of tensors, the first input float32, and what comes out a type of numpy."""
+    """The tests that can be asked: of tensors, the first in float32 with elements, results of types that numpy has."""
     return sorted(path.parent.name for path in folder.glob("*/model.onnx") if _can_be_asked(path.parent))
 
 
@@ -92,9 +92,10 @@ def by_operator(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
 
 def _can_be_asked(test: Path) -> bool:
     model = onnx.load(test / "model.onnx")
+    first = next(iter(model.graph.input), onnx.ValueInfoProto()).type.tensor_type
     return (
-        bool(model.graph.input)
-        and model.graph.input[0].type.tensor_type.elem_type == TensorProto.FLOAT
+        first.elem_type == TensorProto.FLOAT
+        and all(dim.dim_value for dim in first.shape.dim)
         and all(value.type.HasField("tensor_type") for value in model.graph.input)
         and all(value.type.tensor_type.elem_type in _NUMBERS for value in model.graph.output)
     )

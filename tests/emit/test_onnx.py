@@ -14,7 +14,7 @@ from edgefer.graph.passes import normalise
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from tests.emit.harness import run_model, sample
+from tests.emit.harness import run_as_shipped, run_model, sample
 from tests.emit.random_networks import networks
 from tests.graph.networks import network, numbers
 
@@ -242,3 +242,18 @@ def test_a_scale_for_each_row_of_a_constant_is_kept():
         axis=1,
         narrow=True,
     )
+
+
+@pytest.mark.parametrize("layer", ["MatMul(x, w)", "Conv(p, c)"])
+@pytest.mark.parametrize("columns", [17, 24, 31, 58, 63])
+def test_fused_products_of_any_number_of_columns_are_right(layer, columns):
+    """ONNX Runtime 1.21 to 1.24 fail."""
+    text = f"p = Reshape(x, s)\ny = {layer}" if "p" in layer else f"y = {layer}"
+    weights = numbers(24, columns)
+    constants = {"w": weights, "c": weights.T.reshape(columns, 24, 1, 1), "s": np.array([1, 24, 8, 8])}
+    graph = network(text, "y", {key: constants[key] for key in constants if key in text}, (1, 64, 24))
+    feeds = sample(graph)
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [feeds["x"]]))
+    model = emit_onnx(graph, plan)
+    step = plan.tensors["y"].scale[0]
+    np.testing.assert_allclose(run_as_shipped(model, feeds)["y"], run_model(model, feeds)["y"], atol=1.01 * step)

@@ -1,6 +1,6 @@
 """What expression does a face crop show?  Runs anywhere that Python does; edgefer itself is not needed.
 
-pip install numpy pillow ai-edge-litert     # or onnxruntime, for the .onnx file
+pip install numpy pillow ai-edge-litert     # or "onnxruntime>=1.25", for the .onnx file
 python expression.py face.jpg               # a crop of one upright face
 python expression.py --golden               # proves that this machine computes what it should
 """
