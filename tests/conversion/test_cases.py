@@ -13,7 +13,7 @@ from edgefer.images import open_images
 from edgefer.images.preprocess import iter_pixels
 from edgefer.runtime.runners import open_runner
 
-CASES = ("shared_branch", "shared_conv_weights")
+CASES = ("foreign_labels", "shared_branch", "shared_conv_weights")
 IMAGES = 48
 
 

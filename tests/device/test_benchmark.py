@@ -17,7 +17,9 @@ from edgefer.device.operator_costs import read_operator_costs
 from edgefer.device.registry import add_device
 from edgefer.device.results import Settings
 from edgefer.device.session import Session
+from edgefer.device.workload import prepare
 from edgefer.errors import DeviceError, InputError, UsageError
+from edgefer.host.progress import Silent
 from edgefer.images import open_images
 
 FEW = Settings(frames=12, seconds=0.0, warmup=1)
@@ -118,6 +120,17 @@ def test_drift_and_accuracy_are_those_of_an_evaluation(here, tiny, tmp_path):
             expected = evaluated["artifacts"][artifact["format"]]
             shared = ("accuracy", "accuracy_drop", "agreement", "kl", "flips_per_class", "sqnr_db")
             assert {key: artifact["drift"][key] for key in shared} == {key: expected[key] for key in shared}
+
+
+def test_labels_of_other_classes_are_told_and_boards_compared_all_the_same(tiny, tmp_path):
+    faces = np.random.default_rng(0).integers(0, 256, (4, 20, 24), np.uint8)
+    np.savez(tmp_path / "f.npz", images=faces, labels=np.arange(4) % 2, label_names=np.array(["cat", "dog"]))
+    heard = []
+    progress = Silent()
+    progress.note = heard.append
+    workload = prepare(tiny, open_images(tmp_path / "f.npz"), 4, ["onnx"], progress)
+    assert workload.targets.heads["expression"].classes is None
+    assert len(heard) == 1 and "none of its classes (cat, dog)" in heard[0]
 
 
 def test_the_table_names_every_artifact_and_the_verdict(here):
