@@ -26,7 +26,7 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.cost import LITERT_X86, CostModel
-from edgefer.quantize.solve.solver import Bounds, Solution, solve
+from edgefer.quantize.solve.solver import Bounds, Solution, smallest_size, solve
 from edgefer.spec import InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
@@ -106,6 +106,11 @@ def quantize(
         costs: what nodes cost where it is to be fast.
     """
     keep_float = contract_nodes(graph)
+    if (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
+        progress.note(
+            f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
+            f"read them it takes about {smallest:,}; give a --budget of that size, or a smaller network"
+        )
     feeds = _some(images.calibration, spec, FITTED_ON)
     few = feeds[:: -(-len(feeds) // MEASURED_ON)]
     judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))

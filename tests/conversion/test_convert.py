@@ -472,6 +472,13 @@ def test_costs_that_nothing_depends_on_are_wrong_usage(model, faces, out):
         convert(model, out, calibration=faces, costs="board.json")
 
 
+def test_a_budget_that_cannot_be_kept_is_told_with_the_size_that_could(model, faces, out):
+    bundle, notes = convert_and_listen(model, out, calibration=faces, formats=["onnx"], budget=1000)
+    (note,) = (note for note in notes if "no way of storing this network keeps a budget of 1,000 bytes" in note)
+    smallest = int(note.partition("about ")[2].partition(";")[0].replace(",", ""))
+    assert smallest == pytest.approx(bundle.artifact("onnx").stat().st_size, rel=0.05)
+
+
 def test_four_bits_are_taken_where_the_budget_demands_them(model, faces, tmp_path):
     plain = convert(model, tmp_path / "plain", calibration=faces, formats=["tflite"])
     assert "solution" not in plain.manifest

@@ -29,7 +29,9 @@ from edgefer.host import cache
 from edgefer.host.directories import cache_directory
 from edgefer.plan import Compute, Plan, QuantParams
 from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int4 import can_be_int4, with_int4
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.integer_kernels import has_integer_kernel, weight_axis
 from edgefer.quantize.scales.ranges import per_channel_symmetric
 from edgefer.quantize.solve.cost import LITERT_X86, CostModel
@@ -393,13 +395,31 @@ def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Pla
     return Plan({**weights, **plan.tensors}, {**computes, **plan.nodes})
 
 
+def smallest_size(graph: Graph, keep_float: frozenset[str], size: Callable[[Graph, Plan], int], enough: int) -> int:
+    """About how many bytes a network takes with four bits wherever kernels read them, or the first `enough` found.
+
+    Args:
+        graph: the float network; nothing of it is run.
+        keep_float: names of nodes that compute in float.
+        size: bytes of the largest artifact of a graph and its Plan.
+        enough: bytes that need no four bits.
+    """
+    seen = Histogram()
+    seen.add(np.array([-1, 1], np.float32))  # ranges take no bytes
+    plan = plan_int8(graph, dict.fromkeys(tensors_to_observe(graph, keep_float), seen), keep_float)
+    full = size(graph, plan)
+    if full <= enough:
+        return full
+    return min(full, size(graph, with_int4(graph, plan, [n for n in graph.nodes if can_be_int4(graph, plan, n)])))
+
+
 def _within(
     graph: Graph, plan: Plan, budget: int, size: Callable[[Graph, Plan], int], noises: _Noises
 ) -> tuple[Plan, tuple[str, ...]]:
     """The Plan with four-bit weights for as many layers as the budget demands, and their nodes' names.
 
     Layers are taken in order of the noise that each byte costs, until the budget is kept; then those are given back,
-    from the last, that are not needed after all.
+    from the last, that are not needed after all.  Where all of them are too few, nothing is measured.
     """
 
     def saved(node: Node) -> int:
@@ -408,6 +428,10 @@ def _within(
     full = size(graph, plan)
     excess = full - budget
     nodes = [node for node in graph.nodes if excess > 0 and can_be_int4(graph, plan, node)]
+    packed = with_int4(graph, plan, nodes)
+    if nodes and (least := size(graph, packed)) > budget:
+        is_smaller = least < full  # what unpacks four bits may take more than they save
+        return (packed, tuple(node.name for node in nodes)) if is_smaller else (plan, ())
     nodes.sort(key=lambda node: (noises.of_int4[node.name] / graph.constants[node.inputs[1]].size, node.name))
     count = 0
     while excess > 0 and count < len(nodes):
@@ -415,8 +439,6 @@ def _within(
             excess -= saved(nodes[count])
             count += 1
         excess = size(graph, with_int4(graph, plan, nodes[:count])) - budget
-    if budget + excess >= full:  # what unpacks four bits takes more than they save
-        return plan, ()
     chosen = nodes[:count]
     for node in reversed(nodes[:count]):
         fewer = [other for other in chosen if other is not node]

@@ -15,7 +15,7 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve import solver
 from edgefer.quantize.solve.cost import LITERT_X86, CostModel, Line
-from edgefer.quantize.solve.solver import Bounds, solve
+from edgefer.quantize.solve.solver import Bounds, smallest_size, solve
 
 PLENTY = 1 << 30
 
@@ -127,7 +127,8 @@ def test_a_budget_that_int8_keeps_costs_no_bits():
 
 def test_no_more_layers_than_the_budget_demands_have_int4_weights_the_quietest_first():
     full = size(GRAPH, plan_of(frozenset()))
-    everything = solved(Bounds(0), mixed=False).chosen.int4
+    total = sum(GRAPH.constants[f"{name}.weight"].size // 2 for name in PRODUCTS)
+    everything = solved(Bounds(full - total), mixed=False).chosen.int4
     assert set(everything) == set(PRODUCTS)
     saved = 0
     for count, name in enumerate(everything):
@@ -149,6 +150,18 @@ def test_no_layer_has_four_bits_that_the_others_make_needless(monkeypatch):
         saved = sum(sizes[name] for name in chosen)
         assert saved >= needed
         assert all(saved - sizes[name] < needed for name in chosen)
+
+
+def test_nothing_is_measured_for_a_budget_that_four_bits_cannot_keep(monkeypatch):
+    monkeypatch.setattr(solver._Noises, "of_int4", property(lambda _: pytest.fail("noises are measured")))
+    assert set(solved(Bounds(100), mixed=False).chosen.int4) == set(PRODUCTS)
+
+
+def test_the_smallest_size_is_known_before_anything_is_run():
+    full = size(GRAPH, plan_of(frozenset()))
+    saved = sum(GRAPH.constants[f"{name}.weight"].size // 2 for name in PRODUCTS)
+    assert smallest_size(GRAPH, frozenset(), size, full) == full
+    assert smallest_size(GRAPH, frozenset(), size, full - 1) == full - saved
 
 
 def test_a_budget_that_cannot_be_kept_is_told_by_how_much():
