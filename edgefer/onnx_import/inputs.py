@@ -14,9 +14,9 @@ from edgefer.onnx_import.precision import Precision
 def input_info(
     graph: onnx.GraphProto, read: Container[str], input_shape: tuple[int, ...] | None, precision: Precision
 ) -> dict[str, TensorInfo]:
-    """Shape and dtype of each input that is `read`: a batch of one, open dimensions by `input_shape`.
+    """Shape and dtype of each input that is `read`.
 
-    Dimensions of one name have one size.
+    Where they are open, the batch is of one, and the rest as in `input_shape`.  Dimensions of one name have one size.
 
     Raises:
         InputError: a dimension stays open.
@@ -34,8 +34,7 @@ def input_info(
         wanted = input_shape if input_shape is not None and len(values) == 1 and len(input_shape) == len(dims) else None
         shape = []
         for axis, dim in enumerate(dims):
-            is_batch = axis == 0 and len(dims) > 1
-            size = 1 if is_batch or (axis == 0 and dim.dim_value <= 0) else dim.dim_value
+            size = 1 if axis == 0 and dim.dim_value <= 0 else dim.dim_value
             size = size if size > 0 else sizes.get(dim.dim_param, 0) or (wanted[axis] if wanted else 0)
             if size <= 0:
                 raise InputError(

@@ -1,9 +1,10 @@
 """Walks an ONNX model once, from its inputs on, and so brings it to a float graph.
 
-All inputs have static shapes (a batch of one, the Spec's image size), so that at each node everything about its inputs
-is known: its shape, and its contents where no image decides them.  A call of a function, and an If that is decided, are
-replaced by what they stand for; the operator is restated in `OPSET`; and what then depends on constants and shapes
-alone is computed at once.  One pass therefore reaches the fixed point, however shapes were computed in the file.
+All inputs have static shapes (the file's own batch, else one; the Spec's image size), so that at each node everything
+about its inputs is known: its shape, and its contents where no image decides them.  A call of a function, and an If
+that is decided, are replaced by what they stand for; the operator is restated in `OPSET`; and what then depends on
+constants and shapes alone is computed at once.  One pass therefore reaches the fixed point, however shapes were
+computed in the file.  A batch of several is then restated as one image.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import onnx
 
 from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Graph, Node
+from edgefer.graph.one_image import for_one_image
 from edgefer.graph.onnx_io import array_of, constant_of, dense, node_of
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.onnx_import.functions import called, needed, reads, taken
@@ -72,7 +74,7 @@ def import_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, 
         node = proto.node[index]
         walk.visit(node, f"{node.op_type}_{index}", walk.opsets, 0)
     notes = (*scope.precision.notes(), *_unread(proto, read))
-    return Imported(_graph(scope, name or proto.name, tuple(inputs), outputs), notes)
+    return Imported(for_one_image(_graph(scope, name or proto.name, tuple(inputs), outputs)), notes)
 
 
 def _unread(proto: onnx.GraphProto, read: Container[str]) -> Iterator[str]:

@@ -119,6 +119,7 @@ PIXELS = "f = Cast<to = 1>(x) k = Constant<value_float = 127.5>() d = Div(f, k) 
         ("uint8[1,3,8,8] x", PIXELS + "c = Conv<pads = [1, 1, 1, 1]>(e, w)", {"color": "BGR"}),
         ("float[1,3,8,8] x, float[B,2] unused", "c = Conv(x, w)", {}),
         ("float[1,3,8,8] x", "r = Relu(x) c = Conv(r, w)", {"color": "BGR"}),
+        ("float[4,3,8,8] x", "s = Constant<value_ints = [4, 3, 8, 8]>() r = Reshape(x, s) c = Conv(r, w)", {}),
     ],
 )
 def test_an_image_of_any_layout_channels_and_type_is_read(

@@ -1,0 +1,318 @@
+"""A network that was exported for a batch of several images, restated for one.
+
+Exporters write an example's batch into targets of Reshape and Expand and into constants.  So where the images lie in
+each value is followed from the input on; what mixes them is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
+from typing import TypeAlias
+
+import numpy as np
+
+from edgefer.errors import InputError
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name
+
+_REMEDY = "Export the network with one image as its example (torch.zeros(1, ...))"
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a value has its images: along `axis`, `outer` times one after the other, each `inner` long."""
+
+    axis: int
+    outer: int = 1
+    inner: int = 1
+
+
+_Rule: TypeAlias = "Callable[[_Restated, Node], tuple[_Place, Node]]"
+
+
+def for_one_image(graph: Graph) -> Graph:
+    """The graph of a network that takes (N, ...), taking (1, ...).
+
+    Raises:
+        InputError: the answer for one image depends on the others, or an operator's part in it is not known.
+    """
+    shape = graph.shape(graph.inputs[0]) if len(graph.inputs) == 1 else ()
+    return _Restated(graph, shape[0]).graph() if len(shape) > 1 and shape[0] > 1 else graph
+
+
+class _Restated:
+    """The nodes of a graph in the making, with one of `count` images in each value."""
+
+    def __init__(self, graph: Graph, count: int) -> None:
+        self._graph = graph
+        self._count = count
+        self._constants: dict[str, Array] = {}
+        self._places = {graph.inputs[0]: _Place(0)}
+        self._nodes = [self._visit(node) for node in graph.nodes]
+
+    def graph(self) -> Graph:
+        """The graph that results."""
+        info = {value: self._info(value) for value in self._places}
+        return self._graph.with_constants(self._constants).with_nodes(self._nodes, info)
+
+    def _visit(self, node: Node) -> Node:
+        if self._places.keys().isdisjoint(node.inputs):
+            return node
+        rule = _RULES.get(node.op)
+        if rule is None:
+            raise self._unknown(node)
+        place, restated = rule(self, node)
+        for value in filter(None, node.outputs):
+            self._require(self._places.setdefault(value, place), value, node)
+        return restated
+
+    def _info(self, value: str) -> TensorInfo:
+        info, place = self._graph.info[value], self._places[value]
+        sides = list(info.shape)
+        sides[place.axis] //= self._count
+        return replace(info, shape=tuple(sides))
+
+    def _require(self, place: _Place, value: str, node: Node) -> None:
+        shape = self._graph.shape(value)
+        if place.axis >= len(shape) or shape[place.axis] != place.outer * self._count * place.inner:
+            raise self._unknown(node)
+
+    # --- rules: where the images are in what a node returns, and the node for one of them -----------------------
+
+    def by_number(self, node: Node) -> tuple[_Place, Node]:
+        """Operators that compute each number from those at its own place, operands repeated to fit."""
+        return self._aligned(node, range(len(node.inputs)))
+
+    def first_axis(self, node: Node) -> tuple[_Place, Node]:
+        """Operators to which the first axis is the batch."""
+        place = self._only(node)
+        if place.axis != 0:
+            raise self._coupled(node)
+        return place, node
+
+    def along_axis(self, node: Node) -> tuple[_Place, Node]:
+        """Operators that bring numbers along an axis, or from it on, to a common measure."""
+        place = self._only(node)
+        rank = len(self._graph.shape(node.inputs[0]))
+        axis = node.int("axis", -1) % rank
+        if axis == place.axis or (node.op == "LayerNormalization" and axis < place.axis):
+            raise self._coupled(node)
+        return place, node
+
+    def reduced(self, node: Node) -> tuple[_Place, Node]:
+        """Sums, means and the like over axes."""
+        place, rank = self._only(node), len(self._graph.shape(node.inputs[0]))
+        stated = self._graph.constants.get(node.input(1), np.asarray(node.ints("axes"), np.int64)).reshape(-1)
+        if node.op.startswith("Arg"):
+            stated = np.asarray([node.int("axis")])
+        axes = {int(axis) % rank for axis in stated} or set(range(rank))
+        if place.axis in axes:
+            raise self._coupled(node)
+        gone = 0 if node.int("keepdims", 1) else sum(axis < place.axis for axis in axes)
+        return replace(place, axis=place.axis - gone), node
+
+    def reshaped(self, node: Node) -> tuple[_Place, Node]:
+        """What keeps the numbers in their order."""
+        place, before = self._place(node, 0), self._graph.shape(node.inputs[0])
+        after = self._graph.shape(node.output)
+        step = place.inner * prod(before[place.axis + 1 :])  # from an image to the next
+        for axis, side in enumerate(after):
+            below = prod(after[axis + 1 :])
+            if step % below == 0 and (side * below) % (step * self._count) == 0:
+                found = _Place(axis, side * below // (step * self._count), step // below)
+                break
+        else:
+            raise self._unknown(node)
+        if node.op not in ("Reshape", "Squeeze") or (node.op == "Squeeze" and node.input(1)):
+            return found, node
+        sides = [side // self._count if axis == found.axis else side for axis, side in enumerate(after)]
+        target = self._named(f"{node.output}/shape", np.asarray(sides, np.int64))
+        return found, replace(node, op="Reshape", inputs=(node.inputs[0], target), attributes={})
+
+    def transposed(self, node: Node) -> tuple[_Place, Node]:
+        """Axes in another order."""
+        place, rank = self._only(node), len(self._graph.shape(node.inputs[0]))
+        perm = node.ints("perm", tuple(reversed(range(rank))))
+        return replace(place, axis=perm.index(place.axis)), node
+
+    def expanded(self, node: Node) -> tuple[_Place, Node]:
+        """What is repeated to a target."""
+        after = self._graph.shape(node.output)
+        place = self._shifted(node, 0, len(after))
+        sides = [side // self._count if axis == place.axis else side for axis, side in enumerate(after)]
+        target = self._named(f"{node.output}/shape", np.asarray(sides, np.int64))
+        return place, replace(node, inputs=(node.inputs[0], target))
+
+    def resized(self, node: Node) -> tuple[_Place, Node]:
+        """Maps of another size."""
+        place = self._only(node)
+        sizes = self._graph.constants.get(node.input(3))
+        if place.axis != 0:
+            raise self._unknown(node)
+        if sizes is None or node.ints("axes"):
+            return place, node
+        target = self._named(f"{node.output}/sizes", np.concatenate([sizes[:1] // self._count, sizes[1:]]))
+        return place, replace(node, inputs=(*node.inputs[:3], target))
+
+    def joined(self, node: Node) -> tuple[_Place, Node]:
+        """Concat: side by side, or batches one after the other."""
+        rank = len(self._graph.shape(node.output))
+        axis = node.int("axis") % rank
+        places = {self._places.get(value) for value in node.inputs}
+        place = next(filter(None, places))
+        if axis != place.axis:
+            return self._aligned(node, range(len(node.inputs)))
+        if len(places) > 1 or len({self._graph.shape(value) for value in node.inputs}) > 1:
+            raise self._unknown(node)
+        return replace(place, outer=place.outer * len(node.inputs)), node
+
+    def taken(self, node: Node) -> tuple[_Place, Node]:
+        """Parts of a value, along other axes than that of the images."""
+        place, shape = self._only(node), self._graph.shape(node.inputs[0])
+        rank = len(shape)
+        if node.op == "Slice":
+            starts, ends = (self._graph.constants[value] for value in node.inputs[1:3])
+            axes = self._graph.constants.get(node.input(3), np.arange(len(starts)))
+            steps = self._graph.constants.get(node.input(4), np.ones(len(starts), np.int64))
+            whole = {int(a) % rank: (s, e, t) for s, e, a, t in zip(starts, ends, axes, steps, strict=True)}
+            if place.axis in whole:
+                start, end, step = whole[place.axis]
+                if start != 0 or end < shape[place.axis] or step != 1:
+                    raise self._coupled(node)
+            return place, node
+        axis = node.int("axis") % rank
+        if axis == place.axis:
+            raise self._coupled(node)
+        more = len(self._graph.shape(node.input(1))) - 1 if node.op == "Gather" and axis < place.axis else 0
+        return replace(place, axis=place.axis + more), node
+
+    def multiplied(self, node: Node) -> tuple[_Place, Node]:
+        """MatMul and Gemm: images are among the rows, the columns, or the matrices."""
+        rank, found = len(self._graph.shape(node.output)), set()
+        for index, own in ((0, -2), (1, -1)):  # the axis of its two last that each operand hands on
+            if (place := self._places.get(node.input(index))) is None:
+                continue
+            ndim = len(self._graph.shape(node.inputs[index]))
+            from_end = place.axis - ndim
+            if node.op == "Gemm" and node.int("transA" if index == 0 else "transB"):
+                from_end = -3 - from_end
+            if from_end >= -2 and from_end != own:
+                raise self._coupled(node)
+            found.add(replace(place, axis=from_end + rank))
+        if len(found) != 1:
+            raise self._coupled(node)
+        place = found.pop()
+        inputs = list(node.inputs)
+        for index, value in enumerate(inputs):
+            if value in self._graph.constants and (index == 2 or place.axis < rank - 2):
+                inputs[index] = self._of_one(value, place, rank, node)
+        return place, replace(node, inputs=tuple(inputs))
+
+    def recurrent(self, node: Node) -> tuple[_Place, Node]:
+        """Layers whose second axis is the batch, of what they return the last but one."""
+        place = self._place(node, 0)
+        if place.axis != 1 or node.int("layout"):
+            raise self._coupled(node)
+        inputs = list(node.inputs)
+        if node.input(4) in self._graph.constants:
+            inputs[4] = self._named(node.inputs[4], self._graph.constants[node.inputs[4]][:1])
+        for index in (5, 6):
+            if node.input(index) in self._graph.constants:
+                inputs[index] = self._of_one(node.inputs[index], place, 3, node)
+        for value in filter(None, node.outputs):
+            self._places[value] = replace(place, axis=len(self._graph.shape(value)) - 2)
+        return self._places[next(filter(None, node.outputs))], replace(node, inputs=tuple(inputs))
+
+    # --- what they share ---------------------------------------------------------------------------------------
+
+    def _aligned(self, node: Node, operands: range) -> tuple[_Place, Node]:
+        rank = len(self._graph.shape(node.output))
+        places = {self._shifted(node, index, rank) for index in operands if node.input(index) in self._places}
+        if len(places) > 1:
+            raise self._coupled(node)
+        place = places.pop()
+        inputs = tuple(
+            self._of_one(value, place, rank, node) if value in self._graph.constants else value for value in node.inputs
+        )
+        return place, replace(node, inputs=inputs)
+
+    def _of_one(self, value: str, place: _Place, rank: int, node: Node) -> str:
+        """A constant operand as one image sees it, which all must see alike."""
+        array = self._graph.constants[value]
+        axis = place.axis - rank + array.ndim
+        if axis < 0 or array.shape[axis] == 1:
+            return value
+        parts = array.reshape(*array.shape[:axis], place.outer, self._count, place.inner, *array.shape[axis + 1 :])
+        one = parts.take([0], axis + 1)
+        if not np.array_equal(np.broadcast_to(one, parts.shape), parts):
+            raise InputError(
+                f"node {node.name!r} ({node.op}) treats the {self._count} images of a batch differently, by {value!r}",
+                remedy=f"{_REMEDY}.",
+            )
+        return self._named(value, one.reshape(*array.shape[:axis], -1, *array.shape[axis + 1 :]))
+
+    def _place(self, node: Node, index: int) -> _Place:
+        place = self._places.get(node.input(index))
+        if place is None:
+            raise self._unknown(node)
+        return place
+
+    def _only(self, node: Node) -> _Place:
+        """The place of a node's first input, which is the only one that images decide."""
+        if any(value in self._places for value in node.inputs[1:]):
+            raise self._unknown(node)
+        return self._place(node, 0)
+
+    def _shifted(self, node: Node, index: int, rank: int) -> _Place:
+        place = self._place(node, index)
+        return replace(place, axis=place.axis + rank - len(self._graph.shape(node.inputs[index])))
+
+    def _named(self, stem: str, array: Array) -> str:
+        name = fresh_name(self._graph, f"{stem}/one_image")
+        while name in self._constants and not np.array_equal(self._constants[name], array):
+            name += "_"
+        self._constants[name] = np.ascontiguousarray(array)
+        return name
+
+    def _coupled(self, node: Node) -> InputError:
+        return InputError(
+            f"node {node.name!r} ({node.op}) mixes the {self._count} images of a batch: the answer for one of them "
+            "depends on the others, and alone it would be that of another network",
+            remedy=f"{_REMEDY}, if that is how it is used, and check its accuracy as such.",
+        )
+
+    def _unknown(self, node: Node) -> InputError:
+        return InputError(
+            f"node {node.name!r} ({node.op}): how it takes a batch of {self._count} images apart is not known",
+            remedy=f"{_REMEDY}.",
+        )
+
+
+_BY_NUMBER = (
+    "Abs Add And Cast Ceil Clip Cos Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual GridSample "
+    "HardSigmoid HardSwish Identity LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
+    "Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tanh ThresholdedRelu Where Xor"
+)
+_FIRST_AXIS = (
+    "AveragePool BatchNormalization Conv ConvTranspose DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool "
+    "InstanceNormalization LRN LpPool MaxPool Pad SpaceToDepth Tile"
+)
+_REDUCED = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"
+_RULES: Mapping[str, _Rule] = {
+    **dict.fromkeys(_BY_NUMBER.split(), _Restated.by_number),
+    **dict.fromkeys(_FIRST_AXIS.split(), _Restated.first_axis),
+    **dict.fromkeys(
+        ("Hardmax", "LayerNormalization", "LogSoftmax", "LpNormalization", "Softmax"), _Restated.along_axis
+    ),
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _Restated.reshaped),
+    **dict.fromkeys(("Gather", "Slice", "Split"), _Restated.taken),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _Restated.recurrent),
+    **dict.fromkeys(("Gemm", "MatMul"), _Restated.multiplied),
+    **dict.fromkeys(("ArgMax", "ArgMin"), _Restated.reduced),
+    **{f"Reduce{what}": _Restated.reduced for what in _REDUCED.split()},
+    "Concat": _Restated.joined,
+    "Expand": _Restated.expanded,
+    "Resize": _Restated.resized,
+    "Transpose": _Restated.transposed,
+}
