@@ -203,6 +203,8 @@ CASES = {
     "gather": case("Gather", i(2, 1, 0), axis=1),
     "gather many": case("Gather", i(2, 1, 0, 5, 4, 3), axis=1),
     "gather one": case("Gather", np.asarray(3), axis=1),
+    "gather a run": case("Gather", i(1, 2, 3, 4, 5), axis=1),
+    "concat of nine": Case("Concat", shapes=(IMAGE,) * 9, attributes={"axis": 1}),
     "identity": case("Identity"),
     "layer norm": case("LayerNormalization", w(8), w(8)),
     "layer norm without bias, over two axes": case("LayerNormalization", w(9, 8), axis=2, epsilon=0.01),

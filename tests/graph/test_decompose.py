@@ -105,3 +105,90 @@ def test_names_that_the_network_has_taken_are_not_given_again():
     assert len({node.name for node in after.nodes}) == len(after.nodes)
     assert len({value for node in after.nodes for value in node.outputs}) == len(after.nodes)
     assert_same_outputs(graph, after)
+
+
+def recurrent(op, hidden, directions, size=5):
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op] * hidden
+    return {
+        "w": numbers(directions, gates, size),
+        "r": numbers(directions, gates, hidden, seed=1),
+        "b": numbers(directions, 2 * gates, seed=2),
+        "h": numbers(directions, 1, hidden, seed=3),
+    }
+
+
+@pytest.mark.parametrize("state", ["", ", , h"])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", ["RNN", "GRU", "GRU after", "LSTM"])
+def test_a_recurrent_layer_is_unrolled(op, direction, state):
+    op, *after = op.split()
+    settings = f'hidden_size=3, direction="{direction}"{", linear_before_reset=1" if after else ""}'
+    outputs = "y, yh, yc" if op == "LSTM" else "y, yh"
+    text = f"{outputs} = {op}<{settings}>(x, w, r, b{state})"
+    constants = recurrent(op, 3, 2 if direction == "bidirectional" else 1)
+    graph = network(text, outputs.replace(",", ""), constants, (4, 1, 5))
+    after_it = normalise(graph)
+    assert not {"RNN", "GRU", "LSTM"} & set(operators(after_it))
+    assert_same_outputs(graph, after_it)
+    recurrences = [
+        value for value in after_it.constants.values() if value.ndim == 2 and value.shape[1] == 3 < len(value) + 1
+    ]
+    assert len(recurrences) <= (4 if op == "GRU" else 2)  # stored once, not once for each step
+
+
+def test_only_the_last_state_is_made_where_only_it_is_read():
+    graph = network("y, yh = RNN<hidden_size=3>(x, w, r, b)", "yh", recurrent("RNN", 3, 1), (4, 1, 5))
+    assert "Concat" not in operators(decompose(graph))
+    assert_same_outputs(graph, decompose(graph))
+
+
+@pytest.mark.parametrize("setting", ["clip=1.0", 'activations=["Affine"]'])
+def test_recurrent_layers_of_other_kinds_are_left_alone(setting):
+    graph = network(f"y, yh = RNN<hidden_size=3, {setting}>(x, w, r, b)", "yh", recurrent("RNN", 3, 1), (4, 1, 5))
+    assert decompose(graph) is graph
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["bcij,bcjk->bcik", "bcij,bckj->bcik", "bcij,bcij->bc", "bcij,bdij->bcd", "bcij,bcij->bcij", "bcij,bcij->bji"],
+)
+def test_an_einsum_of_two_is_a_product(equation):
+    graph = network(f'a = Neg(x)\ny = Einsum<equation="{equation}">(x, a)', "y", {}, (1, 2, 5, 5))
+    assert "Einsum" not in operators(decompose(graph))
+    assert_same_outputs(graph, normalise(graph))
+
+
+@pytest.mark.parametrize("equation", ["bcij->bci", "bcij->jbic", "...ij->...ji", "bcij"])
+def test_an_einsum_of_one_is_a_sum_and_a_transpose(equation):
+    graph = network(f'y = Einsum<equation="{equation}">(x)', "y", {}, MAP)
+    assert "Einsum" not in operators(normalise(graph))
+    assert_same_outputs(graph, normalise(graph))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Conv<pads=[2, 1], strides=[2]>(x, w, b)",
+        "Conv<dilations=[2]>(x, w)",
+        "Conv<group=4>(x, d)",
+        "ConvTranspose<strides=[2], output_padding=[1]>(x, t)",
+        "MaxPool<kernel_shape=[3], strides=[2], pads=[1, 1]>(x)",
+        "AveragePool<kernel_shape=[2], strides=[2]>(x)",
+        "GlobalMaxPool(x)",
+    ],
+)
+def test_one_dimension_is_a_map_of_one_row(text):
+    constants = {"w": numbers(6, 4, 3), "b": numbers(6), "d": numbers(4, 1, 3), "t": numbers(4, 2, 3)}
+    graph = network(f"y = {text}", "y", constants, (1, 4, 9))
+    after = normalise(graph)
+    assert operators(after) == ["Reshape", graph.nodes[0].op, "Reshape"]
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "op"), [([1, 5], "ReduceMean"), ([3, 1], "ReduceMean"), ([3, 5], "GlobalAveragePool")]
+)
+def test_an_average_over_a_whole_axis_is_a_mean(kernel, op):
+    graph = network(f"y = AveragePool<kernel_shape={kernel}>(x)", "y", {}, MAP)
+    assert operators(normalise(graph)) == [op]
+    assert_same_outputs(graph, normalise(graph))

@@ -35,6 +35,7 @@ class Formula:
         self._nodes: list[Node] = []
         self._constants: dict[str, Array] = {}
         self._info: dict[str, TensorInfo] = {}
+        self._terms: dict[int, tuple[Array, Term]] = {}
 
     def input(self, index: int) -> Term:
         """An input of the node."""
@@ -58,13 +59,18 @@ class Formula:
         return bool(value) and (value in self.graph.consumers or value in self.graph.outputs)
 
     def term(self, operand: Operand) -> Term:
-        """A term, a float32 number, or an array as it is."""
+        """A term, a float32 number, or an array as it is, which is one constant however often it is named."""
         if isinstance(operand, Term):
             return operand
+        if id(operand) in self._terms and isinstance(operand, np.ndarray):
+            return self._terms[id(operand)][1]
         array = operand if isinstance(operand, np.ndarray) else np.asarray(operand, np.float32)
         name = self._unused(f"{self.node.name}/constant")
         self._constants[name], self._info[name] = array, TensorInfo(array.shape, array.dtype)
-        return Term(self, name)
+        made = Term(self, name)
+        if isinstance(operand, np.ndarray):
+            self._terms[id(operand)] = (operand, made)
+        return made
 
     def integers(self, *numbers: int) -> Array:
         """Shapes, axes and the like, as ONNX takes them."""

@@ -68,11 +68,25 @@ def expand(at: Site) -> None:
 
 @emits("Concat", keeps_params=True)
 def concat(at: Site) -> None:
-    """Values joined along an axis."""
+    """Values joined along an axis, a few at a time, as XNNPACK takes them."""
     layout = common_layout(at)
     axis = layout.index(at.node.int("axis") % len(layout))
     operands = [at.input(index, layout) for index in range(len(at.node.inputs))]
-    at.emit("CONCATENATION", operands, at.output(layout), "ConcatenationOptions", axis=axis)
+    _join(at, operands, axis, at.output(layout))
+
+
+def _join(at: Site, operands: Sequence[int], axis: int, target: int) -> None:
+    tensors = at.values.writer.tensors
+    while len(operands) > _FEW:
+        groups = [operands[start : start + _FEW] for start in range(0, len(operands), _FEW)]
+        operands = []
+        for group in groups:
+            shape = list(tensors[group[0]].shape)
+            shape[axis] = sum(tensors[operand].shape[axis] for operand in group)
+            operands.append(at.temporary(shape, "joined", like=group[0]) if len(group) > 1 else group[0])
+            if len(group) > 1:
+                at.emit("CONCATENATION", group, operands[-1], "ConcatenationOptions", axis=axis)
+    at.emit("CONCATENATION", operands, target, "ConcatenationOptions", axis=axis)
 
 
 @emits("Split", keeps_params=True)
@@ -150,14 +164,19 @@ def gather(at: Site) -> None:
     else:
         kept = layout
     source, target = at.input(0, layout), at.output(kept)
-    if picked.ndim == 1 and len(indices) <= _FEW:
-        shape = tuple(1 if other == axis else size for other, size in enumerate(at.shape()))
+    starts = [place for place, index in enumerate(indices) if not place or index != indices[place - 1] + 1]
+    if len(starts) <= _FEW:
         pieces = []
-        for index in indices:
-            piece = at.temporary(permuted(shape, layout), f"piece_{index}", like=source)
-            _slice(at, layout, [index if other == axis else 0 for other in range(rank)], shape, piece)
+        for start, stop in zip(starts, [*starts[1:], len(indices)], strict=True):
+            shape = tuple(stop - start if other == axis else size for other, size in enumerate(at.shape()))
+            is_all = picked.ndim == 1 and len(starts) == 1
+            piece = target if is_all else at.temporary(permuted(shape, layout), f"piece_{start}", like=source)
+            _slice(at, layout, [indices[start] if other == axis else 0 for other in range(rank)], shape, piece)
             pieces.append(piece)
-        at.emit("CONCATENATION", pieces, target, "ConcatenationOptions", axis=layout.index(axis))
+        if picked.ndim == 0:
+            at.values.reshape_into(pieces[0], target)
+        elif len(pieces) > 1:
+            at.emit("CONCATENATION", pieces, target, "ConcatenationOptions", axis=layout.index(axis))
         return
     table = at.values.constant("indices", np.asarray(indices, np.int32).reshape(picked.shape))
     at.emit("GATHER", [source, table], target, "GatherOptions", axis=layout.index(axis))

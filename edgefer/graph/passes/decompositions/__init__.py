@@ -1,6 +1,29 @@
 """What composite operators are made of: a module per kind, a function per operator."""
 
-from edgefer.graph.passes.decompositions import borders, copies, curves, norms, powers, samples, sums
+from edgefer.graph.passes.decompositions import (
+    borders,
+    copies,
+    curves,
+    norms,
+    powers,
+    products,
+    rows,
+    samples,
+    steps,
+    sums,
+)
 from edgefer.graph.passes.decompositions.table import DECOMPOSITIONS
 
-__all__ = ["DECOMPOSITIONS", "borders", "copies", "curves", "norms", "powers", "samples", "sums"]
+__all__ = [
+    "DECOMPOSITIONS",
+    "borders",
+    "copies",
+    "curves",
+    "norms",
+    "powers",
+    "products",
+    "rows",
+    "samples",
+    "steps",
+    "sums",
+]
