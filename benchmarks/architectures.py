@@ -66,13 +66,13 @@ def import_timm() -> ModuleType:
 
 
 def seeded(arch: str, size: tuple[int, int] = SIZE, **options: Any) -> Any:
-    """The network in evaluation mode: random weights, and batch norms of random images."""
+    """The network in evaluation mode: random weights, and batch norms moved towards random images."""
     torch.manual_seed(0)
     model = import_timm().create_model(arch, **{"num_classes": CLASSES, **options}).train()
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None  # statistics of all that was seen, from the first image on
+                module.momentum = 0.3  # fitted outright to so few images, timm is 2 % from itself in double
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.5, 0.5)
         model(torch.randn(4, 3, *size))

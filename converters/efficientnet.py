@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, Weights, holds, read_checkpoint
 from edgefer.errors import InputError
 from edgefer.graph.builder import GraphBuilder, Padding
-from edgefer.graph.ir import Graph
+from edgefer.networks.linear_heads import LinearHeads
 from edgefer.networks.network import Network, Source
 
 FAMILY = "efficientnet"
@@ -45,10 +45,16 @@ def load(source: Source) -> Network:
     blocks = _blocks(source, checkpoint.tensors)
     facts = _facts(source, checkpoint, blocks, tensorflow)
     spec = source.read_spec(_own_spec(checkpoint.fields))
-    weights = Weights(source.path, checkpoint.tensors, _SUPPORTED)
-    graph = _network(source.name, weights, blocks, facts, spec.input.size)
-    notes = (*checkpoint.notes, *_left_out(source, [*weights.left_out("an EfficientNet"), *checkpoint.beside]))
-    return Network(source.name, FAMILY, graph, spec, source, notes=notes)
+    classifier = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("classifier.")}
+    backbone = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in classifier}
+    layers = _Layers(GraphBuilder(source.name), Weights(source.path, backbone, _SUPPORTED), facts)
+    features = _backbone(layers, blocks, spec.input.size)
+    modules = {**checkpoint.beside_modules, **checkpoint.modules}
+    heads = LinearHeads(source, {**classifier, **checkpoint.beside}, modules, own="classifier")
+    outputs = heads.add_wanted(layers.build, spec, features)
+    left = _left_out(source, [*layers.weights.left_out("an EfficientNet"), *sorted(heads.weights.left)])
+    notes = (*checkpoint.notes, *heads.notes, *left)
+    return Network(source.name, FAMILY, layers.build.graph(*outputs), spec, source, notes=notes)
 
 
 def _left_out(source: Source, names: list[str]) -> list[str]:
@@ -62,15 +68,14 @@ def _left_out(source: Source, names: list[str]) -> list[str]:
 # --- the network ------------------------------------------------------------------------------------------
 
 
-def _network(name: str, weights: Weights, blocks: list[_Block], facts: _Facts, size: tuple[int, int]) -> Graph:
-    layers = _Layers(GraphBuilder(name), weights, facts)
+def _backbone(layers: _Layers, blocks: list[_Block], size: tuple[int, int]) -> str:
+    """From the image to pooled features, (1, features)."""
     x = layers.build.input("image", (1, 3, *size))
     x = layers.conv_norm_act("conv_stem", "bn1", x)
     for block in blocks:
         x = _block(layers, block, x)
     x = layers.conv_norm_act("conv_head", "bn2", x)
-    x = layers.build.flatten("flatten", layers.build.global_average_pool("global_pool", x))
-    return layers.build.graph(layers.linear("classifier", x))
+    return layers.build.flatten("flatten", layers.build.global_average_pool("global_pool", x))
 
 
 def _block(layers: _Layers, block: _Block, x: str) -> str:
@@ -143,13 +148,9 @@ class _Layers:
         add = {"SiLU": self.build.silu, "ReLU6": self.build.relu6, "ReLU": self.build.relu}
         return add[self.facts.activation(path)](path, x)
 
-    def linear(self, path: str, x: str) -> str:
-        weight = self.weights.take(f"{path}.weight", None, self.build.shape(x)[1])
-        return self.build.linear(path, x, weight, self.weights.take(f"{path}.bias", len(weight)))
-
 
 _SUPPORTED = (
-    "Supported are timm's EfficientNets (B0 to B8, Lite, EdgeTPU, V2) and MobileNetV2 with one linear classifier; "
+    "Supported are timm's EfficientNets (B0 to B8, Lite, EdgeTPU, V2) and MobileNetV2, with linear heads or none; "
     "for others export to ONNX (torch.onnx.export), or write a converter (converters/README.md)."
 )
 
@@ -225,7 +226,7 @@ class _Facts(Protocol):
 def _facts(source: Source, checkpoint: Checkpoint, blocks: list[_Block], tensorflow: bool) -> _Facts:
     if checkpoint.modules:
         module_facts = _ModuleFacts(source, checkpoint.modules)
-        module_facts.require_plain_head_and_gates()
+        module_facts.require_plain_pool_and_gates()
         return module_facts
     design = _design(source, blocks)
     arch = source.stated.get("arch", checkpoint.fields.get("arch"))
@@ -394,8 +395,8 @@ class _ModuleFacts:
         attributes = self.modules[block.path].attributes if block.path in self.modules else {}
         return bool(attributes.get("has_skip", attributes.get("has_residual", True)))
 
-    def require_plain_head_and_gates(self) -> None:
-        """What `_network` takes for granted must be so: average pooling, sigmoid gates, one linear layer."""
+    def require_plain_pool_and_gates(self) -> None:
+        """What is taken for granted must be so: average pooling, sigmoid gates."""
         for path, module in self.modules.items():
             name = self._class(path)
             gate_function = module.attributes.get("gate_fn", Global("sigmoid"))
@@ -403,8 +404,6 @@ class _ModuleFacts:
                 "pool_type": module.attributes.get("pool_type", "avg") == "avg",
                 "gate": not path.endswith(".se.gate") or name == "Sigmoid",
                 "gate_fn": isinstance(gate_function, Global) and gate_function.name.endswith("sigmoid"),
-                "head": not re.fullmatch(r"classifier(\.\d+)?", path)
-                or name in ("Linear", "Sequential", "Dropout", "Identity"),
             }
             if not all(plain.values()):
                 raise self._unsupported(path)
@@ -452,11 +451,7 @@ def _with_timm_names(checkpoint: Checkpoint) -> tuple[Checkpoint, bool]:
         raise InputError(
             f"{checkpoint.path}: not an EfficientNet: it has no tensor conv_stem.weight", remedy=_SUPPORTED
         )
-    heads = [name for name in tensors if re.fullmatch(r"classifier\.\d+\.weight", name)]
-    if len(heads) == 1:  # a Sequential of dropout and the one linear layer
-        head = heads[0].removesuffix("weight")
-        tensors = {re.sub(f"^{re.escape(head)}", "classifier.", name): tensor for name, tensor in tensors.items()}
-    return replace(checkpoint, tensors=tensors), False
+    return checkpoint, False
 
 
 def _from_tensorflow_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -128,7 +128,7 @@ def _chosen(found: Contents, place: str, others: list[str]) -> Checkpoint:
     holder = found.holders[inside[0]]
     wrapper = _wrapper(holder, place)
     beside = {
-        name.removeprefix(wrapper): tensor
+        name.removeprefix(wrapper if name.startswith(wrapper) else f"{holder}."): tensor
         for name, tensor in found.tensors.items()
         if found.holders[name] == holder and not name.startswith((place, *elsewhere))
     }

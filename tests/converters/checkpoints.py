@@ -34,10 +34,10 @@ def stored(tensors: dict[str, Array]) -> dict[str, Stored]:
     return {name: Stored(array) for name, array in tensors.items()}
 
 
-def run(graph: Graph, image: Array) -> Array:
-    """The only output of a float graph."""
+def run(graph: Graph, image: Array, name: str | None = None) -> Array:
+    """An output of a float graph, by default the first."""
     session = ort.InferenceSession(to_onnx(graph).SerializeToString(), providers=["CPUExecutionProvider"])
-    output: Array = session.run(None, {graph.inputs[0]: image})[0]
+    output: Array = session.run([name or graph.outputs[0]], {graph.inputs[0]: image})[0]
     return output
 
 

@@ -169,7 +169,7 @@ def test_blocks_of_no_known_design_are_refused_by_what_differs(
     ("change", "message"),
     [
         ({"blocks.2.0.bn2.running_var": None}, r"tensor blocks\.2\.0\.bn2\.running_var is missing"),
-        ({"classifier.weight": None}, r"tensor classifier\.weight is missing"),
+        ({"classifier.weight": None}, r"tensor classifier\.bias is of no linear layer"),
         ({"bn1.bias": floats(31)}, r"tensor bn1\.bias has shape \[31\] instead of \[32\]"),
         ({"conv_head.weight": floats(1280, 320)}, r"tensor conv_head\.weight has shape"),
         ({"conv_stem.weight": floats(32, 1, 3, 3)}, r"instead of \[any, 3, any, any\]"),
@@ -219,7 +219,7 @@ def test_averaged_weights_are_taken_and_told_and_the_user_may_choose_others(
     [
         (("act1",), module("torch.nn.modules.activation.PReLU"), r"module act1 \(PReLU\)"),
         (("global_pool",), module("timm.Pool", pool_type="max"), r"module global_pool \(Pool\)"),
-        (("classifier", "1"), module("torch.nn.modules.activation.Tanh"), r"module classifier\.1 \(Tanh\)"),
+        (("classifier", "1"), module("torch.nn.modules.LayerNorm"), r"module classifier\.1 \(LayerNorm\)"),
     ],
 )
 def test_a_module_that_is_not_supported_is_named(
