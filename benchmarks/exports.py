@@ -15,9 +15,11 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, patch
 
 import numpy as np
 import onnxruntime
@@ -232,14 +234,16 @@ def abaw() -> nn.Module:
 
 def timm() -> Any:
     """The module, beside stand-ins for the parts of torchvision that it imports, where that is absent."""
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        for part in ("", ".datasets", ".ops", ".ops.misc", ".transforms", ".transforms.functional"):
-            sys.modules[f"torchvision{part}"] = MagicMock(FrozenBatchNorm2d=type("FrozenBatchNorm2d", (), {}))
-    import timm
-
-    return timm
+    if find_spec("torchvision") is not None:
+        return import_module("timm")
+    stand_in = MagicMock(FrozenBatchNorm2d=type("FrozenBatchNorm2d", (), {}))
+    parts = ("", ".datasets", ".ops", ".ops.misc", ".transforms", ".transforms.functional")
+    with patch.dict(sys.modules):
+        sys.modules.update({f"torchvision{part}": stand_in for part in parts})
+        loaded = import_module("timm")
+        kept = {name: module for name, module in sys.modules.items() if not name.startswith("torchvision")}
+    sys.modules.update(kept)
+    return loaded
 
 
 NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {

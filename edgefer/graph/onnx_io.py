@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from math import pi, sqrt
-from typing import Any
+from math import pi, prod, sqrt
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from edgefer.errors import InputError
+from edgefer.graph.fold import LARGEST_RESULT
 from edgefer.graph.inference import node_proto
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
 
@@ -97,16 +97,17 @@ def _infer(model: onnx.ModelProto) -> dict[str, TensorInfo]:
 
 def node_of(proto: onnx.NodeProto, name: str) -> Node:
     """The node of a protobuf, under a name of its own."""
-    attributes: dict[str, Attribute] = {
-        attribute.name: _attribute(helper.get_attribute_value(attribute), name) for attribute in proto.attribute
-    }
+    attributes: dict[str, Attribute] = {attribute.name: _attribute(attribute, name) for attribute in proto.attribute}
     inputs = tuple(proto.input)
     while inputs and not inputs[-1]:
         inputs = inputs[:-1]
     return Node(name, proto.op_type, inputs, tuple(proto.output), attributes)
 
 
-def _attribute(value: Any, node: str) -> Attribute:
+def _attribute(attribute: onnx.AttributeProto, node: str) -> Attribute:
+    value = helper.get_attribute_value(attribute) if attribute.type else None
+    if value is None:
+        raise InputError(f"node {node!r}: its attribute {attribute.name!r} is damaged")
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, onnx.TensorProto):
@@ -124,14 +125,15 @@ def constant_of(proto: onnx.NodeProto) -> Array:
     """
     where = f"constant {proto.output[0]!r}"
     attribute = next(iter(proto.attribute), None)
-    value = helper.get_attribute_value(attribute) if attribute is not None else None
+    value = helper.get_attribute_value(attribute) if attribute is not None and attribute.type else None
     if isinstance(value, onnx.TensorProto):
         return array_of(value, where)
     if isinstance(value, onnx.SparseTensorProto):
         return dense(value, where)
-    if attribute is None or attribute.name not in ("value_int", "value_ints", "value_float", "value_floats"):
+    kinds = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+    if attribute is None or attribute.name not in kinds or not np.issubdtype(np.asarray(value).dtype, np.number):
         raise InputError(f"{where}: neither a tensor nor numbers")
-    return np.asarray(value, np.int64 if "int" in attribute.name else np.float32)
+    return np.asarray(value, kinds[attribute.name])
 
 
 def array_of(tensor: onnx.TensorProto, where: str) -> Array:
@@ -153,6 +155,8 @@ def dense(sparse: onnx.SparseTensorProto, where: str) -> Array:
         InputError: its data is damaged.
     """
     values, indices = array_of(sparse.values, where), array_of(sparse.indices, where)
+    if (size := prod(sparse.dims) * values.dtype.itemsize) > LARGEST_RESULT:
+        raise InputError(f"{where}: it would unfold to {size:,} bytes")
     try:
         array = np.zeros(tuple(sparse.dims), values.dtype)
         array[tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, array.shape)] = values

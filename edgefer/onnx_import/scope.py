@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from onnx import helper
 
 from edgefer.errors import InputError, UnsupportedOperatorError
-from edgefer.graph.fold import fold
+from edgefer.graph.fold import LARGEST_RESULT, fold
 from edgefer.graph.inference import infer_outputs
 from edgefer.graph.ir import OPSET, Array, Attribute, Node, TensorInfo, unused_name
 from edgefer.onnx_import.precision import Precision
 
-LARGEST_TOTAL = 1_000_000_000  # bytes of computed constants at a time
+LARGEST_VALUE = 1_000_000_000  # bytes of what is computed from an image
+LARGEST_TOTAL = 1_000_000_000  # bytes of computed constants
 LARGEST_COUNT = 20_000  # nodes: a file that unfolds to more is hostile
 
 _WHERE = "edgefer's import of ONNX"
@@ -84,6 +86,8 @@ class Scope:
                     f"node {node.name!r} ({node.op}): the shape of its output {value!r} depends on the image",
                     remedy="Bring a network whose shapes are all decided by the size of its input.",
                 )
+            if prod(info.shape) * info.dtype.itemsize > LARGEST_VALUE:
+                raise InputError(f"node {node.name!r} ({node.op}) would make {list(info.shape)} numbers of an image")
             self._require_new(value)
             self.info[value] = TensorInfo(info.shape, self.precision.dtype(info.dtype, f"value {value!r}"))
         self.nodes.append(node)
@@ -140,6 +144,16 @@ class Call:
             self.info(index)
             raise self.unsupported(f"{self.node.op} by {what} that depend on the image")
         return array
+
+    def require_bounded(self, numbers: int) -> None:
+        """A constant of so many float32 numbers may be made.
+
+        Raises:
+            InputError: it would fill the memory.
+        """
+        if 4 * numbers > LARGEST_RESULT:
+            what = f"node {self.node.name!r} ({self.node.op})"
+            raise InputError(f"{what} would make a constant of {4 * numbers:,} bytes")
 
     def number(self, stem: str, value: Sequence[int] | Array) -> str:
         """A constant of its own; sequences are int64."""

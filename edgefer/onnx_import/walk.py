@@ -113,12 +113,22 @@ class _Walk:
             return
         if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in proto.attribute):
             raise _control_flow(name, proto.op_type)
-        call = Call(node_of(proto, name), self._scope)
-        if restate := restatement(call, opsets[""]):
-            restate(call)
-            return
-        for inner in called(function_of(call, proto, opsets[""]), proto, name):
+        for inner in self._restated(proto, name, opsets[""]):
             self.visit(inner, inner.name, opsets, depth + 1)
+
+    def _restated(self, proto: onnx.NodeProto, name: str, opset: int) -> list[onnx.NodeProto]:
+        """Restate an operator, or return the nodes that define it."""
+        call = Call(node_of(proto, name), self._scope)
+        try:
+            if restate := restatement(call, opset):
+                restate(call)
+                return []
+            return called(function_of(call, proto, opset), proto, name)
+        except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+            raise InputError(
+                f"node {name!r} ({proto.op_type}): its inputs and attributes are not those of the operator",
+                remedy="Is the file damaged?",
+            ) from error
 
     def _branch(self, proto: onnx.NodeProto, name: str) -> onnx.GraphProto:
         condition = self._scope.constants.get(proto.input[0] if proto.input else "")

@@ -254,6 +254,18 @@ REFUSED = {
         {"a": np.asarray([0, 2, 3])},
         (1, 3, 8, 8),
     ),
+    "operator Resize with mode=lanczos": (
+        18,
+        'y = Resize<mode="lanczos">(x, , s)',
+        {"s": np.float32([1, 1, 2, 2])},
+        (1, 3, 8, 8),
+    ),
+    "AffineGrid.* would make a constant of": (
+        20,
+        "f = Flatten(x)\nt = Reshape(f, i)\ny = AffineGrid(t, z)",
+        {"i": np.asarray([1, 2, 3]), "z": np.asarray([1, 1, 10**6, 10**6])},
+        (1, 3, 2, 1),
+    ),
     "operator Pad that wraps around more than once": (
         19,
         'y = Pad<mode="wrap">(x, p)',

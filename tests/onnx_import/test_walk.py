@@ -310,6 +310,47 @@ def test_constants_that_would_fill_the_memory_are_refused_by_name(unfolding):
         imported(model(text, {"w": numbers(1), "shape": np.array([10**9])}))
 
 
+def sparse(dims):
+    values = numpy_helper.from_array(np.float32([2, 3]), "w")
+    return helper.make_sparse_tensor(values, numpy_helper.from_array(np.asarray([0, 5])), dims)
+
+
+def test_sparse_weights_are_unfolded():
+    graph = model("y = Mul(x, w)", x=(1, 1, 2, 4))
+    graph.graph.sparse_initializer.append(sparse([2, 4]))
+    np.testing.assert_array_equal(imported(graph).constants["w"], np.float32([[2, 0, 0, 0], [0, 3, 0, 0]]))
+    graph.graph.sparse_initializer[0].CopyFrom(sparse([10**5, 10**6]))
+    with pytest.raises(InputError, match="initializer 'w': it would unfold to 400,000,000,000 bytes"):
+        imported(graph)
+
+
+def test_a_value_that_would_fill_the_memory_is_refused_by_name():
+    constants = {"p": np.asarray([0, 0, 0, 0, 0, 0, 10**6, 10**6])}
+    with pytest.raises(InputError, match=r"node 'Pad_0' \(Pad\) would make \[1, 3, 1000008, 1000008\] numbers"):
+        imported(model("p1 = Pad(x, p)\ny = ReduceMax(p1)", constants))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "y = GroupNormalization<num_groups=0>(x, s, s)",
+        "y = Pad(x, p)",
+        'y = MaxPool<kernel_shape="2">(x)',
+        "y = Relu()",
+    ],
+)
+def test_a_node_that_is_not_of_its_operator_is_named(text):
+    with pytest.raises(InputError, match=r"node '\w+_0'"):
+        imported(model(text, {"s": numbers(3), "p": np.arange(3)}, opset=21))
+
+
+def test_an_attribute_without_a_value_is_damaged():
+    damaged = model("y = Softmax<axis=1>(x)")
+    damaged.graph.node[0].attribute[0].ClearField("type")
+    with pytest.raises(InputError, match="node 'Softmax_0': its attribute 'axis' is damaged"):
+        imported(damaged)
+
+
 def test_what_no_output_depends_on_is_left_out():
     graph = imported(model("i = NonZero(x)\nr = RandomNormalLike(x)\ny, unread = MaxPool<kernel_shape=[2, 2]>(x)"))
     assert operators(graph) == ["MaxPool"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from math import prod
 
 import numpy as np
 
@@ -75,6 +76,8 @@ def average_pool(call: Call) -> None:
     if call.node.int("count_include_pad") and any(axis.needed != axis.after for axis in axes):
         raise call.unsupported("AveragePool with dilations, ceil_mode and count_include_pad")  # runtimes differ
     channels, kernel = call.shape()[1], call.node.ints("kernel_shape")
+    call.require_bounded(max(channels * prod(kernel), *(prod(kernel) * axis.windows for axis in axes)))
+    call.require_bounded(prod(axis.windows for axis in axes))
     sums = call.add(
         "Conv",
         call.node.inputs[0],

@@ -12,6 +12,16 @@ from edgefer.graph.ir import Array, Attribute
 from edgefer.onnx_import.restate.restatements import restates
 from edgefer.onnx_import.scope import Call
 
+_CHOICES = {
+    "mode": ("nearest", "linear", "cubic"),
+    "nearest_mode": ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"),
+    "keep_aspect_ratio_policy": ("stretch", "not_larger", "not_smaller"),
+    "coordinate_transformation_mode": (
+        *("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"),
+        *("tf_half_pixel_for_nn", "tf_crop_and_resize"),
+    ),
+}
+"""What an attribute may say, its default first."""
 _CROP = "tf_crop_and_resize"
 _FOR_NN = {"floor": "round_prefer_ceil", "round_prefer_floor": "ceil"}
 
@@ -60,6 +70,9 @@ def _asymmetric(call: Call, scales: Array) -> None:
 @restates("Resize", 11, 13, 18, 19)
 def resize(call: Call) -> None:
     """Of all axes, to sizes that are stated, in a way of placing samples that all opsets have."""
+    for name, (default, *others) in _CHOICES.items():
+        if (choice := call.node.str(name, default)) not in (default, *others):
+            raise call.unsupported(f"Resize with {name}={choice}")
     placing = call.node.str("coordinate_transformation_mode", "half_pixel")
     attributes = dict(call.attributes("axes", "keep_aspect_ratio_policy"))
     if placing == "tf_half_pixel_for_nn":

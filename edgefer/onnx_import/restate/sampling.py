@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from edgefer.graph.ir import Array
@@ -27,6 +29,7 @@ def affine_grid(call: Call) -> None:
     """Places of all pixels, between -1 and 1, times the matrix; the last place of the corners is the pixel's centre."""
     sizes = [int(size) for size in call.known(1, "sizes")]
     batch, spatial = sizes[0], sizes[2:]
+    call.require_bounded(prod(spatial) * (len(spatial) + 1))
     aligned = call.node.int("align_corners")
     axes = [_places(size, bool(aligned)) for size in spatial]
     places = np.meshgrid(*axes, indexing="ij")[::-1]  # x first
