@@ -133,7 +133,8 @@ CASES = {
     },
     "Sqrt": Case("Sqrt", positive=True),
     "square": case("Pow", f(2)),
-    "cube": Case("Pow", (f(3),), positive=True),
+    "cube": case("Pow", f(3)),
+    "power": Case("Pow", (f(2.5),), positive=True),
     "PRelu": case("PRelu", np.abs(w(6, 1, 1))),
     **{
         f"clip to {low}..{high}": case("Clip", *(None if bound is None else f(bound) for bound in (low, high)))
@@ -274,6 +275,7 @@ def test_xnnpack_takes_over_all_but_the_operators_listed(name: str) -> None:
         "clip to 0..6": ["RELU6"],
         "reshape": ["RESHAPE"],
         "square": ["SQUARE"],
+        "cube": ["SQUARE", "MUL"],
     }.items(),
 )
 def test_operators_are_the_plain_ones(name: str, expected: list[str]) -> None:

@@ -92,15 +92,21 @@ def unary(at: Site) -> None:
 
 @emits("Pow")
 def power(at: Site) -> None:
-    """A power, in float; squares and roots have kernels of their own."""
+    """A power, in float; squares, cubes and roots have kernels that delegates take over."""
     at = at.in_float()
     layout = common_layout(at)
     exponent = at.graph.constants.get(at.node.inputs[1])
-    special = _POWERS.get(float(exponent.item())) if exponent is not None and exponent.size == 1 else None
-    if special is None:
-        at.emit("POW", [at.input(0, layout), at.input(1, layout)], at.output(layout), "PowOptions")
+    number = float(exponent.item()) if exponent is not None and exponent.size == 1 else None
+    if number in _POWERS:
+        op, options = _POWERS[number]
+        at.emit(op, [at.input(0, layout)], at.output(layout), options)
+    elif number == 3.0:
+        source = at.input(0, layout)
+        square = at.temporary(at.values.writer.tensors[source].shape, "square")
+        at.emit("SQUARE", [source], square, "SquareOptions")
+        at.emit("MUL", [square, source], at.output(layout), "MulOptions")
     else:
-        at.emit(special[0], [at.input(0, layout)], at.output(layout), special[1])
+        at.emit("POW", [at.input(0, layout), at.input(1, layout)], at.output(layout), "PowOptions")
 
 
 @emits("Cast")
