@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -61,18 +63,20 @@ def load(source: Source) -> Network:
     if layout == "NHWC":
         graph = takes_channels_first(graph)
 
-    def feed(pixels: Image) -> dict[str, Array]:
-        planes = normalise(pixels, spec.input)
+    def together(images: Sequence[Image]) -> dict[str, Array]:
+        planes = np.concatenate([normalise(each, spec.input) for each in images])
         if layout == "NHWC":
             planes = planes.transpose(0, 2, 3, 1)
         if image.dtype.kind in "iu":
             planes = np.rint(planes)
-        return {
-            each.name: np.repeat(planes, image.batch, axis=0).astype(each.dtype) if each is image else each.zeros()
-            for each in inputs
-        }
+        return {each.name: planes.astype(each.dtype) if each is image else each.zeros() for each in inputs}
 
-    return Network(source.name, FAMILY, graph, spec, source, Original(source.path, feed), notes)
+    def feed(pixels: Image) -> dict[str, Array]:
+        companions = cycle([255 - pixels, pixels[::-1]])  # whatever the others are, the first image's answer is its own
+        return together([pixels, *islice(companions, image.batch - 1)])
+
+    original = Original(source.path, feed, together if image.shape[:1] == (0,) else None)
+    return Network(source.name, FAMILY, graph, spec, source, original, notes)
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ LEAST = 1e-2
 TFLITE_TOLERANCE = 2e-3
 """The float TFLite file may differ by this share, as its kernels approximate more."""
 
+COUPLED = 1e-3
+"""From this share on, the answer for an image depends on what else is in its batch."""
+
 HALF_TOLERANCE = 3e-2
 """A file that itself computes in float16 or bfloat16 may differ by this share,"""
 
@@ -88,6 +91,8 @@ def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart,
                     f"largest number{f', first at {node}' if node else ''}",
                     remedy=_REPORT,
                 )
+        if coupling := _coupling(network, original, images, given, apart):
+            progress.note(coupling)
 
 
 def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart: Apart) -> None:
@@ -214,6 +219,27 @@ def _given(original: Run, apart: Apart, progress: Progress) -> Sequence[Values] 
             remedy="Are mean and std in the Spec those of the training? Else the training diverged.",
         )
     return given
+
+
+def _coupling(network: Network, alone: Run, images: Sequence[Image], given: Sequence[Values], apart: Apart) -> str:
+    """What the user must hear where the answer for an image depends on what else is in its batch; "" elsewhere."""
+    if network.original is None or network.original.together is None:
+        return ""
+    beside = Run(network.original.path, [network.original.together(images)])
+    try:
+        found = beside.outputs(apart)
+    except RefusedError:  # the file holds a batch of its own, whatever it says
+        return ""
+    for head in network.spec.outputs:
+        off = _share(_columns(network, head, given[:1]), _columns(network, head, found))
+        if off > COUPLED and off > _own_share(network, head, alone, apart):
+            node = first_that_differs(beside, alone, network.graph, apart, COUPLED)
+            return (
+                f"output {head.name!r} for an image is off by {off:.2%} where other images are in its batch"
+                f"{f', first at {node}' if node else ''}: alone, as artifacts have it, it is that of another network "
+                "than was trained; judge its accuracy with `edgefer evaluate`, not by that of batches"
+            )
+    return ""
 
 
 def _columns(network: Network, head: OutputSpec, given: Sequence[Values]) -> Array:

@@ -10,7 +10,7 @@ A converter is a Python file in `converters/` (or a user's own, given by path) t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -112,10 +112,12 @@ class Original:
         path: the file as it is, which ONNX Runtime can open.
         feed: everything that the file takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size), as
             its own training prepared them: type, layout, batch, and inputs that are no image.
+        together: the same for several images in one batch, where the file takes batches of any size.
     """
 
     path: Path
     feed: Callable[[Image], Mapping[str, Array]]
+    together: Callable[[Sequence[Image]], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True)

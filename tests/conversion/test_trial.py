@@ -179,3 +179,27 @@ def test_an_artifact_that_ends_its_runtimes_process_is_refused_with_the_node_tha
 def test_what_runtimes_refuse_on_the_way_names_the_users_file(network):
     with pytest.raises(RefusedError, match=r"tiny\.onnx: .*: no kernel"), made_of(network):
         raise RefusedError("no kernel", detail="said")
+
+
+@pytest.mark.parametrize(("axes", "is_coupled"), [([0], True), ([2, 3], False)])
+def test_a_network_whose_answer_depends_on_its_batch_is_told(tmp_path, apart, axes, is_coupled):
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]),
+        helper.make_node("ReduceMean", ["a"], ["m"], "over_the_batch", axes=axes),
+        helper.make_node("Mul", ["a", "m"], ["c"]),
+        helper.make_node("ReduceMean", ["c"], ["y"], axes=[2, 3], keepdims=0),
+    ]
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)]
+        for name, shape in (("x", ["N", 3, 8, 8]), ("y", ["N", 4]))
+    )
+    weights = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [onnx.numpy_helper.from_array(weights, "w")])
+    path = tmp_path / "coupled.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    input = {"size": [8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}
+    head = {"name": "mood", "kind": "expression", "labels": list("abcd")}
+    network, progress = load_network(path, spec={"input": input, "outputs": [head]}), Notes()
+    prove(network, reference(network), sample(None, network.spec.input), apart, progress)
+    assert len(progress.notes) == is_coupled
+    assert not is_coupled or "first at node 'over_the_batch' (ReduceMean" in progress.notes[0]
