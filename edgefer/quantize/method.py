@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
 from edgefer.host.memory import release
@@ -146,8 +147,15 @@ def quantize(
             stored, plan = correct(equalised, plan, feeds, advance)
     steps = _steps(effort, progress)
     if steps:
+        from edgefer.quantize.fit.fake_quantized import FakeQuantized
         from edgefer.quantize.fit.learn import learn
 
+        try:
+            FakeQuantized(stored, plan)
+        except UnsupportedOperatorError as error:
+            progress.note(f"weights stay rounded layer by layer, as they cannot be learned: {error.message}")
+            steps = 0
+    if steps:
         with progress.stage("learn weights", steps) as advance:
             pixels = list(_feeds(images.calibration, spec))
             learned = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)

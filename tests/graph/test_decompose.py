@@ -192,3 +192,21 @@ def test_an_average_over_a_whole_axis_is_a_mean(kernel, op):
     graph = network(f"y = AveragePool<kernel_shape={kernel}>(x)", "y", {}, MAP)
     assert operators(normalise(graph)) == [op]
     assert_same_outputs(graph, normalise(graph))
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+@pytest.mark.parametrize("aligned", [0, 1])
+def test_sampling_by_a_grid_is_a_product_with_how_near_it_is(padding, aligned):
+    how = f'padding_mode="{padding}", align_corners={aligned}'
+    text = f"g = Reshape(x, shape)\nh = Mul(g, wide)\ny = GridSample<{how}>(x, h)"
+    constants = {"shape": np.array([1, 5, 6, 2]), "wide": np.float32(0.7)}
+    graph = network(text, "y", constants, MAP)
+    after = normalise(graph)
+    assert "GridSample" not in operators(after)
+    assert_same_outputs(graph, after)
+
+
+def test_other_ways_to_sample_by_a_grid_are_left_alone():
+    text = 'g = Reshape(x, shape)\ny = GridSample<mode="nearest">(x, g)'
+    graph = network(text, "y", {"shape": np.array([1, 5, 6, 2])}, MAP)
+    assert decompose(graph) is graph

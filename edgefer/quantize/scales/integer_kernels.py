@@ -29,7 +29,6 @@ FIXED_OUTPUT = {
 
 SAME_SCALE = frozenset(
     [
-        "AveragePool",
         "Clip",
         "Concat",
         "DepthToSpace",
@@ -54,7 +53,7 @@ SAME_SCALE = frozenset(
 _MULTIPLYING = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Mul"])
 _SMALLEST_RATIO, _LARGEST_RATIO = 2.0**-24, 2.0**8
 
-_FREE = frozenset(["Add", "GlobalAveragePool", "Mul", "Sub"])
+_FREE = frozenset(["Add", "AveragePool", "GlobalAveragePool", "Mul", "Sub"])
 
 PARAMETERS = frozenset(
     ["Clip", "Expand", "Gather", "Pad", "ReduceMean", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Unsqueeze"]

@@ -48,8 +48,8 @@ def avoid_ties(
                 chosen[inputs[0]] = _beside_ties(node.op, chosen[inputs[0]], wholes.get(inputs[0]))
         elif output in settled or output in inputs:
             continue  # prescribed, or stored like what it is made of
-        elif node.op in ("GlobalAveragePool", "Mul"):
-            count = prod(graph.shape(node.inputs[0])[2:]) if node.op != "Mul" else 1
+        elif node.op in ("AveragePool", "GlobalAveragePool", "Mul"):
+            count = _averaged(graph, node)
             factors = [constant_params(graph, v) if graph.is_constant(v) else chosen[find(v)] for v in node.inputs]
             whole = prod(factor.scale[0] for factor in factors) / count * _FINE_FRACTIONS
             if not _is_near(whole, chosen[output]):
@@ -74,6 +74,13 @@ def avoid_ties(
         for root in inputs:
             settled.add(root)
             wholes.pop(root, None)
+
+
+def _averaged(graph: Graph, node: Node) -> int:
+    """How many elements a mean is of; windows at a border that count fewer are few."""
+    if node.op == "Mul":
+        return 1
+    return prod(node.ints("kernel_shape") or graph.shape(node.inputs[0])[2:])
 
 
 def constant_params(graph: Graph, value: str) -> QuantParams:

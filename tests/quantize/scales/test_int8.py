@@ -47,7 +47,6 @@ def test_keeping_all_float_is_the_empty_plan():
     "moving",
     [
         "MaxPool<kernel_shape=[2, 2]>(a)",
-        "AveragePool<kernel_shape=[2, 2]>(a)",
         "Reshape(a, shape)",
         "Transpose<perm=[0, 2, 1, 3]>(a)",
         "Slice(a, one, two, one)",

@@ -28,19 +28,17 @@ def max_pool(at: Site) -> None:
 
 @emits("AveragePool")
 def average_pool(at: Site) -> None:
-    """Mean of each window, over the elements that ONNX counts."""
+    """Mean of each window, over the elements that ONNX counts; in float, as int8 kernels round in their own ways."""
+    at = at.in_float()
     at.require_rank(4)
     slide = _pooling_window(at)
     counted = _counted(at, slide)
     taps = slide.height.kernel * slide.width.kernel
     if slide.padding is not None and np.array_equal(counted, _counted_by_tflite(slide)):
-        at = at if at.shares_params() else at.in_float()
         _pool(at, "AVERAGE_POOL_2D", at.input(0, NHWC), slide, at.output(NHWC))
         return
     factors = (taps / counted).astype(np.float32)
     uneven = bool(np.any(factors != 1))
-    if uneven or not at.shares_params():
-        at = at.in_float()
     source = padded(at, at.input(0, NHWC), slide.amounts)
     target = at.output(NHWC)
     if not uneven:
