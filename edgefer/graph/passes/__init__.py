@@ -24,6 +24,7 @@ from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.remove_identities import remove_identities
 from edgefer.graph.passes.resolve_padding import resolve_padding
 from edgefer.graph.passes.separate_biases import separate_biases
+from edgefer.graph.passes.tie_weights import tie_weights
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,
@@ -40,6 +41,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_batch_norm,
     fuse_activations,
     separate_biases,
+    tie_weights,
     remove_dead,
 )
 
