@@ -6,6 +6,7 @@ the command line ends with.  Anything else that escapes is a bug.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +59,16 @@ class RefusedError(InputError):
     """A runtime does not open or run a model, or ends its process with it."""
 
 
+class FaultError(InputError):
+    """edgefer itself fails on a file: one that nothing should be made of, or that it ought to read."""
+
+
 @contextmanager
 def about(file: str | Path) -> Iterator[None]:
-    """Bad input found in this block is in this file: where an error does not name it, it is put before it."""
+    """Bad input found in this block is in this file: where an error does not name it, it is put before it.
+
+    What no one foresaw in such a file is an error like any other, and tells where it was as its detail.
+    """
     try:
         yield
     except InputError as error:
@@ -68,6 +76,15 @@ def about(file: str | Path) -> Iterator[None]:
             error.message = f"{file}: {error.message}"
             error.args = (error.message,)
         raise
+    except _UNFORESEEN as error:
+        raise FaultError(
+            f"{file}: edgefer fails on it, as it is damaged, or as nobody foresaw it",
+            remedy="If other tools open it, please report this, with what -v shows.",
+            detail=traceback.format_exc(),
+        ) from error
+
+
+_UNFORESEEN = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 class EvidenceError(EdgeferError):

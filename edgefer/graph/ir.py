@@ -8,6 +8,7 @@ a fused `activation`, applied to its only output, and `Gelu` means what opset 20
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +18,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from edgefer.errors import InputError
 
 OPSET = 18
 
@@ -59,26 +62,36 @@ class Node:
     def ints(self, name: str, default: tuple[int, ...] = ()) -> tuple[int, ...]:
         """Attribute `name` as a tuple of ints."""
         value = self.attributes.get(name, default)
-        assert isinstance(value, tuple), (self.name, name)
+        if not isinstance(value, tuple) or not all(isinstance(v, int | np.integer) for v in value):
+            raise self._misstated(name, "whole numbers")
         return tuple(int(v) for v in value)
 
     def int(self, name: str, default: int = 0) -> int:
         """Attribute `name` as an int."""
         value = self.attributes.get(name, default)
-        assert isinstance(value, int), (self.name, name)
+        if not isinstance(value, int):
+            raise self._misstated(name, "a whole number")
         return value
 
     def float(self, name: str, default: float = 0.0) -> float:
         """Attribute `name` as a float."""
         value = self.attributes.get(name, default)
-        assert isinstance(value, int | float), (self.name, name)
+        if not isinstance(value, int | float):
+            raise self._misstated(name, "a number")
         return float(value)
 
     def str(self, name: str, default: str = "") -> str:
         """Attribute `name` as a string."""
         value = self.attributes.get(name, default)
-        assert isinstance(value, str), (self.name, name)
+        if not isinstance(value, str):
+            raise self._misstated(name, "a word")
         return value
+
+    def _misstated(self, attribute: builtins.str, wanted: builtins.str) -> InputError:
+        return InputError(
+            f"node {self.name!r} ({self.op}): its attribute {attribute} must be {wanted}",
+            remedy="The file is damaged, or of an invalid network: export it again.",
+        )
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,8 @@ def _attribute(attribute: onnx.AttributeProto, node: str) -> Attribute:
         return array_of(value, f"node {node!r}")
     if isinstance(value, int | float):
         return value
+    if value is None:
+        raise InputError(f"node {node!r}: an attribute of it has no type, as the file is damaged")
     return tuple(item.decode("utf-8", "replace") if isinstance(item, bytes) else item for item in value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 import zlib
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
+from tokenize import TokenError
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,7 +35,9 @@ FORMATS = (
 Files: TypeAlias = Mapping[PurePosixPath, Callable[[int], bytes]]
 """By name, what reads so many bytes of a file; all of it, where -1 is asked for."""
 
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError)
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, LookupError, TypeError, ValueError)
+_HEADER_ERRORS = (SyntaxError, TokenError)
+"""What numpy lets through of the parser that it reads an array's header with."""
 
 
 def open_images(source: Path, *, labelled: bool = True) -> ImageSet:
@@ -299,16 +303,28 @@ def _array(
                 if not _check_header(member, size, is_wanted):
                     return None
             with archive.open(f"{name}.npy") as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
+                return _of_characters(np.lib.format.read_array(member, allow_pickle=False))
     except _ZIP_ERRORS as error:
         raise InputError(f"{source}: `{name}` is not readable: {error}", remedy=FORMATS) from error
+
+
+def _of_characters(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array, whose strings, where it has any, are of numbers that are characters: numpy does not look."""
+    if array.dtype.kind == "U" and array.nbytes:
+        numbers = np.ascontiguousarray(array).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if numbers.max() > sys.maxunicode:
+            raise ValueError("its strings are damaged")
+    return array
 
 
 def _check_header(member: Any, size: int, is_wanted: Callable[[tuple[int, ...], np.dtype[Any]], bool]) -> bool:
     """Whether it is wanted; one that declares more than the file holds is refused before memory is set aside."""
     version = np.lib.format.read_magic(member)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(member)
+    try:
+        shape, _, dtype = read_header(member)
+    except _HEADER_ERRORS as error:
+        raise ValueError("its header is damaged") from error
     if not is_wanted(shape, dtype):
         return False
     declared = int(np.prod(shape, dtype=object)) * dtype.itemsize

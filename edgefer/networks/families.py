@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgefer.checkpoint import read_checkpoint
-from edgefer.errors import EdgeferError, InputError, UsageError
+from edgefer.errors import EdgeferError, InputError, UsageError, about
 from edgefer.graph.contract import with_numbered_embeddings
 from edgefer.host.resources import bundled_directory, bundled_networks
 from edgefer.networks.network import Converter, Network, Source
@@ -42,16 +42,21 @@ def load_network(
         InputError: there is no such file, or it cannot be read as a network.
     """
     source = Source(_find(model), arch, dict(spec or {}), weights)
-    converter = _load(_family_path(family)) if family is not None else _recognise(source)
+    if family is None or str(family) in families():
+        with about(source.path):
+            return _read(source, _load(_family_path(family)) if family is not None else _recognise(source))
+    converter = _load(_family_path(family))
     try:
-        network = converter.load(source)
-        return replace(network, spec=with_numbered_embeddings(network.graph, network.spec))
+        return _read(source, converter)
     except EdgeferError:
         raise
     except Exception as error:
-        if family is None or str(family) in families():
-            raise
         raise InputError(f"{family}: failed on {source.path}: {type(error).__name__}: {error}") from error
+
+
+def _read(source: Source, converter: Converter) -> Network:
+    network = converter.load(source)
+    return replace(network, spec=with_numbered_embeddings(network.graph, network.spec))
 
 
 def families() -> tuple[str, ...]:
