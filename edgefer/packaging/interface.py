@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from edgefer.bundle import Bundle
 from edgefer.packaging.markdown import code, plain, table
-from edgefer.spec import InputSpec, OutputSpec
+from edgefer.spec import CropSpec, InputSpec, OutputSpec
 
 SCHEMA = "edgefer.preprocessing/1"
 
@@ -31,6 +32,7 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
             "antialias": bundle.spec.input.resize != "nearest",
             "fit": bundle.spec.input.fit,
             "crop_fraction": bundle.spec.input.crop_fraction,
+            "face_crop": asdict(bundle.spec.input.crop) if bundle.spec.input.crop else None,
         },
         "outputs": [
             {
@@ -65,6 +67,7 @@ def contract_text(bundle: Bundle) -> bytes:
         height=height,
         width=width,
         bytes=height * width * 3,
+        crop=_crop(spec.crop),
         fit=_fit(spec),
         resize=_RESIZE[spec.resize],
         platforms=_platforms(spec),
@@ -80,6 +83,18 @@ def _values(output: OutputSpec) -> str:
     if output.activation == "tanh" or output.kind == "valence_arousal":
         return "from -1 to 1"
     return "as the network computes them"
+
+
+def _crop(crop: CropSpec | None) -> str:
+    if crop is None:
+        return "the box of a face detector, with a margin like that of the images the network was trained on"
+    detector = f" of {plain(crop.detector)}" if crop.detector else " of a face detector"
+    if crop.align == "five_points":
+        return f"the face, turned and scaled so that the points{detector} lie as in ArcFace's training data"
+    margin = f"and {100 * crop.margin:g} % of its width and height more on each side" if crop.margin else "exactly"
+    square = ", made square about its middle by its longer side" if crop.square else ""
+    level = ", turned about its middle until the eyes are level" if crop.align == "eyes" else ""
+    return f"the box{detector}, {margin}{square}{level}. Another margin costs more accuracy than int8 does"
 
 
 def _fit(spec: InputSpec) -> str:
@@ -127,7 +142,7 @@ _TEXT = """\
 
 One tensor: **uint8, (1, {height}, {width}, 3), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.
 
-1. Cut out the face: the box of a face detector, with a margin like that of the images the network was trained on.
+1. Cut out the face: {crop}.
 2. Turn it upright: apply the EXIF orientation, or the camera's rotation.
 3. Make it RGB, without alpha. A gray image becomes three equal channels. Android's `Bitmap.getPixels` gives ARGB words,
    OpenCV and many cameras BGR.
