@@ -13,7 +13,25 @@ from edgefer.images import open_images
 from edgefer.images.preprocess import iter_pixels
 from edgefer.runtime.runners import open_runner
 
-CASES = ("foreign_labels", "shared_branch", "shared_conv_weights")
+
+def planes(pixels, spec):
+    mean, std = (np.asarray(each, np.float32) for each in (spec.mean, spec.std))
+    return ((pixels.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[np.newaxis]
+
+
+def gray(pixels, spec):
+    return planes(pixels.astype(np.float32) @ np.float32([[0.299], [0.587], [0.114]]), spec)
+
+
+CASES = {
+    "foreign_labels": planes,
+    "gray": gray,
+    "nhwc_uint8": lambda pixels, spec: pixels[np.newaxis],
+    "shared_branch": planes,
+    "shared_conv_weights": planes,
+}
+"""How a user feeds each network."""
+
 IMAGES = 48
 
 
@@ -36,15 +54,13 @@ def test_a_case_converts_to_what_its_network_computes(case, shared, faces, tmp_p
         original, tmp_path / "out", calibration=shared / "data" / "fer2013_calibration.npz", samples=IMAGES
     )
     session = onnxruntime.InferenceSession(original.read_bytes())
-    mean, std = (np.asarray(each, np.float32) for each in (bundle.spec.input.mean, bundle.spec.input.std))
     runs = {
         name: open_runner(bundle.artifact(*name.split()), name.split()[0])
         for name in ("onnx float32", "onnx int8", "tflite int8")
     }
     expected, found = [], {name: [] for name in runs}
     for pixels in iter_pixels(faces, bundle.spec.input):
-        planes = ((pixels.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[np.newaxis]
-        (logits,) = session.run(None, {session.get_inputs()[0].name: planes})
+        (logits,) = session.run(None, {session.get_inputs()[0].name: CASES[case](pixels, bundle.spec.input)})
         expected.append(probabilities(logits[0]))
         for name, run in runs.items():
             found[name].append(run(pixels)[bundle.spec.outputs[0].name])
