@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
 
-from benchmarks.architectures import BOUND, difference, import_timm, seeded  # noqa: E402
+from benchmarks.architectures import BOUND, SIZE, difference, import_timm, seeded  # noqa: E402
+from edgefer.graph.ir import Array, Graph  # noqa: E402
+from edgefer.graph.passes import normalise  # noqa: E402
+from edgefer.networks.families import load_network  # noqa: E402
+from tests.converters.checkpoints import SPEC  # noqa: E402
 
 try:
     import_timm()
@@ -36,3 +41,27 @@ def test_the_graph_read_from_a_whole_module_computes_what_timm_computes(tmp_path
     torch.save(model, tmp_path / "legacy.pt", _use_new_zipfile_serialization=False)
     for name in ("module.pt", "legacy.pt"):
         assert difference(tmp_path / name, "", model) <= BOUND
+
+
+@pytest.mark.parametrize("arch", ["tinynet_e", "tf_efficientnet_lite0"])
+def test_an_export_by_pytorch_and_the_checkpoint_become_the_same_graph(tmp_path: Path, arch: str) -> None:
+    pytest.importorskip("onnxscript", reason="needs onnxscript", exc_type=ImportError)
+    model = seeded(arch)
+    torch.save(model.state_dict(), tmp_path / "x.pt")
+    exported = import_timm().create_model(arch, num_classes=7, exportable=True)
+    exported.load_state_dict(model.state_dict())
+    image = torch.zeros(1, 3, *SIZE)
+    torch.onnx.export(exported.eval(), image, tmp_path / "x.onnx", dynamo=False, opset_version=11)
+    spec = {**SPEC, "input": {**SPEC["input"], "size": [*SIZE]}}
+    ours, theirs = (
+        normalise(load_network(tmp_path / name, arch=stated, spec=spec).graph)
+        for name, stated in (("x.pt", arch), ("x.onnx", ""))
+    )
+    assert [node.op for node in ours.nodes] == [node.op for node in theirs.nodes]
+    for left, right in zip(constants(ours), constants(theirs), strict=True):
+        # the exporter folds batch norms with a square root that is a last bit off in places
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-6 * np.abs(right).max())
+
+
+def constants(graph: Graph) -> list[Array]:
+    return [graph.constants[name] for node in graph.nodes for name in node.inputs if name in graph.constants]
