@@ -152,7 +152,7 @@ def convert(
     reference = _onnx(network, graph, Plan())
     models: dict[str, bytes] = dict.fromkeys(formats, b"")
     if len(own) < len(formats):
-        with progress.stage("emit tflite"):
+        with progress.stage("emit tflite"), about(network.source.path):
             models["tflite"] = _emit_with_onnx2tf(network, reference, images)
     with made_of(network):
         quantized = quantize(

@@ -9,6 +9,7 @@ one after the other without a header.  The working directory must be empty other
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 Images = npt.NDArray[np.uint8]
 
 SAMPLES = "calibration_image_sample_data_20x128x128x3_float32.npy"
+CAUSE = "cause.txt"
+"""Where it is said, in the working directory, why this failed."""
 PROBES = 4
 TOLERANCE = 1e-3
 
@@ -83,5 +86,19 @@ def rename_tensors(content: bytes) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+def cause(error: BaseException) -> str:
+    """What failed, in one line: MLIR says it somewhere in pages."""
+    text = str(error)
+    missing = sorted({*re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)})
+    if missing:
+        return f"TFLite has no operator {', '.join(missing)}"
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return first[:200] if isinstance(error, SystemExit) else f"{type(error).__name__}: {first[:200]}"
+
+
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except BaseException as error:
+        Path(CAUSE).write_text(cause(error), "utf-8")
+        raise

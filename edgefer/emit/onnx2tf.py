@@ -47,7 +47,14 @@ def emit_with_onnx2tf(model: bytes, calibration: Iterable[npt.NDArray[np.uint8]]
         try:
             ONNX2TF.run([WORKER, source, pixels, target], cwd=directory, timeout_s=timeout_s)
         except EdgeferError as error:
-            raise InputError(error.message, remedy=error.remedy) from error
+            cause = directory / "cause.txt"
+            if not cause.exists():
+                raise InputError(error.message, remedy=error.remedy) from error
+            raise InputError(
+                f"onnx2tf cannot do it: {cause.read_text('utf-8').strip()}",
+                remedy="Leave TFLite out: --formats onnx.",
+                detail=error.remedy,
+            ) from error
         return target.read_bytes()
 
 

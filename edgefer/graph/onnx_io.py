@@ -176,8 +176,14 @@ def _node_protos(graph: Graph, node: Node) -> list[onnx.NodeProto]:
     producer = node_proto(node, (before,))
     if node.activation == "Relu":
         return [producer, helper.make_node("Relu", [before], node.outputs, f"{node.name}/Relu")]
-    limits = [
-        helper.make_node("Constant", [], [f"{before}/{bound}"], f"{node.name}/{bound}", value_float=bound)
+    limits = [  # as tensors: onnx2tf fails on constants that are mere numbers
+        helper.make_node(
+            "Constant",
+            [],
+            [f"{before}/{bound}"],
+            f"{node.name}/{bound}",
+            value=numpy_helper.from_array(np.asarray(bound, np.float32)),
+        )
         for bound in (0.0, 6.0)
     ]
     return [

@@ -148,6 +148,14 @@ def test_a_failure_shows_the_last_words_of_the_tool_and_keeps_its_log(home):
     assert "chatter" in log.read_text("utf-8")
 
 
+def test_a_cause_that_the_worker_found_is_told_and_the_log_is_the_detail(home):
+    pretend("echo pages of MLIR; printf 'TFLite has no operator Asinh' > cause.txt; exit 1")
+    with pytest.raises(InputError, match="onnx2tf cannot do it: TFLite has no operator Asinh") as caught:
+        emit_with_onnx2tf(pixel_network(), iter(images(1)))
+    assert "MLIR" not in str(caught.value)
+    assert "| pages of MLIR" in caught.value.detail
+
+
 def test_a_tool_that_hangs_is_stopped_with_all_its_children(home):
     pretend(f"sleep 60 & echo $! > {home}/child; wait")
     start = time.monotonic()
