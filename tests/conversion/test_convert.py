@@ -306,6 +306,18 @@ def test_weights_that_were_learned_in_vain_are_not_kept(model, faces, tmp_path, 
     assert bundle.artifact("tflite").read_bytes() == plain.artifact("tflite").read_bytes()
 
 
+def test_weights_that_cannot_be_learned_stay_rounded_and_are_told(model, faces, out, monkeypatch):
+    fitting = pytest.importorskip("edgefer.quantize.fit.fake_quantized", reason="needs torch", exc_type=ImportError)
+
+    def refuse(*_):
+        raise edgefer.UnsupportedOperatorError("norm", "LayerNormalization", "torch", remedy="")
+
+    monkeypatch.setattr(fitting, "FakeQuantized", refuse)
+    bundle, notes = convert_and_listen(model, out, calibration=faces, effort="balanced")
+    assert any("cannot be learned: node 'norm'" in note for note in notes)
+    assert bundle.manifest["quantization"]["learned_steps"] == 0
+
+
 def test_a_damaged_image_is_named_skipped_and_counted(model, faces, out):
     (faces / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 and no more")
     (faces / "text.png").write_text("no image")
