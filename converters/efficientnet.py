@@ -48,10 +48,9 @@ def load(source: Source) -> Network:
     classifier = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("classifier.")}
     backbone = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in classifier}
     layers = _Layers(GraphBuilder(source.name), Weights(source.path, backbone, _SUPPORTED), facts)
-    features = _backbone(layers, blocks, spec.input.size)
     modules = {**checkpoint.beside_modules, **checkpoint.modules}
     heads = LinearHeads(source, {**classifier, **checkpoint.beside}, modules, own="classifier")
-    outputs = heads.add_wanted(layers.build, spec, features)
+    outputs = heads.add_wanted(layers.build, spec, _backbone(layers, blocks, spec.input.size))
     left = _left_out(source, [*layers.weights.left_out("an EfficientNet"), *sorted(heads.weights.left)])
     notes = (*checkpoint.notes, *heads.notes, *left)
     return Network(source.name, FAMILY, layers.build.graph(*outputs), spec, source, notes=notes)
