@@ -74,7 +74,7 @@ def _contents(path: Path, file: IO[bytes]) -> Contents:
         raise InputError(f"{path}: is empty")
     if start.startswith(b"PK"):
         return contents(path, _read_zip(path, file))
-    if start.startswith(b"\x80") and start[1] <= 5:
+    if start[:1] == b"\x80" and start[1:2] <= b"\x05":
         return contents(path, _read_legacy(path, file))
     if start[7:9] == b"\0{":
         return _read_safetensors(path, file)
