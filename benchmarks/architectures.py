@@ -73,7 +73,7 @@ def seeded(arch: str, size: tuple[int, int] = SIZE, **options: Any) -> Any:
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 0.3  # fitted outright to so few images, timm is 2 % from itself in double
-                module.weight.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.2, 0.8)  # with larger ones deep networks are chaotic
                 module.bias.uniform_(-0.5, 0.5)
         model(torch.randn(4, 3, *size))
     return model.eval()
