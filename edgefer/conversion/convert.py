@@ -31,7 +31,7 @@ from edgefer.graph.macs import macs, parameters
 from edgefer.graph.passes import normalise
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.host.environments import ONNX2TF
-from edgefer.host.memory import release
+from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_pixels
@@ -106,6 +106,7 @@ def convert(
         UsageError: the options contradict each other, or an extra is missing.
         InputError: a file is unreadable, unsupported or hostile.
     """
+    share_arena()
     if "" in (model, output, calibration, costs):
         raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
     if not formats or not set(formats) <= set(FORMATS):

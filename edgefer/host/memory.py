@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import sys
 
+_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+
 
 def release() -> None:
     """Give back what glibc keeps: each thread that ran a session leaves the memory freed there in a pool of its own."""
@@ -12,3 +14,14 @@ def release() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:
             trim(0)
+
+
+def share_arena() -> None:
+    """Let threads that are started from now on take memory where the first one does, so that what one frees serves all.
+
+    glibc gives each thread a pool of its own otherwise, and a conversion's peak grows by what lies idle in them.
+    """
+    if sys.platform == "linux":
+        tune = getattr(ctypes.CDLL(None), "mallopt", None)
+        if tune is not None:
+            tune(_ARENA_MAX, 1)
