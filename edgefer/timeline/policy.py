@@ -15,7 +15,6 @@ full frame rate where there are no labels.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -274,8 +273,3 @@ def _outcome(name: str, levels: Levels, windows: Sequence[_Window]) -> Outcome:
     total = sum(len(window.frames) for window in windows)
     upper = binomial_upper(errors, len(windows))
     return Outcome(name, len(windows), errors, upper, looked / max(total, 1), tuple(answered))
-
-
-def write_policy(policy: Policy) -> str:
-    """The text of `policy.json`."""
-    return json.dumps(policy.to_dict(), indent=2, ensure_ascii=False) + "\n"
