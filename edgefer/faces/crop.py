@@ -38,24 +38,30 @@ def cut_out(image: Image, face: Face, crop: CropSpec) -> Image:
     """
     if crop.align == "five_points" and _is_placed(face):
         return _warped(image, _to_template(face), (_TEMPLATE_SIDE, _TEMPLATE_SIDE))
-    width, height = face.width * (1 + 2 * crop.margin), face.height * (1 + 2 * crop.margin)
-    if crop.square:
-        width = height = max(width, height)
-    size = max(round(width), 1), max(round(height), 1)
+    left, top, *size = rectangle(face, crop)
     x, y = face.x + face.width / 2, face.y + face.height / 2
     if crop.align == "eyes" and {"right_eye", "left_eye"} <= face.points.keys():
         (rx, ry), (lx, ly) = face.points["right_eye"], face.points["left_eye"]
         turn = cv2.getRotationMatrix2D((x, y), float(np.degrees(np.arctan2(ly - ry, lx - rx))), 1.0)
         shift = np.array([[0.0, 0.0, size[0] / 2 - x], [0.0, 0.0, size[1] / 2 - y]])
-        return _warped(image, np.asarray(turn, np.float64) + shift, size)
-    left, top = round(x - size[0] / 2), round(y - size[1] / 2)
+        return _warped(image, np.asarray(turn, np.float64) + shift, (size[0], size[1]))
     right, bottom = left + size[0], top + size[1]
     inside = image[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    if inside.shape[:2] == size[::-1]:
+    if inside.shape[:2] == (size[1], size[0]):
         return np.ascontiguousarray(inside)
     rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
     return np.ascontiguousarray(image[rows[:, np.newaxis], columns])
+
+
+def rectangle(face: Face, crop: CropSpec) -> tuple[int, int, int, int]:
+    """What is cut out where no points align it: left, top, width and height, in pixels; halves go to the even."""
+    width, height = face.width * (1 + 2 * crop.margin), face.height * (1 + 2 * crop.margin)
+    if crop.square:
+        width = height = max(width, height)
+    size = max(round(width), 1), max(round(height), 1)
+    left, top = round(face.x + face.width / 2 - size[0] / 2), round(face.y + face.height / 2 - size[1] / 2)
+    return left, top, *size
 
 
 def _is_placed(face: Face) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -23,11 +24,13 @@ class Asked:
 
     Attributes:
         frame: its index.
+        time_s: its time.
         level: of the policy, from 1.
         answers: by head.
     """
 
     frame: int
+    time_s: float
     level: int
     answers: Answers
 
@@ -35,8 +38,8 @@ class Asked:
 class Asking(Protocol):
     """Follows one face, and asks the network where it sees fit."""
 
-    def see(self, frame: int, time_s: float, pixels: Image) -> list[Asked]:
-        """Take the face in a frame into account; returns what was asked since, which may be of earlier frames."""
+    def see(self, frame: int, time_s: float, pixels: Image | None) -> list[Asked]:
+        """Take a frame into account, None if the face is not in it; what was asked since, which may be of others."""
         ...
 
     def finish(self) -> list[Asked]:
@@ -45,7 +48,10 @@ class Asking(Protocol):
 
 
 class ByLevels:
-    """Asks, window by window, on the frames of one level after the other until an answer is sure enough."""
+    """Asks, window by window, on the frames of one level after the other until an answer is sure enough.
+
+    Frames of the first level are asked on as they come; the others wait until their window is over.
+    """
 
     def __init__(self, network: Network, levels: Levels, head: str) -> None:
         """Nothing is asked yet.
@@ -57,27 +63,42 @@ class ByLevels:
         """
         self._network, self._levels, self._head = network, levels, head
         self._window: int | None = None
-        self._waiting: list[tuple[int, Image]] = []
+        self._waiting: list[tuple[int, float, Image]] = []
+        self._answers: list[Answers] = []
 
-    def see(self, frame: int, time_s: float, pixels: Image) -> list[Asked]:
-        """Keep the frame until its window is over."""
+    def see(self, frame: int, time_s: float, pixels: Image | None) -> list[Asked]:
+        """Ask if the frame is of the first level, else keep it; ask about the window before, if that is over."""
         window = self._levels.window(time_s)
         asked = self.finish() if window != self._window else []
         self._window = window
-        self._waiting.append((frame, pixels))
+        if pixels is None:
+            return asked
+        if frame % self._levels.strides[0] == 0:
+            return [*asked, self._ask(frame, time_s, 1, pixels)]
+        if frame % self._levels.strides[-1] == 0:
+            self._waiting.append((frame, time_s, pixels))
         return asked
 
     def finish(self) -> list[Asked]:
         """Ask about the window that is over."""
-        asked: dict[int, Asked] = {}
+        asked: list[Asked] = []
         for level, (stride, threshold) in enumerate(zip(self._levels.strides, self._levels.thresholds, strict=True), 1):
-            for frame, pixels in self._waiting:
-                if frame % stride == 0 and frame not in asked:
-                    asked[frame] = Asked(frame, level, self._network(pixels))
-            if asked and np.mean([each.answers[self._head] for each in asked.values()], axis=0).max() >= threshold:
+            here = [each for each in self._waiting if each[0] % stride == 0]
+            self._waiting = [each for each in self._waiting if each[0] % stride]
+            asked += [self._ask(frame, time_s, level, pixels) for frame, time_s, pixels in here]
+            if self._confidence() >= threshold:
                 break
-        self._waiting = []
-        return list(asked.values())
+        self._waiting, self._answers = [], []
+        return asked
+
+    def _ask(self, frame: int, time_s: float, level: int, pixels: Image) -> Asked:
+        self._answers.append(self._network(pixels))
+        return Asked(frame, time_s, level, self._answers[-1])
+
+    def _confidence(self) -> float:
+        if not self._answers:
+            return -inf
+        return float(np.mean([answers[self._head] for answers in self._answers], axis=0).max())
 
 
 class EveryNth:
@@ -87,9 +108,11 @@ class EveryNth:
         self._network = network
         self._stride = stride
 
-    def see(self, frame: int, time_s: float, pixels: Image) -> list[Asked]:
+    def see(self, frame: int, time_s: float, pixels: Image | None) -> list[Asked]:
         """Ask at once, or not at all."""
-        return [Asked(frame, 1, self._network(pixels))] if frame % self._stride == 0 else []
+        if pixels is None or frame % self._stride:
+            return []
+        return [Asked(frame, time_s, 1, self._network(pixels))]
 
     def finish(self) -> list[Asked]:
         """Nothing waits."""

@@ -52,7 +52,8 @@ class Smoothing:
 def smoothed(times: Floats, values: Floats, asked: Floats, half_s: float, mode: Mode) -> Floats:
     """Mean, around each time that is asked for, of the line through the measurements.
 
-    Before the first and after the last measurement the line goes on level, and counts for nothing.
+    Before the first and after the last measurement the line goes on level, and counts for nothing.  Where it does not
+    look ahead, it ends at the last measurement that was there by then.
 
     Args:
         times: of the measurements, seconds, rising, (m,), m > 0.
@@ -64,12 +65,15 @@ def smoothed(times: Floats, values: Floats, asked: Floats, half_s: float, mode: 
     Returns:
         (n, columns).
     """
-    back, ahead = (half_s, half_s) if mode == "centred" else (2 * half_s, 0.0)
-    low = np.clip(asked - back, times[0], times[-1])
-    high = np.clip(asked + ahead, times[0], times[-1])
+    if mode == "centred":
+        low, high, here = asked - half_s, asked + half_s, asked
+    else:
+        here = times[np.maximum(np.searchsorted(times, asked + _INSTANT_S, side="right") - 1, 0)]
+        low, high = np.minimum(asked - 2 * half_s, here), here
+    low, high = np.clip(low, times[0], times[-1]), np.clip(high, times[0], times[-1])
     width = (high - low)[:, np.newaxis]
     area = _integral(times, values, high) - _integral(times, values, low)
-    return np.where(width > _INSTANT_S, area / np.maximum(width, _INSTANT_S), interpolated(times, values, asked))
+    return np.where(width > _INSTANT_S, area / np.maximum(width, _INSTANT_S), interpolated(times, values, here))
 
 
 def runs(times: Floats, gap_s: float) -> list[tuple[int, int]]:

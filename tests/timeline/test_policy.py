@@ -134,11 +134,20 @@ def test_levels_ask_on_nested_frames_until_they_are_sure():
     results = [
         each for frame in range(10) for each in asking.see(frame, frame / 10, np.full((1, 1, 3), frame, np.uint8))
     ]
-    assert results == []  # the window is not over
+    assert [(each.frame, each.level) for each in results] == [(0, 1), (4, 1), (8, 1)]  # the window is not over
     results = asking.see(10, 1.0, np.full((1, 1, 3), 10, np.uint8))
     assert asked == [0, 4, 8, 2, 6]
-    assert [(each.frame, each.level) for each in results] == [(0, 1), (4, 1), (8, 1), (2, 2), (6, 2)]
+    assert [(each.frame, each.level) for each in results] == [(2, 2), (6, 2)]
     assert asking.finish()[-1].frame == 10
+
+
+def test_a_window_without_the_face_ends_the_one_before():
+    sure = np.array([0.9, 0.1], np.float32)
+    asking = ByLevels(lambda pixels: {"expression": sure}, Levels(1.0, (4, 2, 1), (0.7, 0.7, 0.0)), "expression")
+    assert asking.see(1, 0.1, np.zeros((1, 1, 3), np.uint8)) == []
+    assert asking.see(2, 0.2, None) == []
+    assert [(each.frame, each.level) for each in asking.see(11, 1.1, None)] == [(1, 3)]
+    assert asking.finish() == []
 
 
 @pytest.mark.parametrize(("count", "trials"), [(0, 10), (1, 10), (3, 50), (50, 1000), (10, 10), (0, 0)])
