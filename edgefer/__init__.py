@@ -28,8 +28,15 @@ if TYPE_CHECKING:
     from edgefer.plan import Plan, QuantParams
     from edgefer.runtime.model import HeadResult, Model, load
     from edgefer.spec import InputSpec, OutputSpec, Spec
+    from edgefer.timeline.aggregate import Aggregate, aggregate
+    from edgefer.timeline.find_policy import policy
+    from edgefer.timeline.policy import Policy, read_policy
+    from edgefer.timeline.results import Run
+    from edgefer.timeline.run import RunOptions, run
+    from edgefer.timeline.smoothing import Smoothing
 
 __all__ = [
+    "Aggregate",
     "Artifact",
     "Benchmark",
     "Bundle",
@@ -43,17 +50,25 @@ __all__ = [
     "OutputSpec",
     "Package",
     "Plan",
+    "Policy",
     "QuantParams",
+    "Run",
+    "RunOptions",
+    "Smoothing",
     "Spec",
     "UnsupportedOperatorError",
     "UsageError",
     "Verification",
+    "aggregate",
     "benchmark",
     "check",
     "convert",
     "evaluate",
     "load",
     "package",
+    "policy",
+    "read_policy",
+    "run",
     "verify",
 ]
 
@@ -72,6 +87,12 @@ _MODULES = {
     "edgefer.packaging.verify": ("Verification", "verify"),
     "edgefer.plan": ("Plan", "QuantParams"),
     "edgefer.spec": ("InputSpec", "OutputSpec", "Spec"),
+    "edgefer.timeline.aggregate": ("Aggregate", "aggregate"),
+    "edgefer.timeline.find_policy": ("policy",),
+    "edgefer.timeline.policy": ("Policy", "read_policy"),
+    "edgefer.timeline.results": ("Run",),
+    "edgefer.timeline.run": ("RunOptions", "run"),
+    "edgefer.timeline.smoothing": ("Smoothing",),
 }
 
 

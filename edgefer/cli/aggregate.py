@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import echo, make_directory, output_options, write_json, write_text
+from edgefer.cli.output import directory_option, echo, make_directory, output_options, write_json, write_text
 from edgefer.host.text import counted
 from edgefer.report.aggregate import aggregate_report
 from edgefer.timeline.aggregate import (
@@ -30,7 +30,7 @@ Examples:
 
 \b
 Each source of a run is one viewer; of several faces, the one that is seen longest.
-DIR holds curves.csv, parts.csv (with --markers: name,start_s,end_s), aggregate.json and
+OUT holds curves.csv, parts.csv (with --markers: name,start_s,end_s), aggregate.json and
 report.html. Viewers who are seen for less than 70 % of the time are left out and named;
 moments with fewer than five viewers are not shown.
 
@@ -38,10 +38,8 @@ moments with fewer than five viewers are not shown.
 Exit codes: 0 done; 2 wrong usage; 3 a run that cannot be read; 5 too few viewers.
 """
 )
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="OUT...")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Directory to make."
-)
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@directory_option
 @click.option("--markers", type=click.Path(path_type=Path), metavar="CSV", help="Parts: name,start_s,end_s.")
 @click.option("--title", default="What the audience saw", show_default=True, help="Of the page.")
 @click.option(

@@ -38,6 +38,13 @@ def output_options(command: Command) -> Command:
     return command
 
 
+def directory_option(command: Command) -> Command:
+    """Add -o, a directory for results."""
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT", help="Directory to make."
+    )(command)
+
+
 def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
     """Print; where the reader has gone (`| head -1`), print nothing more, and let the work go on."""
     try:

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from collections.abc import Callable
-from hashlib import sha256
-from math import inf
 from pathlib import Path
 
 import click
 
-from edgefer.bundle import Bundle
+from edgefer.cli.looking import looking_options
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
-from edgefer.errors import InputError
-from edgefer.images import match_labels
-from edgefer.timeline.policy import ALPHA, STRIDES, WINDOW_S, Policy, calibrate
-from edgefer.timeline.run import Options
-from edgefer.timeline.run import run as run_sources
-from edgefer.timeline.score_names import main_head
+from edgefer.timeline.find_policy import policy as find_policy
+from edgefer.timeline.policy import ALPHA, STRIDES, WINDOW_S, Policy
 
 
 @click.command(
@@ -68,14 +59,7 @@ Exit codes: 0 the recommended way keeps the bound; 1 none but the full rate was 
     metavar="SECONDS",
     help="Time that gets one answer.",
 )
-@click.option(
-    "--detector", default="blazeface", show_default=True, metavar="NAME|FILE.onnx", help="As of `edgefer run`."
-)
-@click.option("--boxes", type=click.Path(path_type=Path), metavar="CSV", help="As of `edgefer run`.")
-@click.option(
-    "--format", type=click.Choice(["tflite", "onnx"]), default="tflite", show_default=True, help="Artifact to run."
-)
-@click.option("--workers", type=click.IntRange(min=1), help="Clips at once; one per processor by default.")
+@looking_options
 @output_options
 def policy(
     bundle: Path,
@@ -94,20 +78,25 @@ def policy(
     verbose: bool,
 ) -> int:
     """Find how few frames BUNDLE must be asked on, from clips of people."""
-    opened = Bundle.open(bundle)
-    label = _labels(labels_file, opened) if labels_file else None
     try:
         chosen = tuple(int(stride) for stride in strides.split(","))
     except ValueError:
         raise click.BadParameter(
             f"{strides!r} are no strides; write them like 30,15,5,1", param_hint="--strides"
         ) from None
-    options = Options(format=format, detector=detector, boxes=boxes)
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
-    found = run_sources(opened, clips, options=options, workers=workers, progress=progress)
-    network = sha256(opened.artifact(format).read_bytes()).hexdigest()
-    observed = [timeline.observed for timeline in found.timelines]
-    made = calibrate(observed, opened.spec, network, alpha=alpha, strides=chosen, window_s=window, label=label)
+    made = find_policy(
+        bundle,
+        clips,
+        labels=labels_file,
+        alpha=alpha,
+        strides=chosen,
+        window_s=window,
+        format=format,
+        detector=detector,
+        boxes=boxes,
+        workers=workers,
+        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+    )
     write_json(output, made.to_dict())
     write_json(json_file, made.to_dict())
     if not quiet and json_file != "-":
@@ -140,35 +129,3 @@ def summary(made: Policy) -> str:
             else "* is recommended: nothing cheaper was shown to keep the bound; more clips could show it.",
         )
     )
-
-
-def _labels(path: Path, bundle: Bundle) -> Callable[[str, float, float], int | None]:
-    """What is true of a source between two times: the label that holds for more than half of it, None where none does.
-
-    Raises:
-        InputError: the table cannot be read, or names a class that the network does not know.
-    """
-    head = main_head(bundle.spec)
-    names = head.labels if head else ()
-    stated: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file), 2):
-                (place,) = match_labels((row["label"],), names).to_network
-                if place is None:
-                    raise InputError(f"{path}: line {line}: the network knows no {row['label']!r}: {', '.join(names)}")
-                start, end = float(row.get("start_s") or 0), float(row.get("end_s") or inf)
-                stated[row["source"]].append((start, end, place))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a table with columns source and label, start_s and end_s: {error}") from error
-
-    def label(source: str, start: float, end: float) -> int | None:
-        held: dict[int, float] = defaultdict(float)
-        for begin, until, place in stated.get(source, ()):
-            held[place] += max(min(end, until) - max(start, begin), 0.0)
-        best = max(held, key=lambda place: held[place], default=None)
-        return best if best is not None and held[best] > (end - start) / 2 else None
-
-    return label

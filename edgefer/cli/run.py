@@ -8,7 +8,17 @@ from pathlib import Path
 import click
 
 from edgefer.bundle import Bundle
-from edgefer.cli.output import ConsoleProgress, echo, make_directory, output_options, table, write_json, write_text
+from edgefer.cli.looking import looking_options
+from edgefer.cli.output import (
+    ConsoleProgress,
+    directory_option,
+    echo,
+    make_directory,
+    output_options,
+    table,
+    write_json,
+    write_text,
+)
 from edgefer.errors import UsageError
 from edgefer.faces.face import Face
 from edgefer.host.text import counted
@@ -16,7 +26,7 @@ from edgefer.report import run_report
 from edgefer.timeline.asking import Answers
 from edgefer.timeline.policy import read_policy
 from edgefer.timeline.results import Run
-from edgefer.timeline.run import Options
+from edgefer.timeline.run import RunOptions
 from edgefer.timeline.run import run as run_sources
 from edgefer.timeline.smoothing import GAP_S, NARROW_S, WIDE_S, Smoothing
 from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, to_csv
@@ -47,19 +57,8 @@ of the sources could not be read.
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT", help="Directory to make."
-)
-@click.option(
-    "--detector",
-    default="blazeface",
-    show_default=True,
-    metavar="NAME|FILE.onnx",
-    help="blazeface (fetched once), the file of a YuNet network, or none for pictures that are faces.",
-)
-@click.option(
-    "--boxes", type=click.Path(path_type=Path), metavar="CSV", help="Faces that are known: frame,x,y,w,h[,source]."
-)
+@directory_option
+@looking_options
 @click.option(
     "--detect-every",
     type=click.IntRange(min=1),
@@ -107,14 +106,10 @@ of the sources could not be read.
     metavar="SECONDS",
     help="Longest time out of sight that is bridged.",
 )
-@click.option(
-    "--format", type=click.Choice(["tflite", "onnx"]), default="tflite", show_default=True, help="Artifact to run."
-)
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of folders of pictures that have no times.")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Then leave a camera.")
 @click.option("--live", is_flag=True, help="Print each answer as it comes, as a line of JSON on standard output.")
 @click.option("--consent", default="", metavar="TEXT", help="How those who are seen agreed; kept in summary.json.")
-@click.option("--workers", type=click.IntRange(min=1), help="Sources at once; one per processor by default.")
 @output_options
 def run(
     bundle: Path,
@@ -148,7 +143,7 @@ def run(
         progress.note(LAW)
     opened = Bundle.open(bundle)
     make_directory(output)
-    options = Options(
+    options = RunOptions(
         format=format,
         detector=detector,
         boxes=boxes,

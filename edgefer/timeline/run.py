@@ -50,7 +50,7 @@ Tell = Callable[[str, int, Frame, Face, Answers], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How sources are looked at.
 
     Attributes:
@@ -98,7 +98,7 @@ def run(
     bundle: Bundle | str | Path,
     sources: Sequence[str | Path],
     *,
-    options: Options | None = None,
+    options: RunOptions | None = None,
     consent: str = "",
     workers: int | None = None,
     progress: Progress = SILENT,
@@ -121,7 +121,7 @@ def run(
         UsageError: no source is named, or options contradict each other.
         InputError: the bundle or the detector cannot be read, or not one source can.
     """
-    options = options or Options()
+    options = options or RunOptions()
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
     artifact = bundle.artifact(options.format)
     make_detector = detector_maker(options.detector, options.boxes)
@@ -151,7 +151,7 @@ class _Looker:
     """Looks at sources on whatever thread asks, with detector and runtime that belong to that thread."""
 
     def __init__(
-        self, artifact: Path, options: Options, spec: Spec, make_detector: Callable[[], Detector], tell: Tell | None
+        self, artifact: Path, options: RunOptions, spec: Spec, make_detector: Callable[[], Detector], tell: Tell | None
     ) -> None:
         self.stopped = threading.Event()
         self._artifact, self._options, self._spec = artifact, options, spec
@@ -214,7 +214,7 @@ class _Store:
         return cache_directory() / "runs" / f"{self.key[:32]}-{digest[:32]}.npz"
 
 
-def _check_policy(options: Options, network: str, spec: Spec) -> None:
+def _check_policy(options: RunOptions, network: str, spec: Spec) -> None:
     if options.policy is None:
         return
     if options.stride != 1:
@@ -226,7 +226,7 @@ def _check_policy(options: Options, network: str, spec: Spec) -> None:
         )
 
 
-def _content(options: Options) -> tuple[Any, ...]:
+def _content(options: RunOptions) -> tuple[Any, ...]:
     """What decides what is observed: smoothing does not."""
     files = [Path(each) for each in (options.detector, options.boxes) if each is not None and Path(each).is_file()]
     read = tuple(sha256(file.read_bytes()).hexdigest() for file in files)

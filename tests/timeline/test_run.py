@@ -9,7 +9,7 @@ import pytest
 from edgefer.cli.main import main
 from edgefer.errors import InputError
 from edgefer.host.directories import cache_directory
-from edgefer.timeline.run import Options, run
+from edgefer.timeline.run import RunOptions, run
 from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, to_csv
 from tests.evaluation.tiny import faces
 from tests.video.videos import write_gif, write_video
@@ -43,7 +43,7 @@ def tables(bundle, found):
 
 
 def test_every_frame_has_a_row_and_its_status(tiny, clip):
-    found = run(tiny, [clip], options=Options(boxes=clip.with_name("boxes.csv")))
+    found = run(tiny, [clip], options=RunOptions(boxes=clip.with_name("boxes.csv")))
     rows = rows_of(tiny, found)
     assert [int(row["frame"]) for row in rows] == list(range(24))
     statuses = ["no_face"] * 2 + ["low_quality"] * 6 + ["interpolated"] * 2 + ["low_quality"] * 10 + ["no_face"] * 4
@@ -58,7 +58,7 @@ def test_every_frame_has_a_row_and_its_status(tiny, clip):
 def test_scores_are_what_the_artifact_says_of_the_crop(tiny, clip):
     import edgefer
 
-    (timeline,) = run(tiny, [clip], options=Options(boxes=clip.with_name("boxes.csv"))).timelines
+    (timeline,) = run(tiny, [clip], options=RunOptions(boxes=clip.with_name("boxes.csv"))).timelines
     capture = cv2.VideoCapture(str(clip))
     for _ in range(6):
         _, picture = capture.read()
@@ -66,7 +66,7 @@ def test_scores_are_what_the_artifact_says_of_the_crop(tiny, clip):
     expected = edgefer.load(tiny.path)(crop)
     (row,) = (
         row
-        for row in rows_of(tiny, run(tiny, [clip], options=Options(boxes=clip.with_name("boxes.csv"))))
+        for row in rows_of(tiny, run(tiny, [clip], options=RunOptions(boxes=clip.with_name("boxes.csv"))))
         if row["frame"] == "5"
     )
     assert row["expression"] == expected["expression"].top
@@ -76,7 +76,7 @@ def test_scores_are_what_the_artifact_says_of_the_crop(tiny, clip):
 
 
 def test_a_stride_asks_less_and_says_what_it_held(tiny, clip):
-    found = run(tiny, [clip], options=Options(boxes=clip.with_name("boxes.csv"), stride=5))
+    found = run(tiny, [clip], options=RunOptions(boxes=clip.with_name("boxes.csv"), stride=5))
     rows = [row for row in rows_of(tiny, found) if row["face"]]
     assert [row["frame"] for row in rows if row["level"]] == ["5", "10", "15"]
     assert {row["status"] for row in rows if not row["level"]} == {"held", "interpolated"}
@@ -85,7 +85,7 @@ def test_a_stride_asks_less_and_says_what_it_held(tiny, clip):
 
 def test_the_same_bytes_come_out_again_and_with_other_numbers_of_workers(tiny, clip):
     others = [write_video(clip.with_name(f"{name}.mp4"), 12) for name in "bcd"]
-    options = Options(detector="none")
+    options = RunOptions(detector="none")
     first, second = (tables(tiny, run(tiny, [clip, *others], options=options, workers=n)) for n in (1, 3))
     assert first == second
     assert first[0].count("\n") == 1 + 24 + 36
@@ -104,8 +104,8 @@ def test_sources_that_were_done_before_an_interruption_are_not_looked_at_again(t
 
     monkeypatch.setattr("edgefer.timeline.run.look", look)
     with pytest.raises(KeyboardInterrupt):
-        run(tiny, [clip, other], options=Options(detector="none"), workers=1)
-    found = run(tiny, [clip, other], options=Options(detector="none"), workers=1)
+        run(tiny, [clip, other], options=RunOptions(detector="none"), workers=1)
+    found = run(tiny, [clip, other], options=RunOptions(detector="none"), workers=1)
     assert looked == ["a.mp4", "b.mp4", "b.mp4"]
     assert [timeline.summary.frames for timeline in found.timelines] == [24, 6]
     assert list((cache_directory() / "runs").iterdir()) == []
@@ -113,7 +113,7 @@ def test_sources_that_were_done_before_an_interruption_are_not_looked_at_again(t
 
 def test_a_broken_file_among_many_is_told_and_the_others_are_done(tiny, clip):
     clip.with_name("broken.mp4").write_bytes(b"no video")
-    found = run(tiny, [clip.parent], options=Options(detector="none"))
+    found = run(tiny, [clip.parent], options=RunOptions(detector="none"))
     assert [timeline.summary.source for timeline in found.timelines] == ["a.mp4"]
     ((failure),) = found.failures
     assert "broken.mp4" in failure.source and "no video" in failure.reason
@@ -122,7 +122,7 @@ def test_a_broken_file_among_many_is_told_and_the_others_are_done(tiny, clip):
 def test_when_not_one_source_can_be_read_it_is_an_error(tiny, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(InputError, match="holds no video that can be read"):
-        run(tiny, [tmp_path / "broken.mp4"], options=Options(detector="none"))
+        run(tiny, [tmp_path / "broken.mp4"], options=RunOptions(detector="none"))
 
 
 def test_the_command_writes_tables_summary_and_a_page(tiny, clip, tmp_path, capsys):
@@ -167,7 +167,7 @@ def test_live_answers_are_lines_of_json(tiny, clip, tmp_path, capsys):
 
 def test_uneven_times_reach_the_tables(tiny, tmp_path):
     write_gif(tmp_path / "a.gif", [100, 300, 50, 500])
-    found = run(tiny, [tmp_path / "a.gif"], options=Options(detector="none"))
+    found = run(tiny, [tmp_path / "a.gif"], options=RunOptions(detector="none"))
     times = [float(row["time_s"]) for row in rows_of(tiny, found)]
     np.testing.assert_allclose(times, [0, 0.1, 0.4, 0.45], atol=0.011)
 
@@ -175,7 +175,7 @@ def test_uneven_times_reach_the_tables(tiny, tmp_path):
 def test_pictures_of_a_folder_are_frames(tiny, tmp_path):
     for index, face in enumerate(faces(3)):
         cv2.imwrite(str(tmp_path / f"{index}s.png"), face)
-    found = run(tiny, [tmp_path], options=Options(detector="none"))
+    found = run(tiny, [tmp_path], options=RunOptions(detector="none"))
     assert [row["time_s"] for row in rows_of(tiny, found)] == ["0", "1", "2"]
 
 
