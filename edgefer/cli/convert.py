@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -217,9 +218,23 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
             f"Agreement with fp32 is on {counted(held_back['count'], 'image')} of {held_back['source']} that were not "
             f"among the {calibration['count']} calibrated on{chosen};",
             "time is the median on this host, one thread.",
+            *_outside(bundle),
             f"Wrote {printable(str(bundle.path))}",
         )
     )
+
+
+def _outside(bundle: Bundle) -> list[str]:
+    """A line on the operators that LiteRT's fast kernels leave out, where there are any."""
+    quantization = bundle.manifest["quantization"]
+    counts = Counter(entry.partition(" ")[0] for entry in quantization["undelegated"])
+    if not counts:
+        return []
+    shares = quantization.get("undelegated_time", {})
+    kinds = [
+        f"{count} {op}" + (f" ({shares[op]:.1%} of the time)" if op in shares else "") for op, count in counts.items()
+    ]
+    return [f"Outside XNNPACK, in slower kernels of LiteRT: {', '.join(kinds)}"]
 
 
 def over_budget(bundle: Bundle, artifact: Artifact) -> str:

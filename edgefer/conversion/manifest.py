@@ -20,7 +20,8 @@ from edgefer.images import CalibrationImages, ImageSet
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.method import Quantized
-from edgefer.runtime.delegation import operator_counts, undelegated
+from edgefer.quantize.scales.equality import that_may_differ
+from edgefer.runtime.delegation import operator_counts, time_shares, undelegated
 
 _TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
 
@@ -82,10 +83,19 @@ def build_manifest(
             "squeeze_excite": len(find_squeeze_excites(graph)),
             "parameters": parameters(graph),
             "tflite_backend": tflite_backend,
-            "undelegated": undelegated(models["tflite"]) if "tflite" in models else [],
+            **(_outside(models["tflite"]) if "tflite" in models else {"undelegated": []}),
+            "may_differ": None if tflite_backend == "onnx2tf" else that_may_differ(quantized.graph, quantized.plan),
         },
         "tools": {tool: version(tool) for tool in _TOOLS},
     }
+
+
+def _outside(model: bytes) -> dict[str, Any]:
+    """What XNNPACK leaves to slower kernels and, unless files are to be the same every time, how long that takes."""
+    left = undelegated(model)
+    if not left or "SOURCE_DATE_EPOCH" in os.environ:
+        return {"undelegated": left}
+    return {"undelegated": left, "undelegated_time": time_shares(model)}
 
 
 def _solved(quantized: Quantized) -> dict[str, Any]:

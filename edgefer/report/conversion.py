@@ -166,6 +166,8 @@ def section_quantization(manifest: Manifest) -> Html:
         "parameters": "Parameters",
         "tflite_backend": "TFLite written by",
         "undelegated": "Left to slow kernels",
+        "undelegated_time": "Their share of a frame's time",
+        "may_differ": "May differ by a step between the files",
     }
     summary = manifest["quantization"]
     return section("Quantization", facts((names.get(key, key), _written(value)) for key, value in summary.items()))
@@ -417,6 +419,10 @@ def employment_notice(manifest: Manifest) -> Html:
 def _written(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {share:.1%}" for name, share in value.items())
+    if value is None:
+        return "not known"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -10,6 +10,9 @@ from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.ir import Graph
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.scales.equality import that_may_differ
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from tests.emit.harness import alone, int8_error, run_as_shipped, run_model, run_onnx, run_tflite, sample, values_of
 from tests.emit.minmax_plan import minmax_plan
 from tests.emit.random_networks import networks
@@ -60,3 +63,24 @@ def test_int8_files_of_both_formats_agree(graph: Graph) -> None:
         for name in graph.outputs:
             tolerance = max(float(np.ptp(real[name])) * 0.1, 3 * SIGMOID_STEP)  # differences of a step add up
             np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance)
+
+
+@settings(SLOW, max_examples=25)
+@given(networks())
+def test_nodes_that_are_not_said_to_differ_come_to_the_same_integers_in_both_files(graph: Graph) -> None:
+    graph = normalise(graph)
+    feeds = sample(graph)
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [feeds["x"]]))
+    values = values_of(graph, feeds)
+    for node in graph.nodes:
+        if plan.is_int8(node.name):
+            single, its_plan = alone(graph, plan, node)
+            stored = {value: its_plan.tensors[value].quantize(values[value]) for value in single.inputs}
+            real = {value: its_plan.tensors[value].dequantize(array) for value, array in stored.items()}
+            found, expected = (
+                run_tflite(emit_tflite(single, its_plan), stored),
+                run_as_shipped(emit_onnx(single, its_plan), real),
+            )
+            for value in single.outputs:
+                steps = np.abs(its_plan.tensors[value].quantize(expected[value]).astype(int) - found[value].astype(int))
+                assert steps.max(initial=0) <= (1 if that_may_differ(single, its_plan) else 0), node

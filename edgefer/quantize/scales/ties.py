@@ -7,11 +7,12 @@ of the 256 integers that they can read is looked at one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
 
 import numpy as np
+import numpy.typing as npt
 
 from edgefer.graph.ir import Graph, Node
 from edgefer.plan import QuantParams
@@ -74,6 +75,41 @@ def avoid_ties(
         for root in inputs:
             settled.add(root)
             wholes.pop(root, None)
+
+
+def is_off_ties(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> bool:
+    """Whether no result of a sum, product, mean or curve in int8 can lie where kernels round it differently."""
+    output = tensors[node.output]
+    if node.op in CURVES and node.op in FIXED_OUTPUT:
+        return _distance(node.op, tensors[node.inputs[0]]) > _CURVE_MARGIN
+    if node.op in ("AveragePool", "GlobalAveragePool"):
+        fractions = tensors[node.inputs[0]].scale[0] / _averaged(graph, node) / output.scale[0] * _FINE_FRACTIONS
+        return abs(fractions - round(fractions)) <= 1e-3 + fractions * 2.0**-22 < fractions
+    if node.op not in _PAIRS:
+        return False
+    combine, margin = _PAIRS[node.op]
+    first, second = (_readable(graph, value, tensors[value]) for value in node.inputs)
+    results = combine.outer(first, second) / output.scale[0]
+    low, high = (limit - output.zero_point[0] for limit in output.limits)
+    within = results[(results > low) & (results < high)]
+    return bool(np.abs(within - np.floor(within) - 0.5).min(initial=0.5) > margin)
+
+
+_PAIRS: Mapping[str, tuple[np.ufunc, float]] = {
+    "Add": (np.add, 0.5 / _SUM_FRACTIONS / 2),
+    "Sub": (np.subtract, 0.5 / _SUM_FRACTIONS / 2),
+    "Mul": (np.multiply, 0.33 / _FINE_FRACTIONS),
+}
+"""What two operands come to, and how near to a tie, in steps of the output, kernels may still round to either side."""
+
+
+def _readable(graph: Graph, value: str, params: QuantParams) -> npt.NDArray[np.float64]:
+    """All numbers that a value, stored so, can have."""
+    low, high = params.limits
+    stored = (
+        np.unique(params.quantize(graph.constants[value])) if graph.is_constant(value) else np.arange(low, high + 1)
+    )
+    return params.scale[0] * (stored.astype(np.float64) - params.zero_point[0])
 
 
 def _averaged(graph: Graph, node: Node) -> int:
