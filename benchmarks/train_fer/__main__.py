@@ -1,10 +1,11 @@
-"""Trains the bundled network on FER2013 with the votes of FER+.
+"""Trains the bundled network on FER2013 with the votes of FER+, or another by the same recipe.
 
-    python -m benchmarks.train_fer RUN
+    python -m benchmarks.train_fer RUN [--network resnet18]
 
 RUN is a directory: `state.pt` after every epoch, from which the same command goes on; `log.jsonl`; and at the end
-`network.pt`, the averaged weights of the epoch that did best on held-back training images.  No other image decides
-anything.  Every random number follows from the seed and the step, so that an interrupted run ends as another would.
+`network.pt`, the averaged weights of the epoch that did best on held-back training images, and the same as
+`network.onnx`.  No other image decides anything.  Every random number follows from the seed and the step, so that an
+interrupted run ends as another would.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.train_fer.faces import LABELS, TRAIN, VOTED, Faces, distorted, plain, split
-from benchmarks.train_fer.network import EfficientNetB0, with_imagenet_convolutions
+from benchmarks.train_fer.networks import NETWORKS, export
 
 EPOCHS = "6@64,13@96"
 BATCH = 64
@@ -51,6 +52,7 @@ def main() -> None:
     """Train as the arguments say."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="directory of the run")
+    parser.add_argument("--network", choices=NETWORKS, default="efficientnet_b0", help="default %(default)s")
     parser.add_argument("--data", type=Path, default=TRAIN)
     parser.add_argument("--epochs", type=sizes, default=EPOCHS, help="how many at which size; default %(default)s")
     parser.add_argument("--images", type=int, help="train on at most so many, to try it out")
@@ -65,10 +67,14 @@ def main() -> None:
         arguments.run,
         faces[training[: arguments.images]],
         faces[held_back],
+        name=arguments.network,
         epochs=arguments.epochs,
         seed=arguments.seed,
         device=arguments.device,
     )
+    best = NETWORKS[arguments.network](len(LABELS) + len(VOTED))
+    best.load_state_dict(torch.load(arguments.run / "network.pt", weights_only=True)["state_dict"])
+    export(best, arguments.epochs[-1], arguments.run / "network.onnx")
 
 
 def sizes(text: str) -> list[int]:
@@ -88,6 +94,7 @@ def train(
     faces: Faces,
     held_back: Faces,
     *,
+    name: str = "efficientnet_b0",
     epochs: list[int],
     seed: int = 0,
     device: str = "cpu",
@@ -99,6 +106,7 @@ def train(
         run: directory of the run.
         faces: to train on.
         held_back: to choose an epoch by.
+        name: of the network, one of `NETWORKS`.
         epochs: the size of the images in each.
         seed: of everything random.
         device: of PyTorch.
@@ -106,8 +114,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    network = with_imagenet_convolutions(EfficientNetB0(len(LABELS) + len(VOTED)))
-    network = network.to(device, memory_format=torch.channels_last)
+    network = NETWORKS[name](len(LABELS) + len(VOTED)).to(device, memory_format=torch.channels_last)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(AVERAGED), use_buffers=True)
     optimiser = torch.optim.AdamW(_parameter_groups(network), lr=PEAK)
     parts = {"network": network, "averaged": averaged, "optimiser": optimiser}
@@ -134,7 +141,7 @@ def train(
             found = judge(averaged.module, held_back, step.size, device)
             if step.size == epochs[-1] and found["accuracy"] > best:
                 best = found["accuracy"]
-                _save(run / "network.pt", _published(averaged.module, step.size, found))
+                _save(run / "network.pt", _published(averaged.module, name, step.size, found))
             _save(run / "state.pt", {"done": step.number + 1, "best": best, **_states(parts)})
             entry = {"epoch": step.epoch, "size": step.size, "loss": torch.stack(losses).mean().item(), **found}
             entry = {name: round(value, 4) for name, value in entry.items()}
@@ -190,11 +197,11 @@ def _parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     return [{"params": weights, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
 
 
-def _published(network: nn.Module, size: int, found: Mapping[str, float]) -> dict[str, Any]:
-    """A checkpoint as `converters/efficientnet.py` reads it, with both heads in the classifier."""
+def _published(network: nn.Module, name: str, size: int, found: Mapping[str, float]) -> dict[str, Any]:
+    """A checkpoint as converters read it, with both heads in the classifier."""
     return {
         "state_dict": network.state_dict(),
-        "arch": "efficientnet_b0",
+        "arch": name,
         "input_size": size,
         "mean": (0.5, 0.5, 0.5),
         "std": (0.5, 0.5, 0.5),

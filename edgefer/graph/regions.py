@@ -16,7 +16,6 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgefer.graph.ir import Array, Attribute, Graph, Node, fresh_name, fresh_node_name
-from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.patterns import is_plain_gemm
 
 Links: TypeAlias = Literal["order", "scale"]
@@ -122,6 +121,23 @@ def permute(graph: Graph, region: Region, order: Sequence[int]) -> Graph:
     return graph.with_constants(arrays)
 
 
+def keep(graph: Graph, region: Region, channels: Sequence[int]) -> Graph:
+    """The graph with these of the region's channels alone; what reads it lacks what the others gave.
+
+    Args:
+        graph: that `region` was found in.
+        region: found for its channels' order.
+        channels: at least one, in the order that they are to have.
+    """
+    kept = permute(graph, region, channels)
+    count = len(channels)
+    names = {node.name for node in region.inside}
+    nodes = [replace(n, attributes=regrouped(n, count)) if n.name in names else n for n in kept.nodes]
+    shapes = {value: graph.info[value] for value in region.values}
+    info = {value: replace(found, shape=(found.shape[0], count, *found.shape[2:])) for value, found in shapes.items()}
+    return kept.with_nodes(nodes, info)
+
+
 def scale(graph: Graph, region: Region, factors: Array) -> Graph:
     """The graph with the region's channels multiplied by `factors` (> 0); its outputs stay what they were.
 
@@ -145,7 +161,8 @@ def divide(
     """The graph with some of the region's values computed in parts, each some channels that follow each other.
 
     What makes one of `values` is there once for each part; where another node reads one, a Concat makes it
-    whole again, under its old name.  The graph's outputs stay what they were.
+    whole again, under its old name.  The graph's outputs stay what they were; constants that were divided stay too,
+    unread.
 
     Args:
         graph: that `region` was found in.
@@ -182,7 +199,7 @@ def divide(
         for value, parts in names.items()
         for part, size in zip(parts, sizes, strict=True)
     }
-    return remove_dead(graph.with_constants(constants).with_nodes(nodes, info)), names
+    return graph.with_constants(constants).with_nodes(nodes, info), names
 
 
 def _cut(array: Array, sizes: Sequence[int], axis: int) -> list[Array]:
@@ -267,7 +284,7 @@ def _region(graph: Graph, values: set[str], links: Links) -> Region | None:
     constants = [
         *(constant for node in producers for constant in made(node)),
         *(constant for node in inside for constant in passed(graph, node)),
-        *(_read(graph, node) for node in readers),
+        *(read(graph, node) for node in readers),
     ]
     if any(len(graph.consumers[constant.name]) > 1 for constant in constants):
         return None
@@ -282,7 +299,8 @@ def made(node: Node) -> list[ChannelConstant]:
     return [weights, *(ChannelConstant(bias, -1, 1) for bias in node.inputs[2:])]
 
 
-def _read(graph: Graph, node: Node) -> ChannelConstant:
+def read(graph: Graph, node: Node) -> ChannelConstant:
+    """What a node that mixes channels weighs each of its input's by."""
     is_first = is_depthwise(graph, node) or (node.op == "Gemm" and not node.int("transB"))
     return ChannelConstant(node.inputs[1], 0 if is_first else 1, -1)
 

@@ -20,6 +20,7 @@ from edgefer.graph.passes.decompose import decompose
 from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
 from edgefer.graph.passes.fold_constants import fold_constants
 from edgefer.graph.passes.recognise import recognise_activations, recognise_layer_norm
+from edgefer.graph.passes.remove_channels import remove_channels
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.remove_identities import remove_identities
 from edgefer.graph.passes.resolve_padding import resolve_padding
@@ -42,6 +43,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_activations,
     separate_biases,
     tie_weights,
+    remove_channels,
     remove_dead,
 )
 

@@ -20,6 +20,7 @@ from math import inf, prod
 import numpy as np
 
 from edgefer.graph.ir import Graph, Node
+from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.patterns import find_silus
 from edgefer.graph.regions import divide, find_region, permute
 from edgefer.plan import QuantParams
@@ -148,7 +149,7 @@ def _treat(graph: Graph, site: _Site, loud: Values, sizes: tuple[int, ...]) -> t
     order = [int(channel) for group in groups for channel in sorted(group)]
     permuted = permute(graph, region, order)
     treated, parts = divide(permuted, region, (*site.values, site.depthwise), sizes)
-    return treated, tuple(part for value in site.stored for part in parts[value])
+    return remove_dead(treated), tuple(part for value in site.stored for part in parts[value])
 
 
 def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
