@@ -61,10 +61,20 @@ def find_squeeze_excites(graph: Graph) -> tuple[SqueezeExcite, ...]:
 def is_never_negative(graph: Graph, value: str) -> bool:
     """Whether a value is known to be 0 or more, by what makes it."""
     node = graph.producers.get(value)
-    return node is not None and (node.op in _NEVER_NEGATIVE or bool(node.activation))
+    if node is None:
+        return False
+    if node.op == "Clip":
+        least = graph.constants.get(node.input(1))
+        return least is not None and float(least.min()) >= 0
+    if node.op in _AS_THEIR_INPUT:
+        return is_never_negative(graph, node.inputs[0])
+    return node.op in _NEVER_NEGATIVE or bool(node.activation)
 
 
-_NEVER_NEGATIVE = frozenset(["Relu", "Sigmoid", "Softmax"])
+_NEVER_NEGATIVE = frozenset(["Abs", "Exp", "Relu", "Sigmoid", "Softmax", "Sqrt"])
+_AS_THEIR_INPUT = frozenset(
+    ["AveragePool", "Flatten", "GlobalAveragePool", "MaxPool", "ReduceMean", "Reshape", "Squeeze", "Transpose"]
+)
 
 
 def is_pointwise(graph: Graph, node: Node) -> bool:

@@ -13,10 +13,11 @@ from onnx import helper
 
 from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.ir import Array, Graph
-from edgefer.plan import Plan
+from edgefer.plan import Plan, QuantParams
 from edgefer.runtime.delegation import undelegated
 from tests.emit.harness import graph_of, int8_error, operators, run_onnx, run_tflite, sample
 from tests.emit.minmax_plan import minmax_plan
+from tests.graph.networks import network
 
 IMAGE = (1, 6, 9, 8)
 RNG = np.random.default_rng(7)
@@ -222,7 +223,8 @@ CASES = {
     "reshape that joins channels with height": case("Reshape", i(1, 54, 8)),
 }
 
-LEFT_TO_LITERT = {"PADV2", "MIRROR_PAD", "STRIDED_SLICE", "GATHER", "POW", "RESIZE_NEAREST_NEIGHBOR"}
+LEFT_IN_FLOAT = {"MIRROR_PAD", "STRIDED_SLICE", "GATHER", "POW"}
+LEFT_IN_INT8 = LEFT_IN_FLOAT | {"PADV2", "RESIZE_NEAREST_NEIGHBOR"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -257,10 +259,10 @@ def test_int8_is_within_a_step_of_the_real_function(name: str) -> None:
 def test_xnnpack_takes_over_all_but_the_operators_listed(name: str) -> None:
     graph = CASES[name].graph()
     left = {entry.split()[0] for entry in undelegated(emit_tflite(graph, Plan()))}
-    assert left <= LEFT_TO_LITERT
+    assert left <= LEFT_IN_FLOAT
     plan = _plan(graph, CASES[name])
     left = {entry.split()[0] for entry in undelegated(emit_tflite(graph, plan))}
-    assert left <= LEFT_TO_LITERT
+    assert left <= LEFT_IN_INT8
 
 
 @pytest.mark.parametrize(
@@ -280,6 +282,34 @@ def test_xnnpack_takes_over_all_but_the_operators_listed(name: str) -> None:
 )
 def test_operators_are_the_plain_ones(name: str, expected: list[str]) -> None:
     assert operators(emit_tflite(CASES[name].graph(), Plan())) == expected
+
+
+@pytest.mark.parametrize("text", [
+    "y = Slice(x, starts, ends, axes, twos)",
+    "y = MaxPool<kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]>(x)",
+    "y = MaxPool<kernel_shape=[3, 5], pads=[0, 2, 2, 0]>(x)",
+])  # fmt: skip
+def test_every_second_element_and_padded_maxima_are_left_to_fast_kernels_and_are_exact(text: str) -> None:
+    bounds = {"starts": [0, 1], "ends": [99, 99], "axes": [2, 3], "twos": [2, 2]}
+    graph = network(text, "y", {name: np.asarray(numbers) for name, numbers in bounds.items()}, x=(1, 3, 9, 8))
+    feeds = sample(graph)
+    params = QuantParams("int8", (0.05,), (-9,))
+    stored = {"x": params.quantize(feeds["x"])}
+    plan = Plan(dict.fromkeys("xy", params), {node.name: "int8" for node in graph.nodes})
+    files = emit_tflite(graph, Plan()), emit_tflite(graph, plan)
+    assert [undelegated(file) for file in files] == [[], []]
+    np.testing.assert_array_equal(run_tflite(files[0], feeds)["y"], run_onnx(graph, feeds)["y"])
+    expected = run_onnx(graph, {"x": params.dequantize(stored["x"])})["y"]
+    np.testing.assert_array_equal(run_tflite(files[1], stored)["y"], params.quantize(expected))
+
+
+def test_powers_of_what_is_never_negative_and_repeated_rows_are_left_to_fast_kernels() -> None:
+    how = 'mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"'
+    text = f"a = Abs(x)\nb = Pow(a, e)\ny = Resize<{how}>(b, , , s)"
+    graph = network(text, "y", {"e": np.float32(1.7), "s": np.asarray([1, 3, 10, 15])}, x=(1, 3, 5, 5))
+    file, feeds = emit_tflite(graph, Plan()), sample(graph)
+    assert undelegated(file) == []
+    np.testing.assert_allclose(run_tflite(file, feeds)["y"], run_onnx(graph, feeds)["y"], rtol=1e-5)
 
 
 def test_an_int8_constant_with_a_number_per_channel_is_stored_for_a_row():

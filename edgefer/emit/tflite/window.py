@@ -114,10 +114,22 @@ def pad_into(at: Site, tensor: int, amounts: Sequence[tuple[int, int]], result: 
     `fill` is a real number, stored as near to it as the tensor's format can.
     """
     table = at.values.constant("paddings", np.asarray(amounts, np.int32))
+    source = at.values.writer.tensors[tensor]
     if fill is None:
         at.emit("PAD", [tensor, table], result, "PadOptions")
-        return
-    at.emit("PADV2", [tensor, table, scalar(at, fill, tensor)], result, "PadV2Options")
+    elif source.scales is None and source.dtype == "float32":
+        with_zeros = at.temporary(at.values.writer.tensors[result].shape, "padded with zeros")
+        at.emit("PAD", [tensor, table], with_zeros, "PadOptions")
+        at.emit("ADD", [with_zeros, _borders(at, source.shape, amounts, fill)], result, "AddOptions")
+    else:
+        at.emit("PADV2", [tensor, table, scalar(at, fill, tensor)], result, "PadV2Options")
+
+
+def _borders(at: Site, shape: Sequence[int], amounts: Sequence[tuple[int, int]], fill: float) -> int:
+    """A constant that makes zeros of a border into `fill`: delegates pad with nothing else."""
+    inner = [size if any(pair) else 1 for size, pair in zip(shape, amounts, strict=True)]
+    limited = np.clip(fill, *_FLOAT_LIMITS)
+    return at.values.constant("borders", np.pad(np.zeros(inner, np.float32), amounts, constant_values=limited))
 
 
 def scalar(at: Site, number: float, like: int) -> int:

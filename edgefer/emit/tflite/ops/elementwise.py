@@ -11,6 +11,7 @@ from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC, Layout, default, identity
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import scalar
+from edgefer.graph.patterns import is_never_negative
 
 _BINARY = {"Add": "ADD", "Sub": "SUB", "Mul": "MUL"}
 _OPTIONS = {"Add": "AddOptions", "Sub": "SubOptions", "Mul": "MulOptions"}
@@ -105,6 +106,14 @@ def power(at: Site) -> None:
         square = at.temporary(at.values.writer.tensors[source].shape, "square")
         at.emit("SQUARE", [source], square, "SquareOptions")
         at.emit("MUL", [square, source], at.output(layout), "MulOptions")
+    elif number is not None and number > 0 and is_never_negative(at.graph, at.node.inputs[0]):
+        source = at.input(0, layout)
+        logarithm, multiple = (
+            at.temporary(at.values.writer.tensors[source].shape, name) for name in ("logarithm", "multiple")
+        )
+        at.emit("LOG", [source], logarithm)
+        at.emit("MUL", [logarithm, scalar(at, number, logarithm)], multiple, "MulOptions")
+        at.emit("EXP", [multiple], at.output(layout), "ExpOptions")
     else:
         at.emit("POW", [at.input(0, layout), at.input(1, layout)], at.output(layout), "PowOptions")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC
+from edgefer.emit.tflite.ops.shape import join
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import SAME, VALID, Window, padded, window
 from edgefer.graph.ir import Array
@@ -21,9 +24,32 @@ def max_pool(at: Site) -> None:
     slide = _pooling_window(at)
     source = at.input(0, NHWC)
     if slide.padding is None:
-        fill = None if is_never_negative(at.graph, at.node.inputs[0]) else -np.inf
-        source = padded(at, source, slide.amounts, fill)
+        if is_never_negative(at.graph, at.node.inputs[0]):
+            source = padded(at, source, slide.amounts)
+        else:
+            source = _with_edges(at, source, slide.amounts)
     _pool(at, "MAX_POOL_2D", source, slide, at.output(NHWC))
+
+
+def _with_edges(at: Site, source: int, amounts: Sequence[tuple[int, int]]) -> int:
+    """The map with its edges repeated: every window that reaches beyond an edge has that edge in it too."""
+    for axis, (before, after) in enumerate(amounts):
+        shape = at.values.writer.tensors[source].shape
+        edges = {}
+        for place, count in ((0, before), (shape[axis] - 1, after)):
+            few = [1 if other == axis else size for other, size in enumerate(shape)]
+            edges[place] = at.temporary(few, f"edge_{axis}_{place}", like=source) if count else source
+            begin = [place if other == axis else 0 for other in range(len(shape))]
+            if count:
+                inputs = [source, at.integers(begin, "begin"), at.integers(few, "size")]
+                at.emit("SLICE", inputs, edges[place], "SliceOptions")
+        parts = [edges[0]] * before + [source] + [edges[shape[axis] - 1]] * after
+        if len(parts) > 1:
+            grown = [size + (before + after if other == axis else 0) for other, size in enumerate(shape)]
+            whole = at.temporary(grown, f"with_edges_{axis}", like=source)
+            join(at, parts, axis, whole)
+            source = whole
+    return source
 
 
 @emits("AveragePool")

@@ -72,10 +72,11 @@ def concat(at: Site) -> None:
     layout = common_layout(at)
     axis = layout.index(at.node.int("axis") % len(layout))
     operands = [at.input(index, layout) for index in range(len(at.node.inputs))]
-    _join(at, operands, axis, at.output(layout))
+    join(at, operands, axis, at.output(layout))
 
 
-def _join(at: Site, operands: Sequence[int], axis: int, target: int) -> None:
+def join(at: Site, operands: Sequence[int], axis: int, target: int) -> None:
+    """Fill `target` with tensors one after the other along a stored axis, a few at a time."""
     tensors = at.values.writer.tensors
     while len(operands) > _FEW:
         groups = [operands[start : start + _FEW] for start in range(0, len(operands), _FEW)]
@@ -120,10 +121,23 @@ def slice_(at: Site) -> None:
         _slice(at, layout, [part.start for part in ranges], at.output_shape, at.output(layout))
         return
     ordered = [ranges[axis] for axis in layout]
+    source = at.input(0, layout)
+    for position, part in enumerate(ordered):
+        if part.step > 1 and (cut := _every_nth(at, source, position, part)) is not None:
+            source, ordered[position] = cut, range(len(part))
+    if all(part.step == 1 for part in ordered):
+        begin = [part.start for part in ordered]
+        at.emit(
+            "SLICE",
+            [source, at.integers(begin, "begin"), at.integers(list(map(len, ordered)), "size")],
+            at.output(layout),
+            "SliceOptions",
+        )
+        return
     at.emit(
         "STRIDED_SLICE",
         [
-            at.input(0, layout),
+            source,
             at.integers([part.start for part in ordered], "begin"),
             at.integers([part.stop for part in ordered], "end"),
             at.integers([part.step for part in ordered], "strides"),
@@ -132,6 +146,34 @@ def slice_(at: Site) -> None:
         "StridedSliceOptions",
         endMask=sum(1 << position for position, part in enumerate(ordered) if part.stop < 0),
     )
+
+
+def _every_nth(at: Site, source: int, axis: int, part: range) -> int | None:
+    """A tensor of every n-th element along an axis, which is cut in groups of n, as delegates do not take strides.
+
+    None where the axis is too short for whole groups.
+    """
+    shape = at.values.writer.tensors[source].shape
+    rest = shape[axis] - len(part) * part.step
+    if rest < 0 or len(shape) >= _LARGEST_RANK:
+        return None
+    first = min(part.start, rest)
+    if rest:
+        sizes = [len(part) * part.step if place == axis else size for place, size in enumerate(shape)]
+        whole = at.temporary(sizes, f"groups_{axis}", like=source)
+        begin = [first if place == axis else 0 for place in range(len(shape))]
+        at.emit("SLICE", [source, at.integers(begin, "begin"), at.integers(sizes, "size")], whole, "SliceOptions")
+        source = whole
+    grouped = (*shape[:axis], len(part), part.step, *shape[axis + 1 :])
+    groups = at.values.reshape(source, grouped, f"{at.node.output}/in_groups_{axis}")
+    few = tuple(1 if place == axis + 1 else size for place, size in enumerate(grouped))
+    chosen = at.temporary(few, f"one_of_each_{axis}", like=source)
+    begin = [part.start - first if place == axis + 1 else 0 for place in range(len(grouped))]
+    at.emit("SLICE", [groups, at.integers(begin, "begin"), at.integers(few, "size")], chosen, "SliceOptions")
+    return at.values.reshape(chosen, (*few[: axis + 1], *few[axis + 2 :]), f"{at.node.output}/every_{axis}")
+
+
+_LARGEST_RANK = 5  # that delegates take slices of, with an axis more while they cut
 
 
 def _slice(at: Site, layout: Layout, begin: Sequence[int], shape: Sequence[int], target: int) -> None:
