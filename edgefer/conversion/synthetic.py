@@ -25,6 +25,7 @@ from edgefer.graph.ir import Graph
 from edgefer.graph.torch_module import Tensor, TorchGraph, functional, torch
 from edgefer.host.progress import Advance
 from edgefer.images import ImageSet
+from edgefer.images.readers import ArrayReader
 from edgefer.spec import InputSpec, Spec
 
 _STEPS = 40
@@ -42,7 +43,10 @@ def synthetic_images(
     """What `synthesise` makes, as an image set; `count` is `sufficient_count` by default."""
     images = synthesise(graph, spec, count or sufficient_count(spec), seed=seed, advance=advance)
     digests = tuple(sha256(str(image.shape).encode() + image.tobytes()).hexdigest() for image in images)
-    return ImageSet("synthetic", tuple(map(str, range(len(images)))), digests, lambda name: images[int(name)].copy())
+    names = tuple(map(str, range(len(images))))
+    return ImageSet(
+        "synthetic", names, digests, ArrayReader(np.asarray(images), {name: row for row, name in enumerate(names)})
+    )
 
 
 def sufficient_count(spec: Spec) -> int:

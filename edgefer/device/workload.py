@@ -20,6 +20,7 @@ from edgefer.host.progress import Progress
 from edgefer.host.saturation import probe
 from edgefer.images import Image, ImageSet
 from edgefer.images.preprocess import iter_pixels, resampling_weights, to_pixels
+from edgefer.images.readers import PixelReader
 from edgefer.runtime.runners import open_runner
 from edgefer.spec import InputSpec, Spec
 
@@ -114,7 +115,7 @@ def generated(spec: InputSpec, count: int = GENERATED) -> ImageSet:
     large = replace(spec, size=(_CROP_SIDE, _CROP_SIDE), resize="bilinear", fit="stretch")
     images = {f"{index}": to_pixels(rng.integers(0, 256, (7, 7, 3), np.uint8), large) for index in range(count)}
     digests = tuple(sha256(image.tobytes()).hexdigest() for image in images.values())
-    return ImageSet(f"{count} generated images", tuple(images), digests, images.__getitem__)
+    return ImageSet(f"{count} generated images", tuple(images), digests, PixelReader(images))
 
 
 def _targets(images: ImageSet, spec: Spec, progress: Progress) -> Targets:

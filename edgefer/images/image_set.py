@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 Image: TypeAlias = npt.NDArray[np.uint8]
+
+
+class Reader(Protocol):
+    """Reads images by name; can be pickled."""
+
+    def __call__(self, name: str) -> Image:
+        """The image, uint8 (H, W, 3), RGB.
+
+        Raises:
+            InputError: the source changed after it was opened.
+        """
+        ...
+
+    def only(self, names: Iterable[str], *, carried: bool = False) -> Reader:
+        """What reads these images alone; `carried`: has them in memory.
+
+        Raises:
+            InputError: the source changed after it was opened.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ class ImageSet:
     source: str
     names: tuple[str, ...]
     digests: tuple[str, ...]
-    reader: Callable[[str], Image]
+    reader: Reader
     labels: npt.NDArray[np.int64] | None = None
     label_names: tuple[str, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -80,6 +100,11 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[chosen],
             arrays={name: array[chosen] for name, array in self.arrays.items()},
         )
+
+    def sent(self, indices: Iterable[int], *, carried: bool) -> ImageSet:
+        """The images at `indices` alone, to be read elsewhere; `carried`: they go along."""
+        chosen = self.select(indices).unlabelled()
+        return replace(chosen, reader=self.reader.only(chosen.names, carried=carried), skipped=(), passed_over={})
 
     def unlabelled(self) -> ImageSet:
         """The same images, and nothing of what the source says about them."""

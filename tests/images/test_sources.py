@@ -314,7 +314,7 @@ def test_links_in_a_circle_end_and_links_to_images_are_followed(tmp_path: Path) 
 
 
 def test_a_hostile_zip_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefer.images.sources.MAX_FILE_BYTES", 100_000)
+    monkeypatch.setattr("edgefer.images.stored.MAX_FILE_BYTES", 100_000)
     files = {"../../a/up.png": encoded(picture(1)), "/a/b.png": encoded(picture(2)), "a/bomb.png": bytes(200_000)}
     faces = open_images(write_zip(tmp_path / "set.zip", files))
     assert faces.names == ("b.png", "up.png")
@@ -429,7 +429,7 @@ def test_an_array_that_declares_more_than_it_holds_takes_no_memory(tmp_path: Pat
 
 
 def test_arrays_over_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgefer.images.sources.MAX_ARRAY_BYTES", 100)
+    monkeypatch.setattr("edgefer.images.arrays.MAX_ARRAY_BYTES", 100)
     assert "the limit is 100" in refusal(write_npz(tmp_path / "set.npz", images=GRAY))
 
 
