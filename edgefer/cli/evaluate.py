@@ -11,6 +11,8 @@ from edgefer.cli.output import ConsoleProgress, output_options, table, write_jso
 from edgefer.evaluation.evaluate import evaluate as run_evaluate
 from edgefer.evaluation.results import Evaluation
 from edgefer.evaluation.summary import rows, runtimes, title, to_csv, to_markdown, verdict
+from edgefer.execution import Local
+from edgefer.host.threads import processors
 from edgefer.images import open_images
 from edgefer.report import evaluation_report
 
@@ -79,7 +81,7 @@ def evaluate(
             targets=targets,
             max_drop=max_drop,
             samples=samples,
-            workers=workers,
+            workers=Local(workers or processors(), processes=True),
             progress=ConsoleProgress(quiet=quiet, verbose=verbose),
         )
     except KeyboardInterrupt:

@@ -17,10 +17,10 @@ from edgefer.errors import InputError
 from edgefer.evaluation.judge import REFERENCE, judge, judge_bounds
 from edgefer.evaluation.layers import view_layers
 from edgefer.evaluation.results import BundleIdentity, DataIdentity, Evaluation, LayerView
-from edgefer.evaluation.shards import Store, run_models
+from edgefer.evaluation.shards import run_models
 from edgefer.evaluation.targets import Targets, find_targets
+from edgefer.execution import Executor, Store, executor
 from edgefer.host.progress import Progress, Silent
-from edgefer.host.threads import processors
 from edgefer.images import ImageSet, open_images
 
 MAX_DROP = 0.5
@@ -38,7 +38,7 @@ def evaluate(
     targets: str | Path | None = None,
     max_drop: float | None = None,
     samples: int | None = None,
-    workers: int | None = None,
+    workers: Executor | int | None = None,
     layer_images: int = LAYER_IMAGES,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -52,12 +52,13 @@ def evaluate(
         targets: a CSV file with a column `file` and columns named like labels of the network.
         max_drop: percentage points of accuracy that an artifact may lose; the bundle's own bound, or 0.5.
         samples: evaluate on so many images, spread evenly over the set; on all of them when None.
-        workers: threads; one per processor when None.
+        workers: so many threads, one per processor when None; or whoever else runs the models.
         layer_images: images for the view of the layers, the first ones; none when 0.
         progress: who is told.
 
     Raises:
         InputError: bundle or data cannot be read, were altered, or do not fit together.
+        EvidenceError: the workers are gone; what was done until then is kept.
     """
     progress = progress or Silent()
     with progress.stage("read"):
@@ -73,7 +74,7 @@ def evaluate(
     with ThreadPoolExecutor(1) as beside:
         few = images.select(range(min(layer_images, len(images))))
         view = beside.submit(view_layers, bundle, few) if few else None
-        outputs = run_models(paths, images, bundle.spec, store, workers or processors(), progress)
+        outputs = run_models(paths, images, bundle.spec, store, executor(workers), progress)
         layers = _result(view, progress)
     with progress.stage("judge"):
         parts = judge(outputs, truth, bundle.spec)
@@ -123,7 +124,7 @@ def _sample(images: ImageSet, count: int | None) -> ImageSet:
 
 def _key(models: Mapping[str, Artifact], bundle: Bundle, images: ImageSet) -> str:
     """What the outputs depend on."""
-    digest = sha256(repr((_VERSION, bundle.spec.input, images.sha256, platform.machine())).encode())
+    digest = sha256(repr((_VERSION, bundle.spec, images.sha256, platform.machine())).encode())
     for name, artifact in models.items():
         digest.update(f"{name} {artifact.sha256}\n".encode())
     for tool in _TOOLS:

@@ -6,8 +6,8 @@ What is done does not know where; see `execution.task`.
 """
 
 from edgefer.execution.execute import execute
-from edgefer.execution.local import Local
+from edgefer.execution.local import Local, executor
 from edgefer.execution.store import Store
 from edgefer.execution.task import Executor, Job, Outcome, Task
 
-__all__ = ["Executor", "Job", "Local", "Outcome", "Store", "Task", "execute"]
+__all__ = ["Executor", "Job", "Local", "Outcome", "Store", "Task", "execute", "executor"]

@@ -10,7 +10,7 @@ from edgefer.host.progress import Progress
 
 
 def execute(
-    task: Task, jobs: Sequence[Job], executor: Executor, store: Store, progress: Progress, stage: str
+    task: Task, jobs: Sequence[Job], executor: Executor, store: Store, progress: Progress, stage: str, steps: str
 ) -> Iterator[tuple[int, Outcome]]:
     """Outcomes with their jobs' places: those kept from before first, then the others as they come.
 
@@ -24,13 +24,18 @@ def execute(
         store: where results are kept.
         progress: told of every step.
         stage: its name.
+        steps: what jobs go through, in the plural, for people.
 
     Raises:
         EvidenceError: the executor is gone.
     """
     kept = {place: done for place, job in enumerate(jobs) if job.key and (done := store.load(job.key)) is not None}
-    steps = [job.steps for job in jobs if job.steps is not None]
-    total = sum(steps) if len(steps) == len(jobs) else None
+    counts = [job.steps for job in jobs if job.steps is not None]
+    total = sum(counts) if len(counts) == len(jobs) else None
+    if kept:
+        counted = sum(jobs[place].steps or 0 for place in kept)
+        before = f"{len(kept)} of {len(jobs)} parts" if total is None else f"{counted:,} of {total:,} {steps}"
+        progress.note(f"{before} were done before an interruption; going on from there")
     with progress.stage(stage, total) as advance:
         for place, result in kept.items():
             for _ in range(jobs[place].steps or 0):

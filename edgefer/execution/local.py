@@ -6,22 +6,15 @@ import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Executor as Pool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgefer.errors import EvidenceError, InputError
-from edgefer.execution.task import Job, Outcome, Perform, Task
+from edgefer.execution.task import Executor, Job, Outcome, Perform, Task
 from edgefer.host.progress import Advance
 from edgefer.host.threads import processors
 
@@ -45,6 +38,7 @@ class Local:
 
     workers: int = field(default_factory=processors)
     processes: bool = False
+    carries: ClassVar[bool] = False
 
     def map(self, task: Task, jobs: Sequence[Job], advance: Advance) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
@@ -54,6 +48,13 @@ class Local:
             yield from _by_processes(task, jobs, advance, workers)
         else:
             yield from _by_threads(task, jobs, advance, workers)
+
+
+def executor(workers: Executor | int | None) -> Executor:
+    """So many threads of this machine, one per processor where nothing is said; or whoever is given."""
+    if workers is None:
+        return Local()
+    return Local(workers) if isinstance(workers, int) else workers
 
 
 def _by_threads(task: Task, jobs: Sequence[Job], advance: Advance, workers: int) -> Iterator[tuple[int, Outcome]]:
@@ -134,7 +135,7 @@ def _outcome(perform: Perform, item: Any, step: Advance) -> Outcome:
 
 
 def _mapped(
-    pool: Executor,
+    pool: Pool,
     perform: Callable[[Any], Outcome],
     jobs: Sequence[Job],
     workers: int,
@@ -145,7 +146,7 @@ def _mapped(
     running: dict[Future[Outcome], int] = {}
     while True:
         for place, job in following:
-            running[pool.submit(perform, job.item())] = place
+            running[pool.submit(perform, job.item(False))] = place
             if len(running) >= _AHEAD * workers:
                 break
         if not running:

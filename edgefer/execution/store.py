@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -36,6 +37,11 @@ class Store:
     def save(self, key: str, content: bytes) -> None:
         """Keep a result: all of it, or nothing."""
         cache.store(self.folder / key, sha256(content).digest() + content)
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Of these jobs."""
+        for key in keys:
+            (self.folder / key).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Forget all results."""

@@ -36,13 +36,14 @@ class Job:
 
     Attributes:
         key: digest of all that its result depends on, besides the task; `""` for what is never to be kept.
-        item: makes the item when its turn comes, so that no more of them are in memory than are worked on.
+        item: makes the item when its turn comes, so that no more of them are in memory than are worked on; told
+            whether it must carry its data, or may name the files that hold them.
         steps: about how many it has; None where it does not say.
         name: for people.
     """
 
     key: str
-    item: Callable[[], Any]
+    item: Callable[[bool], Any]
     steps: int | None
     name: str
 

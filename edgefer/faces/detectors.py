@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edgefer.errors import UsageError
@@ -17,7 +18,7 @@ NONE = "none"
 
 
 def detector_maker(choice: str | Path = BLAZEFACE, boxes: Path | None = None) -> Callable[[], Detector]:
-    """Makes a detector for each thread that asks; what it needs is read, and fetched, before any work is done.
+    """Makes a detector for each thread that asks, and can be pickled; what it needs is read, and fetched, at once.
 
     Args:
         choice: `blazeface`, `none`, or a YuNet network's file.
@@ -30,16 +31,20 @@ def detector_maker(choice: str | Path = BLAZEFACE, boxes: Path | None = None) ->
     """
     if boxes is not None:
         given = GivenBoxes(boxes)
-        return lambda: given
+        return partial(_the_same, given)
     if str(choice) == NONE:
         return WholePicture
     if str(choice) == BLAZEFACE:
-        weights = blazeface_weights()
-        return lambda: BlazeFace(weights)
+        return partial(BlazeFace, blazeface_weights())
     path = Path(choice)
     if path.suffix != ".onnx":
         raise UsageError(
             f"{choice}: no such detector", remedy="Choose blazeface, none, or give the .onnx file of a YuNet network."
         )
     YuNet(path)
-    return lambda: YuNet(path)
+    return partial(YuNet, path)
+
+
+def _the_same(detector: Detector) -> Detector:
+    """One that threads may share."""
+    return detector

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from edgefer.bundle import Bundle
 from edgefer.errors import InputError
+from edgefer.execution import Executor
 from edgefer.faces.detectors import BLAZEFACE
 from edgefer.host.progress import SILENT, Progress
 from edgefer.images import match_labels
@@ -31,7 +32,7 @@ def policy(
     format: str = "tflite",
     detector: str | Path = BLAZEFACE,
     boxes: Path | str | None = None,
-    workers: int | None = None,
+    workers: Executor | int | None = None,
     progress: Progress = SILENT,
 ) -> Policy:
     """Find on how few frames a network must be asked; the result is for `RunOptions.policy`.
@@ -47,7 +48,7 @@ def policy(
         format: of the artifact, `tflite` or `onnx`.
         detector: `blazeface`, `none`, or the file of a YuNet network.
         boxes: a table of boxes that is used instead.
-        workers: clips that are looked at at once; one per processor by default.
+        workers: so many clips are looked at at once, one per processor by default; or whoever else does it.
         progress: who is told.
 
     Raises:

@@ -11,9 +11,7 @@ Neither pixels nor embeddings of faces are kept.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import nan
@@ -24,12 +22,11 @@ import numpy as np
 
 from edgefer.bundle import Bundle
 from edgefer.errors import InputError, UsageError
+from edgefer.execution import Executor, Job, Store, execute, executor
+from edgefer.execution.task import Perform
 from edgefer.faces.detectors import BLAZEFACE, detector_maker
 from edgefer.faces.face import Detector, Face
-from edgefer.host import cache
-from edgefer.host.directories import cache_directory
 from edgefer.host.progress import SILENT, Advance, Progress
-from edgefer.host.threads import processors
 from edgefer.runtime.runners import Runner, open_runner
 from edgefer.spec import Spec
 from edgefer.timeline.asking import Answers, Asking, ByLevels, EveryNth
@@ -100,7 +97,7 @@ def run(
     *,
     options: RunOptions | None = None,
     consent: str = "",
-    workers: int | None = None,
+    workers: Executor | int | None = None,
     progress: Progress = SILENT,
     tell: Tell | None = None,
 ) -> Run:
@@ -113,13 +110,14 @@ def run(
         sources: video files, folders of videos, folders of pictures, `camera:0`.
         options: how; the defaults if None.
         consent: a note on the consent of those who are seen, which results carry.
-        workers: sources that are looked at at once; one per processor by default.
+        workers: so many sources are looked at at once, one per processor by default; or whoever else does it.
         progress: who is told.
         tell: told of every answer as it comes.
 
     Raises:
         UsageError: no source is named, or options contradict each other.
         InputError: the bundle or the detector cannot be read, or not one source can.
+        EvidenceError: the workers are gone; what was done until then is kept.
     """
     options = options or RunOptions()
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
@@ -128,12 +126,9 @@ def run(
     opened = list(open_sources(sources, fps=options.fps, duration_s=options.duration_s))
     identity = sha256(artifact.read_bytes()).hexdigest()
     _check_policy(options, identity, bundle.spec)
-    looker = _Looker(artifact, options, bundle.spec, make_detector, tell)
-    store = _Store(sha256(repr((_VERSION, identity, _content(options), bundle.spec)).encode()).hexdigest())
-    expected = [source.expected for source in opened if not isinstance(source, InputError)]
-    total = sum(count for count in expected if count is not None) if None not in expected else None
-    with progress.stage("look", total) as advance:
-        found = list(_each(opened, looker, store, workers or processors(), advance))
+    task = Look(artifact, options, bundle.spec, make_detector, tell)
+    store = Store.of(sha256(repr((_VERSION, identity, _content(options), bundle.spec)).encode()).hexdigest())
+    found = _look_at(opened, task, store, executor(workers), progress)
     timelines = tuple(_timeline(each, bundle.spec, options.smoothing) for each in found if isinstance(each, Observed))
     failures = tuple(each for each in found if isinstance(each, Failure))
     for failure in failures:
@@ -142,76 +137,60 @@ def run(
         raise InputError(
             failures[0].reason if len(failures) == 1 else f"not one of {len(failures)} sources can be read"
         )
-    store.clear([timeline.observed.digest for timeline in timelines])
+    store.forget(timeline.observed.digest for timeline in timelines if timeline.observed.digest)
     named = {"name": bundle.name, "artifact": artifact.name, "sha256": identity}
     return Run(named, options.to_dict(), consent, timelines, failures)
 
 
-class _Looker:
-    """Looks at sources on whatever thread asks, with detector and runtime that belong to that thread."""
+@dataclass(frozen=True, eq=False)
+class Look:
+    """The task: look at a source, with detector and runtime of one's own.
 
-    def __init__(
-        self, artifact: Path, options: RunOptions, spec: Spec, make_detector: Callable[[], Detector], tell: Tell | None
-    ) -> None:
-        self.stopped = threading.Event()
-        self._artifact, self._options, self._spec = artifact, options, spec
-        self._make_detector, self._tell = make_detector, tell
-        self._own = threading.local()
+    Attributes:
+        artifact: that is run.
+        options: how.
+        spec: of the network.
+        make_detector: see `detector_maker`.
+        tell: told of every answer as it comes, where the work is done in this process.
+    """
 
-    def __call__(self, source: Source, advance: Advance) -> Observed:
-        def step() -> None:
-            if self.stopped.is_set():
-                raise CancelledError
-            advance()
+    artifact: Path
+    options: RunOptions
+    spec: Spec
+    make_detector: Callable[[], Detector]
+    tell: Tell | None = None
 
-        def tell(face: int, frame: Frame, box: Face, answers: Answers) -> None:
-            if self._tell is not None:
-                self._tell(source.name, face, frame, box, answers)
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """See `Task`."""
+        detector = Path(self.options.detector)
+        own = self.options.boxes is None and detector.is_file()
+        return {"artifact": self.artifact} | ({"detector": detector} if own else {})
 
-        return look(source, self._looking(), step, tell)
+    def open(self, files: Mapping[str, Path]) -> Perform:
+        """See `Task`.
 
-    def _looking(self) -> Looking:
-        if not hasattr(self._own, "looking"):
-            runner: Runner = open_runner(self._artifact, self._options.format)
-            self._own.looking = Looking(
-                self._make_detector(),
-                self._asking(runner),
-                self._spec,
-                self._options.detect_every,
-                self._options.most_faces,
-            )
-        looking: Looking = self._own.looking
-        return looking
+        Raises:
+            InputError: a runtime refuses the network, or the detector's.
+        """
+        runner = open_runner(files["artifact"], self.options.format)
+        detector = detector_maker(files["detector"])() if "detector" in files else self.make_detector()
+        looking = Looking(detector, self._asking(runner), self.spec, self.options.detect_every, self.options.most_faces)
+
+        def perform(source: Source, advance: Advance) -> bytes:
+            def tell(face: int, frame: Frame, box: Face, answers: Answers) -> None:
+                if self.tell is not None:
+                    self.tell(source.name, face, frame, box, answers)
+
+            return look(source, looking, advance, tell).to_bytes()
+
+        return perform
 
     def _asking(self, runner: Runner) -> Callable[[], Asking]:
-        policy, head = self._options.policy, main_head(self._spec)
+        policy, head = self.options.policy, main_head(self.spec)
         if policy is None or head is None:
-            return lambda: EveryNth(runner, self._options.stride)
+            return lambda: EveryNth(runner, self.options.stride)
         return lambda: ByLevels(runner, policy.levels, head.name)
-
-
-@dataclass(frozen=True)
-class _Store:
-    """Sources that are done, kept until the run is."""
-
-    key: str
-
-    def load(self, digest: str) -> Observed | None:
-        try:
-            return Observed.from_bytes(self._file(digest).read_bytes())
-        except Exception:  # damage shows as errors of zipfile, zlib, numpy and json
-            return None
-
-    def save(self, observed: Observed) -> None:
-        if observed.digest:
-            cache.store(self._file(observed.digest), observed.to_bytes())
-
-    def clear(self, digests: Sequence[str]) -> None:
-        for digest in digests:
-            self._file(digest).unlink(missing_ok=True)
-
-    def _file(self, digest: str) -> Path:
-        return cache_directory() / "runs" / f"{self.key[:32]}-{digest[:32]}.npz"
 
 
 def _check_policy(options: RunOptions, network: str, spec: Spec) -> None:
@@ -234,38 +213,38 @@ def _content(options: RunOptions) -> tuple[Any, ...]:
     return (str(options.detector), read, *how, options.format)
 
 
-def _each(
-    opened: Sequence[Source | InputError], looker: _Looker, store: _Store, workers: int, advance: Advance
-) -> Iterator[Observed | Failure]:
-    """What is observed of each source, in their order, several at once."""
-    lock = threading.Lock()
-
-    def counted() -> None:
-        with lock:
-            advance()
-
-    def one(source: Source | InputError) -> Observed | Failure:
-        if isinstance(source, InputError):
-            where, _, reason = source.message.partition(": ")
-            return Failure(where, reason or source.message)
+def _look_at(
+    opened: Sequence[Source | InputError], task: Look, store: Store, workers: Executor, progress: Progress
+) -> list[Observed | Failure]:
+    """What is observed of each source, in their order."""
+    found: dict[int, Observed | Failure] = {}
+    jobs: dict[int, Job] = {}
+    for place, source in enumerate(opened):
         try:
-            digest = source.digest
-            if digest and (done := store.load(digest)) is not None:
-                for _ in done.times:
-                    counted()
-                return replace(done, source=source.name)
-            observed = looker(source, counted)
+            if isinstance(source, InputError):
+                raise source
+            jobs[place] = _job(source)
         except InputError as error:
-            return Failure(source.name, error.message)
-        store.save(observed)
-        return observed
+            where, _, reason = error.message.partition(": ")
+            found[place] = Failure(where, reason or error.message)
+    places = list(jobs)
+    for turn, outcome in execute(task, list(jobs.values()), workers, store, progress, "look", "frames"):
+        job = jobs[places[turn]]
+        if isinstance(outcome, InputError):
+            found[places[turn]] = Failure(job.name, outcome.message)
+            continue
+        observed = Observed.from_bytes(outcome)
+        if observed.digest != job.key:
+            raise InputError(
+                f"{job.name}: changed while in use, or is another file where a worker looks for it",
+                remedy="Workers elsewhere must see the same files by the same paths, or be sent them: --send-data.",
+            )
+        found[places[turn]] = replace(observed, source=job.name)
+    return [found[place] for place in range(len(opened))]
 
-    pool = ThreadPoolExecutor(min(workers, len(opened)) or 1)
-    try:
-        yield from pool.map(one, opened)
-    finally:
-        looker.stopped.set()
-        pool.shutdown(cancel_futures=True)
+
+def _job(source: Source) -> Job:
+    return Job(source.digest, lambda carried: source.carried() if carried else source, source.expected, source.name)
 
 
 def _timeline(observed: Observed, spec: Spec, smoothing: Smoothing) -> Timeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Mapping
+from copy import copy
 from hashlib import sha256
 from itertools import pairwise
 from math import isfinite
@@ -49,6 +50,12 @@ class FrameFolder:
         """SHA-256 of pictures and times."""
         pictures = [(self._images.digests[index], time) for index, time in zip(self._order, self._times, strict=True)]
         return sha256(repr(pictures).encode()).hexdigest()
+
+    def carried(self) -> FrameFolder:
+        """See `Source`."""
+        other = copy(self)
+        other._images = self._images.sent(range(len(self._images)), carried=True)
+        return other
 
     def frames(self) -> Iterator[Frame]:
         """Every picture."""

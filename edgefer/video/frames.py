@@ -42,6 +42,14 @@ class Source(Protocol):
         """About how many frames it has, None where it does not say."""
         ...
 
+    def carried(self) -> Source:
+        """The same, with all its data: it is read without this machine's files.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        ...
+
     def frames(self) -> Iterator[Frame]:
         """Its frames, in order.
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import file_digest
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
 import cv2
 
-from edgefer.errors import InputError
+from edgefer.errors import InputError, UsageError
 from edgefer.host.stderr import captured_stderr
 from edgefer.video.frames import Frame
 
@@ -43,6 +45,13 @@ class VideoFile:
         except OSError as error:
             raise InputError(f"{self._path}: cannot be read: {error.strerror or error}") from error
 
+    def carried(self) -> CarriedVideo:
+        """See `Source`."""
+        try:
+            return CarriedVideo(self.name, self._path, self._path.read_bytes(), self.expected)
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be read: {error.strerror or error}") from error
+
     def frames(self) -> Iterator[Frame]:
         """Every frame.
 
@@ -66,6 +75,43 @@ class VideoFile:
             raise InputError(f"{self._path}: not one frame of it can be decoded", remedy=_OPEN_FAILURES)
 
 
+@dataclass(frozen=True, eq=False)
+class CarriedVideo:
+    """A video file in memory, which is written to a scratch file where it is read.
+
+    Attributes:
+        name: what results call it.
+        path: where it lies on the machine that it came from.
+        data: its content.
+        expected: about how many frames it has.
+    """
+
+    name: str
+    path: Path
+    data: bytes
+    expected: int | None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return sha256(self.data).hexdigest()
+
+    def carried(self) -> CarriedVideo:
+        """See `Source`."""
+        return self
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame; see `VideoFile`."""
+        with tempfile.TemporaryDirectory() as folder:
+            scratch = Path(folder) / f"video{self.path.suffix}"
+            scratch.write_bytes(self.data)
+            try:
+                yield from VideoFile(scratch, self.name).frames()
+            except InputError as error:
+                told = error.message.replace(str(scratch), str(self.path))
+                raise InputError(told, remedy=error.remedy) from error
+
+
 class Camera:
     """A camera, until it is unplugged or its time is over: frames as they come, times by this machine's clock."""
 
@@ -76,6 +122,14 @@ class Camera:
         self._number = number
         self._duration_s = duration_s
         self.name = f"camera:{number}"
+
+    def carried(self) -> Camera:
+        """Refuses.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"{self.name} is plugged in here, and cannot be looked at elsewhere")
 
     def frames(self) -> Iterator[Frame]:
         """Frames, each at the time when it arrived.
