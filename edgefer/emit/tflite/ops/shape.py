@@ -21,7 +21,7 @@ from edgefer.emit.tflite.layout import (
 )
 from edgefer.emit.tflite.ops.elementwise import common_layout
 from edgefer.emit.tflite.site import Site
-from edgefer.emit.tflite.window import pad_into
+from edgefer.emit.tflite.window import pad_into, padded
 from edgefer.plan import QuantParams
 
 
@@ -151,12 +151,15 @@ def slice_(at: Site) -> None:
 def _every_nth(at: Site, source: int, axis: int, part: range) -> int | None:
     """A tensor of every n-th element along an axis, which is cut in groups of n, as delegates do not take strides.
 
-    None where the axis is too short for whole groups.
+    None where there are too many axes.
     """
     shape = at.values.writer.tensors[source].shape
-    rest = shape[axis] - len(part) * part.step
-    if rest < 0 or len(shape) >= _LARGEST_RANK:
+    if len(shape) >= _LARGEST_RANK:
         return None
+    rest = shape[axis] - len(part) * part.step
+    if rest < 0:
+        source = padded(at, source, [(0, -rest if place == axis else 0) for place in range(len(shape))])
+        shape, rest = at.values.writer.tensors[source].shape, 0
     first = min(part.start, rest)
     if rest:
         sizes = [len(part) * part.step if place == axis else size for place, size in enumerate(shape)]
