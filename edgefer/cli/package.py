@@ -17,6 +17,7 @@ from edgefer.packaging.package import package as run_package
 Examples:
   edgefer package fer_b0_bundle -o app.zip
   edgefer package fer_b0_bundle -o app.zip --evaluation e.json --licence Apache-2.0
+  edgefer package fer_b0_bundle -o app.zip --policy policy.json
   edgefer package fer_b0_bundle -o app.zip --sign-key ~/.ssh/id_ed25519 --browser-demo
 """
 )
@@ -27,6 +28,12 @@ Examples:
     type=click.Path(path_type=Path),
     metavar="E.json",
     help="What `edgefer evaluate BUNDLE --json` wrote, for the model card; without it the card says: not evaluated.",
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path),
+    metavar="P.json",
+    help="On which frames apps ask the network: what `edgefer policy BUNDLE` wrote; on every frame without it.",
 )
 @click.option("--licence", default="", metavar="NAME", help="Licence of the network, such as Apache-2.0.")
 @click.option(
@@ -51,6 +58,7 @@ def package(
     bundle: Path,
     output: Path,
     evaluation: Path | None,
+    policy: Path | None,
     licence: str,
     about: Path | None,
     sign_key: Path | None,
@@ -64,6 +72,7 @@ def package(
         bundle,
         output,
         evaluation=evaluation,
+        policy=policy,
         licence=licence,
         about=about,
         sign_key=sign_key,

@@ -32,7 +32,8 @@ _TEXT = """\
 |---|---|
 {models}| `labels.txt` | names of the outputs' values, in order |
 | `PREPROCESSING.md`, `preprocessing.json` | what to feed it, and what comes out |
-| `golden/` | images with the exact input and output: the test of your integration |
+| `video.json` | for video: on which frames to ask it, and how to smooth its answers |
+| `golden/` | images with the exact input and output, and traces over time: the test of your integration |
 | `MODEL_CARD.md` | what it is for, what it cannot do, what was measured, the law |
 | `sbom.cdx.json` | bill of materials, CycloneDX |
 | `SHA256SUMS` | `sha256sum --check SHA256SUMS` |
@@ -45,6 +46,7 @@ _TEXT = """\
 | on | in | needs |
 |---|---|---|
 {samples}
+   For faces in video, each has a `FaceTimeline` beside it, which follows `video.json`.
 3. Run the golden tests in your app, on your devices: every sample has them.{exact}
 4. Read `MODEL_CARD.md` before you ship: its limits and the law are yours, too.
 {demo}

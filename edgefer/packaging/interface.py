@@ -54,8 +54,8 @@ def contract_json(bundle: Bundle) -> bytes:
     return (json.dumps(contract_document(bundle), indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def contract_text(bundle: Bundle) -> bytes:
-    """PREPROCESSING.md: the same for people, with each platform's own way to do it."""
+def contract_text(bundle: Bundle, video: str = "") -> bytes:
+    """PREPROCESSING.md: the same for people, with each platform's own way to do it, and what to do with `video`."""
     spec = bundle.spec.input
     height, width = spec.size
     outputs = table(
@@ -72,6 +72,7 @@ def contract_text(bundle: Bundle) -> bytes:
         resize=_RESIZE[spec.resize],
         platforms=_platforms(spec),
         outputs=outputs,
+        video=video,
     ).encode()
 
 
@@ -158,11 +159,13 @@ One tensor: **uint8, (1, {height}, {width}, 3), RGB, 0 to 255**: {bytes:,} bytes
 float32, with the activation applied: no softmax is needed. `labels.txt` names the values of all outputs, one after
 the other.
 
-{outputs}## Prove it
+{outputs}{video}## Prove it
 
 `golden/expected.tsv` has a line for each drawing and artifact: the tolerance, then a value for each label.
 
 1. Feed `golden/NAME.rgb` as it is. Every value must be within the tolerance: the runtime is set up right.
 2. Decode and resize `golden/NAME.png` as the app does. The bytes must be those of `NAME.rgb`, or nearly: a mean
    difference above 2 levels means another filter, swapped channels or a missing rotation.
+3. For video, go through `golden/traces.json`: for each of `crops`, the rectangle that is cut out; for each frame of a
+   trace, the scores that the network would give (none: no face), what is asked then, at which level, and the means.
 """

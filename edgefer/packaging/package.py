@@ -21,10 +21,12 @@ from edgefer.packaging.figures import read_evidence
 from edgefer.packaging.golden import golden_cases, golden_files
 from edgefer.packaging.guide import guide
 from edgefer.packaging.interface import contract_json, contract_text
+from edgefer.packaging.on_video import read_policy_for, video_json, video_text
 from edgefer.packaging.provenance import Provenance
 from edgefer.packaging.sample import samples_for
 from edgefer.packaging.sbom import Library, bill_of_materials
 from edgefer.packaging.signature import is_signature, sign
+from edgefer.packaging.traces import traces_json
 from edgefer.packaging.verify import SUMS, signature_path, sums, verify
 
 
@@ -63,6 +65,7 @@ def package(
     output: str | Path,
     *,
     evaluation: str | Path | None = None,
+    policy: str | Path | None = None,
     licence: str = "",
     about: str | Path | None = None,
     sign_key: str | Path | None = None,
@@ -75,6 +78,7 @@ def package(
         bundle: its directory.
         output: the zip; an older package there is replaced once the new one is complete.
         evaluation: what `edgefer evaluate --json` wrote about this bundle, for the model card.
+        policy: what `edgefer policy` wrote about this bundle; by default an app asks the network on every frame.
         licence: of the network, such as an SPDX identifier.
         about: Markdown for the model card: training data, known limits, whom to ask.
         sign_key: OpenSSH key that makes a detached signature beside the zip.
@@ -96,9 +100,11 @@ def package(
             raise UsageError(f"{opened.path}: the demo page needs an ONNX artifact", remedy="Convert with --formats.")
         provenance = Provenance.of(opened)
         evidence = read_evidence(Path(evaluation), opened) if evaluation is not None else None
+        chosen = read_policy_for(opened, Path(policy)) if policy is not None else None
         told = _read_text(Path(about)) if about is not None else ""
     with progress.stage("golden tests"):
         golden = golden_files(golden_cases(opened), opened.spec)
+        golden["golden/traces.json"] = traces_json(opened, chosen)
     samples = Library(
         "edgefer", version("edgefer"), f"pkg:pypi/edgefer@{version('edgefer')}", "Apache-2.0", _files(formats)
     )
@@ -110,8 +116,9 @@ def package(
         contents = {
             "README.md": guide(opened.name, [a.file for a in artifacts], samples_for(formats), browser_demo),
             "MODEL_CARD.md": model_card(opened, provenance, evidence, licence, told),
-            "PREPROCESSING.md": contract_text(opened),
+            "PREPROCESSING.md": contract_text(opened, video_text(opened, chosen)),
             "preprocessing.json": contract_json(opened),
+            "video.json": video_json(opened, chosen),
             **{f"models/{a.file}": (opened.path / a.file).read_bytes() for a in artifacts},
             **golden,
             "sbom.cdx.json": bill_of_materials(opened, provenance, evidence, licence, libraries),

@@ -15,7 +15,7 @@ full frame rate where there are no labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -94,6 +94,18 @@ class Policy:
     calibrated: int
     network: str
     outcomes: tuple[Outcome, ...]
+
+    def check(self, networks: Collection[str], spec: Spec) -> None:
+        """Make sure that it was calibrated on one of some artifacts, by their SHA-256, which mean `spec`.
+
+        Raises:
+            InputError: it was not.
+        """
+        if self.network not in networks or main_head(spec) is None:
+            raise InputError(
+                "the policy was calibrated with another network: its thresholds say nothing of this one",
+                remedy="Make one for this bundle with `edgefer policy`.",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The document of schema `edgefer.policy/1`."""

@@ -198,11 +198,7 @@ def _check_policy(options: RunOptions, network: str, spec: Spec) -> None:
         return
     if options.stride != 1:
         raise UsageError("a policy chooses the frames that the network is asked on; leave the stride out")
-    if options.policy.network != network or main_head(spec) is None:
-        raise InputError(
-            "the policy was calibrated with another network: its thresholds say nothing of this one",
-            remedy="Make one for this bundle with `edgefer policy`.",
-        )
+    options.policy.check((network,), spec)
 
 
 def _content(options: RunOptions) -> tuple[Any, ...]:

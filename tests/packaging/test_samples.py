@@ -1,6 +1,7 @@
 """The integration samples, run where they can be, on the package that an app developer would unpack."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,16 @@ import numpy as np
 import pytest
 
 from edgefer.images.decode import decode
+from edgefer.packaging.on_video import read_policy_for, video_json
+from edgefer.packaging.traces import traces_json
 from tests.host.without_vnni import hidden
 from tests.packaging.golden_table import expected_values
+from tests.packaging.policies import write_policy
 
 STAND_INS = Path(__file__).with_name("stand_ins")
 CASES = ("angry", "happy", "neutral", "pattern", "sad", "surprise")
+TRACES = ("crops", "steady", "out of sight", "irregular")
+ORG_JSON = Path("/usr/share/java/json-android.jar")
 
 
 def run(*command, **options):
@@ -46,10 +52,13 @@ def cpp_sample(unpacked, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def kotlin_compiler():
-    """The command of Kotlin's compiler, and the class path of its standard library."""
+    """The command of Kotlin's compiler, and the jar of its standard library."""
     found = importlib.util.find_spec("run_kotlin_kernel")
-    if found is None or shutil.which("javac") is None:
-        pytest.skip("needs javac, and Kotlin's compiler: pip install kotlin-jupyter-kernel (80 MB)")
+    if found is None or shutil.which("javac") is None or not ORG_JSON.is_file():
+        pytest.skip(
+            "needs javac, Kotlin's compiler (pip install kotlin-jupyter-kernel, 80 MB) and Android's org.json "
+            "(apt install libandroid-json-org-java)"
+        )
     jars = sorted((Path(found.origin).parent / "jars").glob("*.jar"))
     library = next(jar for jar in jars if jar.name.startswith("kotlin-stdlib"))
     compiler = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
@@ -59,7 +68,7 @@ def kotlin_compiler():
 def test_python_passes_the_golden_tests_in_both_runtimes(python_sample):
     done = run(*python_sample, "--golden")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") == 2 * len(CASES)
+    assert done.stdout.count("passed") == 2 * len(CASES) + len(TRACES)
 
 
 def test_python_notices_a_wrong_expectation(unpacked, python_sample, tmp_path):
@@ -80,7 +89,7 @@ def test_python_reads_a_face(unpacked, python_sample):
 def test_cpp_passes_the_golden_tests(cpp_sample, unpacked):
     done = run(cpp_sample, unpacked, "--golden")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("passed") == len(CASES)
+    assert done.stdout.count("passed") == len(CASES) + len(TRACES)
 
 
 @pytest.mark.parametrize("case", ["pattern", "surprise"])
@@ -117,24 +126,82 @@ def test_cpp_refuses_what_is_no_image(cpp_sample, unpacked):
     assert "not a PPM image" in done.stderr
 
 
-def test_kotlin_compiles_and_resizes_as_the_contract_says(kotlin_compiler, unpacked, tmp_path):
+@pytest.fixture(scope="module")
+def with_policy(unpacked, fer_b0, tmp_path_factory):
+    """The same package with a policy whose traces stop at every level."""
+    network = next(each.sha256 for each in fer_b0.artifacts if (each.format, each.precision) == ("tflite", "int8"))
+    path = write_policy(tmp_path_factory.mktemp("policy") / "policy.json", network)
+    folder = path.parent / "app"
+    shutil.copytree(unpacked, folder)
+    policy = read_policy_for(fer_b0, path)
+    (folder / "video.json").write_bytes(video_json(fer_b0, policy))
+    (folder / "golden" / "traces.json").write_bytes(traces_json(fer_b0, policy))
+    return folder
+
+
+def altered(package, folder):
+    """A copy of a package whose last trace expects the network to be asked once more."""
+    shutil.copytree(package, folder)
+    path = folder / "golden" / "traces.json"
+    expected = json.loads(path.read_text())
+    expected["traces"][-1]["frames"][-1]["asked"].append([0, 1])
+    path.write_text(json.dumps(expected))
+    return folder
+
+
+def python_traces(folder, request):
+    pytest.importorskip("PIL")
+    return run(sys.executable, folder / "samples" / "python" / "expression.py", "--golden")
+
+
+def cpp_traces(folder, request):
+    return run(request.getfixturevalue("cpp_sample"), folder, "--golden")
+
+
+def javascript_traces(folder, request):
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    return run("node", STAND_INS / "traces.mjs", folder)
+
+
+@pytest.mark.parametrize("traces", [python_traces, cpp_traces, javascript_traces])
+def test_it_passes_the_traces_of_a_policy_and_notices_wrong_ones(with_policy, request, tmp_path, traces):
+    done = traces(with_policy, request)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(f"{name}" in done.stdout for name in TRACES)
+    done = traces(altered(with_policy, tmp_path / "app"), request)
+    assert done.returncode == 1
+    assert [line.split(": ")[1].split(",")[0] for line in done.stdout.splitlines() if "FAILED" in line] == ["irregular"]
+
+
+def test_kotlin_compiles_resizes_and_passes_the_traces(kotlin_compiler, unpacked, with_policy, tmp_path):
     command, library = kotlin_compiler
     run("javac", "-d", tmp_path / "java", *STAND_INS.glob("*.java")).check_returncode()
-    path = f"{library}:{tmp_path / 'java'}"
-    sources = (unpacked / "samples" / "kotlin" / "Expression.kt", STAND_INS / "Main.kt")
+    path = f"{library}:{ORG_JSON}:{tmp_path / 'java'}"
+    sources = (*(unpacked / "samples" / "kotlin").glob("*.kt"), STAND_INS / "Main.kt")
     built = run(*command, "-Werror", "-cp", path, *sources, "-d", tmp_path / "kotlin")
     assert built.returncode == 0, built.stderr
+    program = ("java", "-cp", f"{path}:{tmp_path / 'kotlin'}", "dev.edgefer.sample.MainKt")
+    passed = run(*program, with_policy).stdout.splitlines()
+    assert passed == [f"passed {name}" for name in TRACES]
     for case in ("pattern", "sad"):
         image = decode((unpacked / "golden" / f"{case}.png").read_bytes())
         (tmp_path / "in").write_bytes(image.tobytes())
-        program = ("java", "-cp", f"{path}:{tmp_path / 'kotlin'}", "dev.edgefer.sample.MainKt")
         run(*program, tmp_path / "in", image.shape[1], image.shape[0], 64, 64, tmp_path / "out").check_returncode()
         resized = np.fromfile(tmp_path / "out", np.uint8)
         expected = np.fromfile(unpacked / "golden" / f"{case}.rgb", np.uint8)
         assert np.abs(resized.astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(("language", "file"), [("kotlin", "Expression.kt"), ("swift", "Expression.swift")])
+@pytest.mark.parametrize(
+    ("language", "file"),
+    [
+        ("kotlin", "Expression.kt"),
+        ("kotlin", "FaceTimeline.kt"),
+        ("swift", "Expression.swift"),
+        ("swift", "FaceTimeline.swift"),
+    ],
+)
 def test_it_parses(unpacked, language, file):
     tree_sitter = pytest.importorskip("tree_sitter")
     grammar = pytest.importorskip(f"tree_sitter_{language}")

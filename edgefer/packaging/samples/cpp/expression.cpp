@@ -4,6 +4,8 @@
 //   build/expression ../.. face.ppm       a crop of one upright face; `magick face.jpg face.ppm` makes one
 //   build/expression ../.. --golden       proves that this machine computes what it should
 //
+// For faces in video, face_timeline.hpp says when to ask the network, and smooths its answers.
+//
 // edgefer's own tests build this file and run it against ONNX Runtime's library.
 
 #include <onnxruntime_cxx_api.h>
@@ -26,6 +28,8 @@
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include "face_timeline.hpp"
 
 namespace fs = std::filesystem;
 using Bytes = std::vector<std::uint8_t>;
@@ -208,7 +212,10 @@ bool golden(const fs::path& package) {
 int main(int argc, char** argv) try {
   if (argc != 3) throw std::runtime_error("usage: expression PACKAGE (face.ppm | --golden)");
   const fs::path package = argv[1];
-  if (std::string(argv[2]) == "--golden") return golden(package) ? 0 : 1;
+  if (std::string(argv[2]) == "--golden") {
+    const bool both[] = {golden(package), traces(package, std::cout)};
+    return both[0] && both[1] ? 0 : 1;
+  }
   const auto values = ExpressionModel(network(package)).read(ppm(argv[2]));
   std::ifstream labels(package / "labels.txt");
   std::string label;

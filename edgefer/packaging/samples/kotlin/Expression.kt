@@ -12,8 +12,10 @@
 //   model.read(faceCrop)["happy"]                                    // upright, of any size
 //   check(goldenTests(model, context.assets).all { it.passed })
 //
-// edgefer's own tests compile this file (Kotlin 2) against stand-ins for the classes of Android and of LiteRT 1.4.0, and
-// run its resizing; nobody has run it on a phone for you.
+// For faces in video, FaceTimeline.kt says when to ask the network, and smooths its answers.
+//
+// edgefer's own tests compile both files (Kotlin 2) against stand-ins for the classes of Android and of LiteRT 1.4.0, and
+// run the resizing and the traces; nobody has run them on a phone for you.
 
 package dev.edgefer.sample
 

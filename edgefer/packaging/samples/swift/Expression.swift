@@ -6,6 +6,8 @@
 //   try model.read(faceCrop)["happy"]                                // CGImage, upright, of any size
 //   XCTAssert(try goldenTests(model, package: Bundle.main.bundleURL).allSatisfy(\.passed))
 //
+// For faces in video, FaceTimeline.swift says when to ask the network, and smooths its answers.
+//
 // edgefer's own tests only parse this file: there was no Swift toolchain to compile it with.
 
 import CoreGraphics
