@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.errors import InputError
 from edgefer.graph.ir import Graph, Node
 
 Reals = npt.NDArray[np.floating[Any]]
+
+LONGEST = 4096  # pixels of a side: what is resized further is hostile or misread
 
 _ROUNDING: dict[str, Callable[[Reals], Reals]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
@@ -83,8 +86,17 @@ class Placing:
 
 
 def placings(graph: Graph, node: Node) -> list[Placing]:
-    """What a Resize of all axes does along each axis of its input."""
+    """What a Resize of all axes does along each axis of its input.
+
+    Raises:
+        InputError: an axis is longer than those of images are.
+    """
     shape, outputs = graph.shape(node.inputs[0]), graph.shape(node.output)
+    if any(made != size and max(made, size) > LONGEST for size, made in zip(shape, outputs, strict=True)):
+        raise InputError(
+            f"node {node.name!r} (Resize) makes {list(outputs)} of {list(shape)}: no axis of an image is as long",
+            remedy=f"Bring a network that resizes to at most {LONGEST:,} pixels.",
+        )
     stated = graph.constants.get(node.input(2))
     if stated is not None and stated.size:
         scales = [float(scale) for scale in stated]

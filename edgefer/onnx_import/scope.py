@@ -14,6 +14,7 @@ from edgefer.graph.fold import LARGEST_RESULT, fold
 from edgefer.graph.inference import infer_outputs
 from edgefer.graph.ir import OPSET, Array, Attribute, Node, TensorInfo, unused_name
 from edgefer.onnx_import.precision import Precision
+from edgefer.onnx_import.wellformed import require_operands
 
 LARGEST_VALUE = 1_000_000_000  # bytes of what is computed from an image
 LARGEST_TOTAL = 1_000_000_000  # bytes of computed constants
@@ -68,6 +69,7 @@ class Scope:
         """
         if unknown := [value for value in node.inputs if value and value not in self.info]:
             raise InputError(f"node {node.name!r} ({node.op}): nothing makes its input {unknown[0]!r}")
+        require_operands(node, self.info)
         outputs = infer_outputs(node, self.info, self.constants)
         computed = fold(node, self.info, outputs, self.constants)
         if computed is None:

@@ -86,3 +86,10 @@ def test_crops_are_left_alone_for_the_emitter_to_refuse():
     constants = {"r": np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32), "s": np.array([1, 2, 7, 7])}
     graph = network(f"y = Resize<{attributes}>(x, r, , s)", "y", constants, IMAGE)
     assert normalise(graph) is graph
+
+
+def test_an_axis_that_no_image_has_is_refused_by_name():
+    with pytest.raises(
+        InputError, match=r"\(Resize\) makes \[1, 2, 200000, 5\] of \[1, 2, 7, 5\]: no axis of an image"
+    ):
+        normalise(resized('mode="linear"', (1, 2, 200_000, 5)))

@@ -337,11 +337,24 @@ def test_a_value_that_would_fill_the_memory_is_refused_by_name():
         "y = Pad(x, p)",
         'y = MaxPool<kernel_shape="2">(x)',
         "y = Relu()",
+        "y = Conv(x, w, w)",
+        "y = BatchNormalization(x, s, s, s, w)",
+        "y = Clip(x, s)",
+        "y = Slice(x, p, p, w)",
+        "y = LayerNormalization<axis=2>(x, s)",
+        "y = Add(x, p)",
+        "y = Resize(x, , p)",
     ],
 )
 def test_a_node_that_is_not_of_its_operator_is_named(text):
-    with pytest.raises(InputError, match=r"node '\w+_0'"):
-        imported(model(text, {"s": numbers(3), "p": np.arange(3)}, opset=21))
+    constants = {"s": numbers(3), "p": np.arange(3), "w": numbers(4, 3, 1, 1)}
+    with pytest.raises(InputError, match=r"node '\w+_0' \(\w+\): "):
+        imported(model(text, constants, opset=21))
+
+
+def test_a_summand_that_would_enlarge_a_product_is_named():
+    with pytest.raises(InputError, match=r"node 'Gemm_1' \(Gemm\): the shapes of its inputs do not fit each other"):
+        imported(model("f = Flatten(x)\ny = Gemm<transB=1>(f, v, s)", {"v": numbers(5, 192), "s": numbers(3)}))
 
 
 def test_an_attribute_without_a_value_is_damaged():

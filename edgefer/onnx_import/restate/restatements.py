@@ -8,7 +8,7 @@ defines by older operators, is its definition.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import onnx
@@ -16,8 +16,9 @@ from onnx import helper
 
 from edgefer.errors import InputError
 from edgefer.graph.inference import type_proto
-from edgefer.graph.ir import OPSET, Node
+from edgefer.graph.ir import OPSET
 from edgefer.onnx_import.scope import Call
+from edgefer.onnx_import.wellformed import require_call
 
 Restatement: TypeAlias = Callable[[Call], None]
 
@@ -41,7 +42,7 @@ def restatement(call: Call, opset: int) -> Restatement | None:
         InputError: ONNX knows no such operator, or its meaning cannot be had at `OPSET`.
     """
     schema = _schema(call, opset)
-    _require_well_formed(call.node, schema)
+    require_call(call.node, schema)
     if found := _RESTATED.get((call.node.op, schema.since_version)):
         return found
     if _exists_at(call.node.op, OPSET):
@@ -79,38 +80,6 @@ def _schema(call: Call, opset: int) -> onnx.defs.OpSchema:
             f"node {call.node.name!r}: opset {opset} has no operator {call.node.op}",
             remedy="Export the network with standard operators only.",
         ) from error
-
-
-def _require_well_formed(node: Node, schema: onnx.defs.OpSchema) -> None:
-    """Refuse what is no call of the operator, which everything behind takes for granted."""
-    wrong = ""
-    if not schema.min_input <= len(node.inputs) <= schema.max_input:
-        wrong = f"it has {len(node.inputs)} inputs"
-    elif not schema.min_output <= len(node.outputs) <= schema.max_output or not any(node.outputs):
-        wrong = f"it has {len(node.outputs)} outputs"
-    for index, formal in enumerate(schema.inputs[: schema.min_input if not wrong else 0]):
-        if formal.option == onnx.defs.OpSchema.FormalParameterOption.Single and not node.inputs[index]:
-            wrong = f"its input {formal.name!r} is missing"
-    for name, attribute in schema.attributes.items():
-        if name in node.attributes and not isinstance(node.attributes[name], _KINDS.get(attribute.type, object)):
-            wrong = f"its attribute {name} is of another type than the operator's"
-        elif attribute.required and name not in node.attributes:
-            wrong = f"its attribute {name} is missing"
-    if wrong:
-        raise InputError(
-            f"node {node.name!r} ({node.op}): {wrong}", remedy="The file is damaged or invalid: export it again."
-        )
-
-
-_Kind: Any = onnx.defs.OpSchema.AttrType
-_KINDS: Mapping[Any, type] = {
-    _Kind.INT: int,
-    _Kind.FLOAT: float,
-    _Kind.STRING: str,
-    _Kind.INTS: tuple,
-    _Kind.FLOATS: tuple,
-    _Kind.STRINGS: tuple,
-}
 
 
 def _exists_at(op: str, opset: int) -> bool:
