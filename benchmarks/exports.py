@@ -1,11 +1,13 @@
-"""Networks as PyTorch's two exporters write them: does what edgefer reads compute what the file computes?
+"""Networks as PyTorch's two exporters write them: does edgefer compute what the file does, from a checkpoint likewise?
 
     pip install torch timm onnxscript
     python benchmarks/exports.py [NETWORK ...] [--convert]
 
 Each network is exported four ways, and the graph that edgefer reads is compared with ONNX Runtime's answer for the
-file; `--convert` also converts the files of two ways to both formats.  Weights are random, with batch norms that have
-seen faces.  Exits with 1 where any differs by more than 1e-4, relative to the largest output.
+file, and that with ONNX Runtime's own without graph optimisation; `--convert` also converts the files of two ways and,
+where edgefer reads it, the checkpoint of the same weights, to both formats, compares their integers, and writes
+`results/exports.md`.  Weights are random, with batch norms that have seen faces.  Exits with 1 where a graph differs by
+more than 1e-4, relative to the largest output, or four times what ONNX Runtime differs from itself.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import argparse
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,16 +25,24 @@ from typing import Any
 from unittest.mock import MagicMock, patch
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 import edgefer
+from converters import efficientnet
+from edgefer.bundle import Bundle
+from edgefer.conversion.trial import OWN_NOISE
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
+from edgefer.networks.network import Source
 from edgefer.onnx_import import read_onnx
 
 FACES = Path(__file__).parents[1] / ".." / "shared" / "data" / "fer2013_calibration.npz"
+RESULT = Path(__file__).parent / "results" / "exports.md"
+SIZE = 64
 LARGEST_ERROR = 1e-4
 HEAD = {"kind": "classes", "activation": "none", "labels": [*"abcdefgh"]}
 VALENCE = {"name": "va", "kind": "valence_arousal", "activation": "tanh", "labels": ["valence", "arousal"]}
@@ -42,51 +53,137 @@ def main() -> int:
     """Compare, network by network, and say how it went."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("network", nargs="*", help=f"of {', '.join(NETWORKS)}; all by default")
-    arguments.add_argument("--convert", action="store_true", help="convert the files of two ways as well")
+    arguments.add_argument("--convert", action="store_true", help="convert, compare the integers, write the table")
     options = arguments.parse_args()
     images = faces()
-    worst = 0.0
+    found: dict[str, list[Row]] = {}
     for name in options.network or NETWORKS:
-        size, build = NETWORKS[name]
-        model = with_statistics(build(), images, size)
-        for way, export in WAYS.items():
-            with tempfile.TemporaryDirectory() as scratch:
-                path = Path(scratch) / f"{name}.onnx"
-                export(model, path, size)
-                error, operators = compare(path, normalised(images[:4], size))
-                worst = max(worst, error)
-                print(f"{name:24} {way:22} {error:.1e}  {operators} operators", flush=True)
+        found[name] = []
+        build = NETWORKS[name]
+        torch.manual_seed(0)
+        model = with_statistics(build(), images)
+        with tempfile.TemporaryDirectory() as scratch:
+            checkpoint = Path(scratch) / "checkpoint" / f"{name}.pt"
+            checkpoint.parent.mkdir()
+            torch.save(model.state_dict(), checkpoint)
+            known = convert(checkpoint, name) if options.convert and is_read(checkpoint) else None
+            for way, export in WAYS.items():
+                path = Path(scratch) / way / f"{name}.onnx"
+                path.parent.mkdir()
+                export(model, path)
+                row = Row(way, *compare(path, normalised(images[:4])))
                 if options.convert and way in CONVERTED:
-                    print(f"{'':47} {convert(path, name, size)}", flush=True)
-    return int(worst > LARGEST_ERROR)
+                    row = converted(row, convert(path, name), known)
+                print(f"{name:24}", *row.cells(), sep="  ", flush=True)
+                found[name].append(row)
+    if options.convert:
+        write(found)
+    return int(any(row.error > max(LARGEST_ERROR, OWN_NOISE * row.own) for rows in found.values() for row in rows))
 
 
-def compare(path: Path, images: np.ndarray) -> tuple[float, int]:
-    """Largest difference between the file and what edgefer reads, relative to the largest output, and operators."""
+@dataclass(frozen=True)
+class Row:
+    """What was found of one file.
+
+    Attributes:
+        way: how it was exported.
+        error: what edgefer's graph is off from the file by, relative to the largest output.
+        own: what ONNX Runtime is off from itself by, with and without graph optimisation.
+        operators: of the graph.
+        agreement: of the artifacts with float, by format.
+        integers: how many of the artifacts' integers are those of the checkpoint.
+    """
+
+    way: str
+    error: float
+    own: float
+    operators: int
+    agreement: str = ""
+    integers: str = ""
+
+    def cells(self) -> list[str]:
+        """As texts."""
+        return [self.way, f"{self.error:.1e}", f"{self.own:.1e}", str(self.operators), self.agreement, self.integers]
+
+
+def write(found: Mapping[str, Sequence[Row]]) -> None:
+    """The table; rows of networks that were left out stay as they are."""
+    kept = RESULT.read_text("utf-8").splitlines()[4:] if RESULT.exists() else []
+    lines = [line for line in kept if line.split("`")[1] not in found]
+    lines += [f"| `{name}` | {' | '.join(row.cells())} |" for name, rows in found.items() for row in rows]
+    order = [*NETWORKS]
+    lines.sort(key=lambda line: order.index(line.split("`")[1]))
+    head = "| network | exported | off by | ONNX Runtime itself | operators | agreement | integers of the `.pt` |"
+    version = f"Written by `benchmarks/exports.py --convert`, PyTorch {torch.__version__}, {SIZE} x {SIZE}."
+    RESULT.write_text("\n".join([version, "", head, "|---|---|--:|--:|--:|---|---|", *lines, ""]), "utf-8")
+
+
+def compare(path: Path, images: np.ndarray) -> tuple[float, float, int]:
+    """Largest differences between the file and what edgefer reads, and of the file in itself; operators."""
     graph = normalise(read_onnx(path, (1, *images.shape[1:])).graph)
-    original, imported = (session(model) for model in (str(path), to_onnx(graph).SerializeToString()))
-    worst = 0.0
+    original, plain, imported = (
+        session(str(path)),
+        session(str(path), optimised=False),
+        session(to_onnx(graph).SerializeToString()),
+    )
+    worst = own = 0.0
     for image in images:
-        expected, found = (run.run(None, {graph.inputs[0]: image[None]}) for run in (original, imported))
-        for one, other in zip(expected, found, strict=True):
-            worst = max(worst, float(np.abs(one - other).max() / np.abs(one).max()))
-    return worst, len(graph.nodes)
+        expected, itself, found = (run.run(None, {graph.inputs[0]: image[None]}) for run in (original, plain, imported))
+        worst = max(worst, *map(share, expected, found))
+        own = max(own, *map(share, expected, itself))
+    return worst, own, len(graph.nodes)
 
 
-def convert(path: Path, name: str, size: int) -> str:
-    """Convert to both formats and say how far each is from float."""
+def share(expected: np.ndarray, found: np.ndarray) -> float:
+    """The largest difference, relative to the largest number."""
+    return float(np.abs(expected - found).max() / np.abs(expected).max())
+
+
+def convert(path: Path, name: str) -> Bundle:
+    """Convert to both formats."""
     heads = [{"name": "output", **HEAD}, *([VALENCE, UNITS] if name == "abaw" else [])]
     if name == "abaw":
         heads[0]["name"] = "expr"
-    spec = {"input": {"size": [size, size], "mean": [0.5] * 3, "std": [0.5] * 3}, "outputs": heads}
-    bundle = edgefer.convert(path, path.with_suffix(""), spec=spec, calibration=FACES, samples=40)
+    spec = {"input": {"size": [SIZE, SIZE], "mean": [0.5] * 3, "std": [0.5] * 3}, "outputs": heads}
+    arch = {"abaw": "tf_efficientnet_b0"}.get(name, name) if path.suffix == ".pt" else ""
+    return edgefer.convert(path, path.with_suffix(""), spec=spec, arch=arch, calibration=FACES, samples=40)
+
+
+def is_read(checkpoint: Path) -> bool:
+    """Whether edgefer knows the network from its tensors."""
+    return efficientnet.recognises(Source(checkpoint))
+
+
+def converted(row: Row, bundle: Bundle, known: Bundle | None) -> Row:
+    """The row, with what came of the file."""
     found = bundle.manifest["held_back"]["agreement"]
-    return ", ".join(f"{format}: {agreement}" for format, agreement in found.items())
+    agreement = ", ".join(f"{format} {min(heads.values()):.3f}" for format, heads in found.items())
+    if known is None:
+        return replace(row, agreement=agreement)
+    pairs = list(zip(integers(known), integers(bundle), strict=True))
+    same = sum(np.array_equal(a, b) for a, b in pairs)
+    off = [np.abs(a.astype(np.int64) - b).reshape(-1) for a, b in pairs]
+    different, largest = sum(np.count_nonzero(each) for each in off), max(each.max(initial=0) for each in off)
+    told = f"{same} of {len(pairs)} tensors"
+    if different:
+        told += f"; {different} of {sum(each.size for each in off)} differ, by at most {largest}"
+    return replace(row, agreement=agreement, integers=told)
 
 
-def session(model: str | bytes) -> Any:
+def integers(bundle: Bundle) -> list[np.ndarray]:
+    """What an artifact stores in integers, in the order in which nodes read it; TFLite has the same."""
+    graph = onnx.load(next(bundle.path.glob("*_int8.onnx"))).graph
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    names = dict.fromkeys(value for node in graph.node for value in node.input if value in known)
+    arrays = (numpy_helper.to_array(known[name]) for name in names)
+    return [array for array in arrays if array.dtype.kind in "iu"]
+
+
+def session(model: str | bytes, *, optimised: bool = True) -> Any:
     """ONNX Runtime's session, quiet."""
     options = onnxruntime.SessionOptions()
+    if not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(model, options)
 
@@ -96,28 +193,30 @@ def faces() -> np.ndarray:
     return np.load(FACES)["images"][::20]
 
 
-def normalised(images: np.ndarray, size: int) -> np.ndarray:
-    """Faces as networks take them: float32 (N, 3, size, size), in [-1, 1]."""
+def normalised(images: np.ndarray) -> np.ndarray:
+    """Faces as networks take them: float32 (N, 3, SIZE, SIZE), in [-1, 1]."""
     planes = torch.from_numpy(images)[:, None].float() / 127.5 - 1
-    scaled = nn.functional.interpolate(planes, (size, size), mode="bilinear", align_corners=False)
+    scaled = nn.functional.interpolate(planes, (SIZE, SIZE), mode="bilinear", align_corners=False)
     return scaled.repeat(1, 3, 1, 1).numpy()
 
 
-def with_statistics(model: nn.Module, images: np.ndarray, size: int) -> nn.Module:
-    """The network with batch norms that have seen the images."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None
+def with_statistics(model: nn.Module, images: np.ndarray) -> nn.Module:
+    """The network with batch norms that have seen the images, not chaotic, as those at full scale are if random."""
     with torch.no_grad():
-        model.train()(torch.from_numpy(normalised(images, size)))
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 0.3
+                module.weight.uniform_(0.2, 0.8)
+                module.bias.uniform_(-0.5, 0.5)
+        model.train()(torch.from_numpy(normalised(images)))
     return model.eval()
 
 
-def torchscript(model: nn.Module, path: Path, size: int, *, opset: int = 11, dynamic: bool = False) -> None:
+def torchscript(model: nn.Module, path: Path, *, opset: int = 11, dynamic: bool = False) -> None:
     """As `torch.onnx.export(..., dynamo=False)` writes it: what most published files came from."""
     axes = {"input": {0: "batch"}, "output": {0: "batch"}} if dynamic else None
     names = ["expr", "va", "au"] if isinstance(model, MultiHead) else ["output"]
-    example = torch.randn(1, 3, size, size)
+    example = torch.randn(1, 3, SIZE, SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -132,11 +231,11 @@ def torchscript(model: nn.Module, path: Path, size: int, *, opset: int = 11, dyn
         )
 
 
-def dynamo(model: nn.Module, path: Path, size: int, *, dynamic: bool = False) -> None:
+def dynamo(model: nn.Module, path: Path, *, dynamic: bool = False) -> None:
     """As PyTorch exports by default."""
     names = ["expr", "va", "au"] if isinstance(model, MultiHead) else ["output"]
     shapes = ({0: torch.export.Dim("batch")},) if dynamic else None
-    example = torch.randn(2 if dynamic else 1, 3, size, size)
+    example = torch.randn(2 if dynamic else 1, 3, SIZE, SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -151,11 +250,11 @@ def dynamo(model: nn.Module, path: Path, size: int, *, dynamic: bool = False) ->
         )
 
 
-WAYS: dict[str, Callable[[nn.Module, Path, int], None]] = {
+WAYS: dict[str, Callable[[nn.Module, Path], None]] = {
     "TorchScript, opset 11": torchscript,
-    "the same, dynamic batch": lambda model, path, size: torchscript(model, path, size, dynamic=True),
+    "the same, dynamic batch": lambda model, path: torchscript(model, path, dynamic=True),
     "default": dynamo,
-    "default, dynamic batch": lambda model, path, size: dynamo(model, path, size, dynamic=True),
+    "default, dynamic batch": lambda model, path: dynamo(model, path, dynamic=True),
 }
 CONVERTED = ("TorchScript, opset 11", "default")
 
@@ -246,20 +345,14 @@ def timm() -> Any:
     return loaded
 
 
-NETWORKS: dict[str, tuple[int, Callable[[], nn.Module]]] = {
-    **{
-        arch: (96, from_timm(arch))
-        for arch in (
-            "tf_efficientnet_b0",
-            "tf_efficientnet_b2",
-            "tf_efficientnet_lite0",
-            "tf_efficientnetv2_s",
-            "mobilenetv2_100",
-            "resnet18",
-        )
-    },
-    "shufflenet": (96, shufflenet),
-    "abaw": (96, abaw),
+ARCHITECTURES = (
+    *("tf_efficientnet_b0", "tf_efficientnet_b2", "tf_efficientnet_lite0", "tf_efficientnetv2_s"),
+    *("mobilenetv2_100", "resnet18"),
+)
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    **{arch: from_timm(arch) for arch in ARCHITECTURES},
+    "shufflenet": shufflenet,
+    "abaw": abaw,
 }
 
 if __name__ == "__main__":

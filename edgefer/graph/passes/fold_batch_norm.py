@@ -29,7 +29,7 @@ def _fold(graph: Graph, norm: Node) -> Graph:
         or not all(graph.is_constant(value) for value in norm.inputs[1:])
     ):
         return graph
-    scale, shift = _affine(graph, norm)
+    scale, mean, beta = _affine(graph, norm)
     linear = graph.producers.get(norm.inputs[0])
     if (
         linear is None
@@ -37,15 +37,13 @@ def _fold(graph: Graph, norm: Node) -> Graph:
         or linear.activation
         or not _has_constant_weights(graph, linear)
     ):
-        return _decompose(graph, norm, scale, shift)
+        return _decompose(graph, norm, scale, beta - mean * scale)
     axis = _output_axis(linear)
     weights = graph.constants[linear.inputs[1]]
     bias = graph.constants[linear.inputs[2]].reshape(-1) if linear.input(2) else np.zeros(1, np.float32)
     folded: dict[str, Array] = {
         fresh_name(graph, f"{linear.inputs[1]}/folded"): weights * _along(scale, axis, weights.ndim),
-        fresh_name(graph, f"{linear.output}/bias"): (np.broadcast_to(bias, scale.shape) * scale + shift).astype(
-            np.float32
-        ),
+        fresh_name(graph, f"{linear.output}/bias"): (bias - mean) * scale + beta,
     }
     graph = graph.with_constants(folded)
     nodes = [
@@ -54,11 +52,14 @@ def _fold(graph: Graph, norm: Node) -> Graph:
     return bypass(graph.with_nodes(nodes), norm, linear.output)
 
 
-def _affine(graph: Graph, norm: Node) -> tuple[Vector, Vector]:
-    """Scale and shift of the norm, in float32 and in the order of PyTorch's own exporter, so that both fold alike."""
+def _affine(graph: Graph, norm: Node) -> tuple[Vector, Vector, Vector]:
+    """Scale, mean and beta of the norm, (x - mean) * scale + beta.
+
+    In float32 and in the order of PyTorch's exporters, so that checkpoints and exports fold to the same bits wherever
+    the exporter's square root is rounded correctly: the default exporter's is, the older one's with MKL is not always.
+    """
     gamma, beta, mean, variance = (graph.constants[value].astype(np.float32) for value in norm.inputs[1:5])
-    scale = gamma / np.sqrt(variance + np.float32(norm.float("epsilon", _EPSILON)))
-    return scale, beta - mean * scale
+    return gamma / np.sqrt(variance + np.float32(norm.float("epsilon", _EPSILON))), mean, beta
 
 
 def _has_constant_weights(graph: Graph, node: Node) -> bool:
