@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import directory_option, echo, make_directory, output_options, write_json, write_text
+from edgefer.cli.output import (
+    ConsoleProgress,
+    directory_option,
+    echo,
+    make_directory,
+    output_options,
+    write_json,
+    write_text,
+)
+from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.host.text import counted
 from edgefer.report.aggregate import aggregate_report
 from edgefer.timeline.aggregate import (
@@ -64,6 +73,7 @@ Exit codes: 0 done; 2 wrong usage; 3 a run that cannot be read; 5 too few viewer
     show_default=True,
     help="From which score on a viewer shows something.",
 )
+@worker_options
 @output_options
 def aggregate(
     runs: tuple[Path, ...],
@@ -73,12 +83,26 @@ def aggregate(
     duration: float | None,
     bin_s: float,
     threshold: float,
+    workers: int | None,
+    cluster: str | None,
+    send_data: bool,
+    any_version: bool,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
 ) -> int:
     """Sum up what viewers of one stimulus showed, from runs over their recordings."""
-    found = run_aggregate(runs, markers=markers, duration_s=duration, bin_s=bin_s, threshold=threshold)
+    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:
+        found = run_aggregate(
+            runs,
+            markers=markers,
+            duration_s=duration,
+            bin_s=bin_s,
+            threshold=threshold,
+            workers=executor,
+            progress=progress,
+        )
     make_directory(output)
     write_text(str(output / "curves.csv"), to_csv(curve_header(), curve_rows(found)))
     if found.parts:

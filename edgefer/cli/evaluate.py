@@ -8,11 +8,10 @@ import click
 
 from edgefer.bundle import Bundle
 from edgefer.cli.output import ConsoleProgress, output_options, table, write_json, write_text
+from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.evaluation.evaluate import evaluate as run_evaluate
 from edgefer.evaluation.results import Evaluation
 from edgefer.evaluation.summary import rows, runtimes, title, to_csv, to_markdown, verdict
-from edgefer.execution import Local
-from edgefer.host.threads import processors
 from edgefer.images import open_images
 from edgefer.report import evaluation_report
 
@@ -26,15 +25,18 @@ Examples:
   edgefer evaluate fer_b0_bundle --data faces/
   edgefer evaluate fer_b0_bundle --data faces.npz --report report.html --markdown summary.md
   edgefer evaluate affect_bundle --data faces/ --targets valence_arousal.csv
+  edgefer evaluate fer_b0_bundle --data shards/ --cluster tcp://host:8786
 
 \b
 Exit codes: 0 all bounds held; 1 one did not; 3 bundle altered or data unreadable;
-5 interrupted, or too few labelled images: one of them weighs more than the bound
-(fewer than 200, for half a point).
+5 interrupted, the cluster gone (what was done is kept), or too few labelled images:
+one of them weighs more than the bound (fewer than 200, for half a point).
 """
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path), metavar="DIR|ZIP|NPZ", help="Images to use.")
+@click.option(
+    "--data", required=True, type=click.Path(path_type=Path), metavar="DIR|ZIP|TAR|NPZ", help="Images to use."
+)
 @click.option(
     "--targets",
     type=click.Path(path_type=Path),
@@ -48,13 +50,13 @@ Exit codes: 0 all bounds held; 1 one did not; 3 bundle altered or data unreadabl
     help="Accuracy that an artifact may lose, in percentage points; the bundle's own bound, or 0.5, by default.",
 )
 @click.option("--samples", type=click.IntRange(min=1), help="Use so many images, spread evenly over the set.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads; one per processor by default.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Write what each model says about each image.")
 @click.option("--markdown", "markdown_file", metavar="FILE", help="Write a summary for a pull request.")
 @click.option(
     "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
 )
 @click.option("--with-images", is_flag=True, help="Show the images that changed most in the report: these are faces.")
+@worker_options
 @output_options
 def evaluate(
     bundle: Path,
@@ -62,11 +64,14 @@ def evaluate(
     targets: Path | None,
     max_drop: float | None,
     samples: int | None,
-    workers: int | None,
     csv_file: str | None,
     markdown_file: str | None,
     report_file: str | None,
     with_images: bool,
+    workers: int | None,
+    cluster: str | None,
+    send_data: bool,
+    any_version: bool,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -74,16 +79,20 @@ def evaluate(
     """Measure how far the artifacts of BUNDLE are from the float network, on images."""
     if with_images and report_file is None:
         raise click.UsageError("--with-images goes with --report FILE.html")
+    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
     try:
-        evaluation = run_evaluate(
-            bundle,
-            data,
-            targets=targets,
-            max_drop=max_drop,
-            samples=samples,
-            workers=Local(workers or processors(), processes=True),
-            progress=ConsoleProgress(quiet=quiet, verbose=verbose),
-        )
+        with chosen_workers(
+            workers, cluster, send_data=send_data, any_version=any_version, progress=progress
+        ) as executor:
+            evaluation = run_evaluate(
+                bundle,
+                data,
+                targets=targets,
+                max_drop=max_drop,
+                samples=samples,
+                workers=executor,
+                progress=progress,
+            )
     except KeyboardInterrupt:
         click.echo("the images done so far are kept: the same command goes on from there", err=True)
         raise

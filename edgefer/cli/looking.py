@@ -11,9 +11,8 @@ from edgefer.faces.detectors import BLAZEFACE
 
 
 def looking_options(command: Command) -> Command:
-    """Add --detector, --boxes, --format and --workers to a command."""
+    """Add --detector, --boxes and --format to a command."""
     for option in (
-        click.option("--workers", type=click.IntRange(min=1), help="Videos at once; one per processor by default."),
         click.option(
             "--format",
             type=click.Choice(["tflite", "onnx"]),

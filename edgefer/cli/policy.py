@@ -8,6 +8,7 @@ import click
 
 from edgefer.cli.looking import looking_options
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.timeline.find_policy import policy as find_policy
 from edgefer.timeline.policy import ALPHA, STRIDES, WINDOW_S, Policy
 
@@ -60,6 +61,7 @@ Exit codes: 0 the recommended way keeps the bound; 1 none but the full rate was 
     help="Time that gets one answer.",
 )
 @looking_options
+@worker_options
 @output_options
 def policy(
     bundle: Path,
@@ -73,6 +75,9 @@ def policy(
     boxes: Path | None,
     format: str,
     workers: int | None,
+    cluster: str | None,
+    send_data: bool,
+    any_version: bool,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -84,19 +89,21 @@ def policy(
         raise click.BadParameter(
             f"{strides!r} are no strides; write them like 30,15,5,1", param_hint="--strides"
         ) from None
-    made = find_policy(
-        bundle,
-        clips,
-        labels=labels_file,
-        alpha=alpha,
-        strides=chosen,
-        window_s=window,
-        format=format,
-        detector=detector,
-        boxes=boxes,
-        workers=workers,
-        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
-    )
+    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:
+        made = find_policy(
+            bundle,
+            clips,
+            labels=labels_file,
+            alpha=alpha,
+            strides=chosen,
+            window_s=window,
+            format=format,
+            detector=detector,
+            boxes=boxes,
+            workers=executor,
+            progress=progress,
+        )
     write_json(output, made.to_dict())
     write_json(json_file, made.to_dict())
     if not quiet and json_file != "-":

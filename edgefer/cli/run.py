@@ -19,6 +19,7 @@ from edgefer.cli.output import (
     write_json,
     write_text,
 )
+from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.errors import UsageError
 from edgefer.faces.face import Face
 from edgefer.host.text import counted
@@ -110,6 +111,7 @@ of the sources could not be read.
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Then leave a camera.")
 @click.option("--live", is_flag=True, help="Print each answer as it comes, as a line of JSON on standard output.")
 @click.option("--consent", default="", metavar="TEXT", help="How those who are seen agreed; kept in summary.json.")
+@worker_options
 @output_options
 def run(
     bundle: Path,
@@ -131,6 +133,9 @@ def run(
     live: bool,
     consent: str,
     workers: int | None,
+    cluster: str | None,
+    send_data: bool,
+    any_version: bool,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -165,15 +170,18 @@ def run(
         fps=fps,
         duration_s=duration,
     )
-    found = run_sources(
-        opened,
-        sources,
-        options=options,
-        consent=consent,
-        workers=workers,
-        progress=progress,
-        tell=_print_live if live else None,
-    )
+    with chosen_workers(
+        workers, cluster, send_data=send_data, any_version=any_version, progress=progress, here=live
+    ) as executor:
+        found = run_sources(
+            opened,
+            sources,
+            options=options,
+            consent=consent,
+            workers=executor,
+            progress=progress,
+            tell=_print_live if live else None,
+        )
     with progress.stage("write"):
         _write(output, opened, found)
     write_json(json_file, found.to_dict())

@@ -11,7 +11,7 @@ from concurrent.futures import Executor as Pool
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from edgefer.errors import EvidenceError, InputError
 from edgefer.execution.task import Executor, Job, Outcome, Perform, Task
@@ -38,7 +38,7 @@ class Local:
 
     workers: int = field(default_factory=processors)
     processes: bool = False
-    carries: ClassVar[bool] = False
+    carries: bool = field(default=False, init=False)
 
     def map(self, task: Task, jobs: Sequence[Job], advance: Advance) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""

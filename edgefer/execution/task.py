@@ -51,6 +51,11 @@ class Job:
 class Executor(Protocol):
     """Performs jobs, several at once."""
 
+    @property
+    def carries(self) -> bool:
+        """Whether items must carry their data."""
+        ...
+
     def map(self, task: Task, jobs: Sequence[Job], advance: Advance) -> Iterator[tuple[int, Outcome]]:
         """Outcomes as they come, each with its job's place; once closed, no more are begun.
 

@@ -18,7 +18,10 @@ import numpy as np
 
 from edgefer.errors import EvidenceError, InputError, UsageError
 from edgefer.evaluation.statistics import bootstrap
+from edgefer.execution import Executor, executor
+from edgefer.host.progress import SILENT, Progress
 from edgefer.timeline.observed import Floats
+from edgefer.timeline.read_runs import SeenSource, read_runs
 
 SCHEMA = "edgefer.aggregate/1"
 BIN_S = 0.2
@@ -157,6 +160,8 @@ def aggregate(
     duration_s: float | None = None,
     bin_s: float = BIN_S,
     threshold: float = THRESHOLD,
+    workers: Executor | int | None = None,
+    progress: Progress = SILENT,
 ) -> Aggregate:
     """Sum up the viewers in the outputs of `edgefer run`; each source of them is one viewer.
 
@@ -166,6 +171,8 @@ def aggregate(
         duration_s: of the stimulus; the median of the viewers' own by default.
         bin_s: length of a bin.
         threshold: from which score on a viewer counts as showing it.
+        workers: so many threads, one per processor when None; or whoever else does the work.
+        progress: who is told.
 
     Raises:
         UsageError: no run is given, or bin and threshold make no sense.
@@ -176,10 +183,10 @@ def aggregate(
         raise UsageError("no run is given", remedy="Name directories that `edgefer run` wrote.")
     if not bin_s > 0 or not 0 < threshold < 1:
         raise UsageError("a bin must last longer than nothing, and a threshold lie between 0 and 1")
-    tables = [(f"{run.name}/{source}", rows) for run in runs for source, rows in _sources(run)]
-    lasting = duration_s or float(np.median([rows[-1][0] for _, rows in tables]))
+    sources = read_runs(runs, executor(workers), progress)
+    lasting = duration_s or float(np.median([source.end_s for source in sources]))
     bins = max(round(lasting / bin_s), 1)
-    viewers = [_viewer(name, rows, bins, bin_s) for name, rows in tables]
+    viewers = [_viewer(source, bins, bin_s) for source in sources]
     counting = [viewer for viewer in viewers if viewer.known >= LEAST_KNOWN]
     left_out = tuple(
         (viewer.name, f"known for {100 * viewer.known:.0f} % of the time, and {100 * LEAST_KNOWN:.0f} % are needed")
@@ -209,50 +216,15 @@ def aggregate(
     )
 
 
-Row = tuple[float, Mapping[str, float]]
-"""A frame's time and its smoothed scores, empty where nothing is known."""
-
-
-def _sources(run: Path) -> Iterator[tuple[str, list[Row]]]:
-    """The sources of a run, and the frames of the face in each that is seen longest."""
-    path = run / "frames.csv"
-    faces: dict[str, dict[str, list[Row]]] = {}
-    times: dict[str, list[float]] = {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                scores = {
-                    key.removeprefix("smooth_").removeprefix("p_"): float(value)
-                    for key, value in row.items()
-                    if key.startswith("smooth_") and value
-                }
-                time_s = float(row["time_s"])
-                times.setdefault(row["source"], []).append(time_s)
-                if row["face"] and scores:
-                    faces.setdefault(row["source"], {}).setdefault(row["face"], []).append((time_s, scores))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{path}: cannot be read: {reason}", remedy="Make it with `edgefer run`.") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: not a table that `edgefer run` wrote", remedy="Make it again.") from error
-    if not times:
-        raise InputError(f"{path}: holds no frames", remedy="Make it again.")
-    for source, seen in times.items():
-        longest = max(faces.get(source, {"": []}).values(), key=len)
-        yield source, [*longest, (max(seen), {})]
-
-
-def _viewer(name: str, rows: Sequence[Row], bins: int, bin_s: float) -> Viewer:
-    columns = list(rows[0][1])
-    places = np.array([int(time_s / bin_s + 1e-9) for time_s, scores in rows if scores], int)
-    values = np.array([[scores[column] for column in columns] for _, scores in rows if scores])
+def _viewer(source: SeenSource, bins: int, bin_s: float) -> Viewer:
+    places = (source.times / bin_s + 1e-9).astype(int)
     inside = places < bins
     counts = np.bincount(places[inside], minlength=bins).astype(float)
     means = {}
-    for index, column in enumerate(columns):
-        total = np.bincount(places[inside], weights=values[inside, index], minlength=bins)
+    for index, column in enumerate(source.scores):
+        total = np.bincount(places[inside], weights=source.values[inside, index], minlength=bins)
         means[column] = np.where(counts > 0, total / np.maximum(counts, 1), np.nan)
-    return Viewer(name, means, float((counts > 0).mean()))
+    return Viewer(source.name, means, float((counts > 0).mean()))
 
 
 def _curve(name: str, scores: Floats, threshold: float) -> Curve:
