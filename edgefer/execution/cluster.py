@@ -24,10 +24,9 @@ from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from edgefer.errors import EdgeferError, EvidenceError, InputError, UsageError
-from edgefer.execution import on_worker
-from edgefer.execution import versions as version_module
+from edgefer.execution import fitness, on_worker
+from edgefer.execution.fitness import differences, versions
 from edgefer.execution.task import Job, Outcome, Task
-from edgefer.execution.versions import differences, versions
 from edgefer.host.progress import SILENT, Advance, Progress
 from edgefer.host.text import counted
 
@@ -69,7 +68,7 @@ def cluster(
             f"a cluster needs Dask, and {error.name} is not installed", remedy='pip install "edgefer[cluster]"'
         ) from error
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is said by what we raise
-    cloudpickle.register_pickle_by_value(version_module)
+    cloudpickle.register_pickle_by_value(fitness)
     own: LocalCluster | None = None
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GB"}):
         try:

@@ -1,4 +1,4 @@
-"""What results depend on besides bundle and data: asked on workers, even where edgefer is not installed.
+"""Whether a worker is fit to take part: versions that results depend on, asked, even where edgefer is not installed.
 
 Dask sends this module to them by its text, so it imports nothing but Python's own.
 """
