@@ -52,7 +52,7 @@ RUNTIMES = {
 
 
 class RefusedError(Exception):
-    """What the other end asked for cannot be done; `kind` is for programs."""
+    """What the other end asked for cannot be done; `kind` is for programs, or the runtime that refused the model."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -611,7 +611,7 @@ class Tflite:
             self._interpreter = self._open()
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise RefusedError("model", "LiteRT refuses the model: " + str(error).splitlines()[0]) from error
+            raise RefusedError("LiteRT", str(error)) from error
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = self._interpreter.get_signature_runner().get_output_details()
         self._outputs = {name: details["index"] for name, details in outputs.items()}
@@ -667,7 +667,7 @@ class Onnx:
         try:
             session = self._module.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # pybind11 exceptions of several kinds
-            raise RefusedError("model", "ONNX Runtime refuses the model: " + str(error).splitlines()[0]) from error
+            raise RefusedError("ONNX Runtime", str(error)) from error
         self._input = session.get_inputs()[0].name
         self._names = [output.name for output in session.get_outputs()]
         self._session = session

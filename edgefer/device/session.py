@@ -19,6 +19,7 @@ from edgefer.device.ssh import DIRECTORY, command, explain
 from edgefer.device.target import Device
 from edgefer.errors import DeviceError, UsageError
 from edgefer.host.directories import cache_directory
+from edgefer.runtime.refusals import refusal
 
 Listener: TypeAlias = Callable[[Mapping[str, Any]], None]
 """Called with every event."""
@@ -37,8 +38,8 @@ LONGEST = 1 << 28
 class AgentError(DeviceError):
     """The agent could not do what it was asked; `kind` says why, for programs."""
 
-    def __init__(self, message: str, *, remedy: str, kind: str) -> None:
-        super().__init__(message, remedy=remedy)
+    def __init__(self, message: str, *, remedy: str, kind: str, detail: str = "") -> None:
+        super().__init__(message, remedy=remedy, detail=detail)
         self.kind = kind
 
 
@@ -204,6 +205,10 @@ def _directory(device: Device) -> str:
 
 def _refusal(device: Device, kind: str, message: str) -> AgentError:
     setup = f"Prepare it with `edgefer devices setup {device.name}`."
+    if kind in ("LiteRT", "ONNX Runtime"):
+        told = refusal(kind, "open", message)
+        said, remedy = "the model does not run there", f"Is the runtime older than here? {setup}"
+        return AgentError(f"{device.name}: {said}: {told.message}", remedy=remedy, kind=kind, detail=message)
     said, remedy = {
         "disk": ("its disk is full", f"Free some space there; `edgefer devices clean {device.name}` removes ours."),
         "corrupt": ("a file was corrupted on the way", "Run the command again; if it recurs, check its disk."),

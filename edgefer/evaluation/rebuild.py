@@ -66,8 +66,16 @@ def rebuild(bundle: Bundle) -> Rebuilt:
 def _read(path: Path, plan: Plan) -> Graph:
     try:
         return _with_fused_activations(from_onnx(_dequantized(onnx.load(path), plan)))
+    except InputError as error:
+        raise InputError(
+            f"{path}: cannot be rebuilt: {error.message}", remedy=error.remedy, detail=error.detail
+        ) from error
     except Exception as error:  # protobuf, onnx and the OS each raise their own
-        raise InputError(f"{path}: cannot be rebuilt: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"{path}: cannot be rebuilt, as it is not what edgefer wrote",
+            remedy="Convert the network again.",
+            detail=str(error),
+        ) from error
 
 
 def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:

@@ -80,8 +80,9 @@ def _infer(model: onnx.ModelProto) -> dict[str, TensorInfo]:
         inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except Exception as error:
         raise InputError(
-            f"shapes do not fit together: {_first_line(error)}",
+            "shapes in it do not fit together",
             remedy="Is it a valid model? Try onnx.checker.check_model on it.",
+            detail=str(error),
         ) from error
     info = {
         tensor.name: TensorInfo(tuple(tensor.dims), helper.tensor_dtype_to_np_dtype(tensor.data_type))
@@ -252,7 +253,3 @@ _SPELLED = {"Gelu": _gelu, "PRelu": _prelu}
 def _value_info(graph: Graph, value: str) -> onnx.ValueInfoProto:
     info = graph.info[value]
     return helper.make_tensor_value_info(value, helper.np_dtype_to_tensor_dtype(info.dtype), info.shape)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -30,7 +30,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Importe
         load_external_data(model, path)
         return import_onnx(model, file_stem(path.stem), input_shape)
     except InputError as error:
-        raise InputError(f"{path}: {error.message}", remedy=error.remedy) from error
+        raise InputError(f"{path}: {error.message}", remedy=error.remedy, detail=error.detail) from error
 
 
 def _load(path: Path) -> onnx.ModelProto:

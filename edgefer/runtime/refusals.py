@@ -34,7 +34,7 @@ _CAUSES: Mapping[str, str] = {
     r"(?i)external data|external_data": "cannot read the files that hold its weights",
     r"out of data bounds|out of range|out of bounds": "finds an index out of bounds",
     r"Protobuf|protobuf|INVALID_PROTOBUF": "cannot parse it",
-    r"not a valid TFLite|identifier": "finds that it is no TFLite file",
+    r"not a valid (TFLite|Flatbuffer)|identifier": "finds that it is no TFLite file",
 }  # fmt: skip
 
 

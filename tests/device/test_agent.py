@@ -1,6 +1,7 @@
 """The agent and the session speak with each other, whatever happens in between."""
 
 import ast
+import io
 import json
 import os
 import subprocess
@@ -68,6 +69,22 @@ def test_a_file_corrupted_on_the_way_is_refused_and_leaves_nothing(board, kept, 
         session.push(DATA)
     assert list((kept / "files").iterdir()) == []
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("format", "message"),
+    [("tflite", "LiteRT finds that it is no TFLite file"), ("onnx", "ONNX Runtime cannot parse it")],
+)
+def test_a_model_that_a_runtime_refuses_is_told_in_our_words_with_its_own_as_detail(board, format, message):
+    with Session(board()) as session:
+        file = io.BytesIO()
+        np.save(file, np.zeros((1, 1, 1, 3)))
+        images = dict.fromkeys(("crops", "down", "across"), session.push(file.getvalue()))
+        paths = {**images, "model": session.push(b"not a model"), "probe": session.push(probe())}
+        how = {"threads": 1, "frames": 1, "seconds": 1, "warmup": 0, "fps": None, "outputs": False}
+        with pytest.raises(DeviceError, match=f"pi: the model does not run there: {message}") as caught:
+            session.request("measure", paths=paths, format=format, **how)
+    assert caught.value.detail
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(board, kept):

@@ -22,7 +22,7 @@ from types import FrameType
 from edgefer.errors import EdgeferError, FaultError
 from tests.fuzz.targets import TARGETS
 
-LONGEST_S = 60
+LONGEST_S = 120
 MEMORY = 6 << 30
 
 
