@@ -16,7 +16,7 @@ from itertools import zip_longest
 from operator import eq
 from typing import Any, Protocol
 
-from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, Weights, holds, read_checkpoint
+from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, Weights, read_checkpoint
 from edgefer.errors import InputError
 from edgefer.graph.builder import GraphBuilder, Padding
 from edgefer.networks.linear_heads import LinearHeads
@@ -27,12 +27,7 @@ FAMILY = "efficientnet"
 
 def recognises(source: Source) -> bool:
     """Whether the file is a checkpoint with an EfficientNet's stem and blocks in it."""
-    if source.path.suffix == ".onnx":
-        return False
-    try:
-        return holds(source.path, _ANCHOR)
-    except InputError:
-        return False
+    return source.holds("conv_stem.weight") or source.holds("_conv_stem.weight")
 
 
 def load(source: Source) -> Network:

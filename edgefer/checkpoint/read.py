@@ -47,13 +47,13 @@ def read_checkpoint(path: Path, weights: str = "", anchor: re.Pattern[str] | Non
     return choose(found, weights, anchor)
 
 
-def holds(path: Path, anchor: re.Pattern[str]) -> bool:
-    """Whether the file holds a tensor whose full name matches.
+def tensor_names(path: Path) -> frozenset[str]:
+    """Full names of all tensors in the file.
 
     Raises:
         InputError: the file is unreadable, damaged, of another kind, or wants to run something.
     """
-    return any(map(anchor.fullmatch, _open(path).holders))
+    return frozenset(_open(path).holders)
 
 
 def _open(path: Path) -> Contents:

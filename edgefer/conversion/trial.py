@@ -73,7 +73,7 @@ def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart,
     """
     original, reference = _original(network, images), _reference(network, graph, images)
     with about(network.source.path):
-        given = _given(original, apart, progress)
+        given = _given(network, original, images, apart, progress)
         if given is None:
             return
         found = reference.outputs(apart)
@@ -181,7 +181,7 @@ def sample(images: ImageSet | None, spec: InputSpec) -> list[Image]:
 def _original(network: Network, images: Sequence[Image]) -> Run:
     """The user's file; where there is none to run, what the converter built, before any pass."""
     if network.original is not None:
-        return Run(network.original.path, [network.original.feed(image) for image in images])
+        return Run(network.original.model, [network.original.feed(image) for image in images])
     name = network.graph.inputs[0]
     feeds = [{name: normalise(image, network.spec.input)} for image in images]
     return Run(to_onnx(network.graph).SerializeToString(), feeds)
@@ -198,10 +198,13 @@ def pixels_of(graph: Graph, images: Sequence[Image]) -> list[Values]:
     return [{graph.inputs[0]: image[np.newaxis]} for image in images]
 
 
-def _given(original: Run, apart: Apart, progress: Progress) -> Sequence[Values] | None:
-    """What the file returns; None where nothing can run it, which the user must hear."""
+def _given(
+    network: Network, original: Run, images: Sequence[Image], apart: Apart, progress: Progress
+) -> Sequence[Values] | None:
+    """What the file returns, or PyTorch itself; None where nothing can run it, which the user must hear."""
+    answer = network.original.answer if network.original is not None else None
     try:
-        given = original.outputs(apart)
+        given = original.outputs(apart) if answer is None else [answer([image]) for image in images]
     except RefusedError as error:
         if "NOT_IMPLEMENTED" not in error.detail:
             raise InputError(
@@ -223,23 +226,34 @@ def _given(original: Run, apart: Apart, progress: Progress) -> Sequence[Values] 
 
 def _coupling(network: Network, alone: Run, images: Sequence[Image], given: Sequence[Values], apart: Apart) -> str:
     """What the user must hear where the answer for an image depends on what else is in its batch; "" elsewhere."""
-    if network.original is None or network.original.together is None:
-        return ""
-    beside = Run(network.original.path, [network.original.together(images)])
-    try:
-        found = beside.outputs(apart)
-    except RefusedError:  # the file holds a batch of its own, whatever it says
+    beside, found = _together(network, images, apart)
+    if not found:
         return ""
     for head in network.spec.outputs:
         off = _share(_columns(network, head, given[:1]), _columns(network, head, found))
         if off > COUPLED and off > _own_share(network, head, alone, apart):
-            node = first_that_differs(beside, alone, network.graph, apart, COUPLED)
+            node = first_that_differs(beside, alone, network.graph, apart, COUPLED) if beside is not None else ""
             return (
                 f"output {head.name!r} for an image is off by {off:.2%} where other images are in its batch"
-                f"{f', first at {node}' if node else ''}: alone, as artifacts have it, it is that of another network "
-                "than was trained; judge its accuracy with `edgefer evaluate`, not by that of batches"
+                f"{f', first at {node}' if node else ''}: artifacts compute it for one image alone, where what is "
+                "taken over the batch is taken over that image; that is another network than was trained: judge its "
+                "accuracy with `edgefer evaluate`, not by that of batches"
             )
     return ""
+
+
+def _together(network: Network, images: Sequence[Image], apart: Apart) -> tuple[Run | None, Sequence[Values]]:
+    """What is returned for the images in one batch, and what ran, if not PyTorch; nothing where none can run."""
+    original = network.original
+    if original is not None and original.answer is not None:
+        return None, [original.answer(images)]
+    if original is None or original.together is None:
+        return None, []
+    beside = Run(original.model, [original.together(images)])
+    try:
+        return beside, beside.outputs(apart)
+    except RefusedError:  # the file holds a batch of its own, whatever it says
+        return None, []
 
 
 def _columns(network: Network, head: OutputSpec, given: Sequence[Values]) -> Array:

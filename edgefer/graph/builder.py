@@ -28,14 +28,20 @@ Padding: TypeAlias = int | Literal["same"] | tuple[int, int, int, int]
 
 
 class GraphBuilder:
-    """Collects nodes and constants; `graph` returns the result."""
+    """Collects nodes and constants; `graph` returns the result.
 
-    def __init__(self, name: str) -> None:
+    Attributes:
+        outputs: values that the graph returns which is built upon.
+    """
+
+    def __init__(self, name: str, upon: Graph | None = None) -> None:
+        """`upon` is a graph to add to; nothing by default."""
+        self.outputs = () if upon is None else upon.outputs
         self._name = name
-        self._inputs: list[str] = []
-        self._nodes: list[Node] = []
-        self._constants: dict[str, Array] = {}
-        self._info: dict[str, TensorInfo] = {}
+        self._inputs: list[str] = [] if upon is None else [*upon.inputs]
+        self._nodes: list[Node] = [] if upon is None else [*upon.nodes]
+        self._constants: dict[str, Array] = {} if upon is None else {**upon.constants}
+        self._info: dict[str, TensorInfo] = {} if upon is None else {**upon.info}
 
     def input(self, name: str, shape: tuple[int, ...]) -> str:
         """A float32 value that the caller feeds."""

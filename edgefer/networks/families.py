@@ -7,9 +7,11 @@ says what they define.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +19,7 @@ from edgefer.checkpoint import read_checkpoint
 from edgefer.errors import EdgeferError, InputError, UsageError, about
 from edgefer.graph.contract import with_numbered_embeddings
 from edgefer.host.resources import bundled_directory, bundled_networks
-from edgefer.networks.network import Converter, Network, Source
+from edgefer.networks.network import Converter, Network, Source, TorchNetwork
 
 
 def load_network(
@@ -44,19 +46,61 @@ def load_network(
     source = Source(_find(model), arch, dict(spec or {}), weights)
     if family is None or str(family) in families():
         with about(source.path):
-            return _read(source, _load(_family_path(family)) if family is not None else _recognise(source))
+            name, converter = (str(family), _load(_family_path(family))) if family is not None else _recognise(source)
+            return _read(source, name, converter)
     converter = _load(_family_path(family))
     try:
-        return _read(source, converter)
+        return _read(source, Path(family).stem, converter)
     except EdgeferError:
         raise
     except Exception as error:
         raise InputError(f"{family}: failed on {source.path}: {type(error).__name__}: {error}") from error
 
 
-def _read(source: Source, converter: Converter) -> Network:
-    network = converter.load(source)
+def _read(source: Source, family: str, converter: Converter) -> Network:
+    with _torch_named():
+        network = converter.load(source)
+        if not isinstance(network, Network):
+            from edgefer.networks.torch_export import export  # which imports torch: seconds, and an extra
+
+            made = network if isinstance(network, TorchNetwork) else TorchNetwork(network)
+            network = export(source, family, made)
     return replace(network, spec=with_numbered_embeddings(network.graph, network.spec))
+
+
+@contextmanager
+def _torch_named() -> Iterator[None]:
+    """Where PyTorch is missing, the error says how it is installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "torch":
+            raise
+        raise UsageError(
+            "this network is read with PyTorch, which is not installed", remedy="pip install 'edgefer[torch]'"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Family:
+    """A bundled converter.
+
+    Attributes:
+        name: what `--family` takes.
+        reads: which networks, in a sentence.
+    """
+
+    name: str
+    reads: str
+
+
+def described_families() -> list[Family]:
+    """The bundled converters, and what each reads, which is the first paragraph of its file."""
+    found = []
+    for name in families():
+        first, _, _ = inspect.cleandoc(getattr(_load(_family_path(name)), "__doc__", "") or "").partition("\n\n")
+        found.append(Family(name, " ".join(first.split())))
+    return found
 
 
 def families() -> tuple[str, ...]:
@@ -89,17 +133,17 @@ def _family_path(family: str | Path) -> Path:
     return bundled_directory("converters") / f"{family}.py"
 
 
-def _recognise(source: Source) -> Converter:
+def _recognise(source: Source) -> tuple[str, Converter]:
     found = {name: converter for name in families() if (converter := _load(_family_path(name))).recognises(source)}
     if len(found) == 1:
-        return next(iter(found.values()))
+        return next(iter(found.items()))
     if found:
         raise UsageError(f"{source.path}: several families recognise it: {', '.join(found)}", remedy="Choose --family.")
     tensors = read_checkpoint(source.path).tensors  # says what is wrong with a file that cannot be read
     raise InputError(
         f"{source.path}: no family recognises it; its tensors are {', '.join([*tensors][:3])} ...",
-        remedy=f"Families: {', '.join(families())}. Export it to ONNX (torch.onnx.export), or write a converter "
-        "(converters/README.md) and give it by --family FILE.py.",
+        remedy=f"Families: {', '.join(families())} (edgefer families). Give --family FILE.py with the module's class "
+        "(converters/README.md), or export it to ONNX (torch.onnx.export).",
     )
 
 
@@ -111,13 +155,14 @@ def _load(path: Path) -> Converter:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(module)
+        with _torch_named():
+            spec.loader.exec_module(module)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(f"{path}: the converter cannot be loaded: {type(error).__name__}: {error}") from error
-    missing = [function for function in ("recognises", "load") if not callable(getattr(module, function, None))]
-    if missing:
+    if not callable(getattr(module, "load", None)):
         raise UsageError(
-            f"{path}: not a converter: it does not define {' and '.join(missing)}",
-            remedy="converters/README.md shows a complete one.",
+            f"{path}: not a converter: it does not define load", remedy="converters/README.md shows a complete one."
         )
     return cast(Converter, module)

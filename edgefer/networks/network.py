@@ -3,13 +3,15 @@
 A converter is a Python file in `converters/` (or a user's own, given by path) that defines
 
     def recognises(source: Source) -> bool: ...
-    def load(source: Source) -> Network: ...
+    def load(source: Source) -> Network | TorchNetwork | torch.nn.Module: ...
 
-`recognises` must be cheap and must not raise; `load` may raise `InputError`.
+`recognises` must be cheap and must not raise; a file that is given by path does without it.  `load` may raise
+`InputError`.  A module is exported by edgefer, which reads its weights itself.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgefer.checkpoint import Checkpoint, read_checkpoint, tensor_names
 from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Graph
 from edgefer.host.text import file_stem
@@ -56,6 +59,27 @@ class Source:
         except OSError as error:
             raise InputError(f"{self.path}: cannot be read: {error.strerror or error}") from error
         return digest.hexdigest()
+
+    def holds(self, *names: str) -> bool:
+        """Whether it is a checkpoint in which tensors of all these names lie side by side, under any prefix."""
+        first = names[0]
+        places = (name.removesuffix(first) for name in self._tensor_names if f".{name}".endswith(f".{first}"))
+        return any(all(f"{place}{name}" in self._tensor_names for name in names) for place in places)
+
+    def checkpoint(self, innermost: str) -> Checkpoint:
+        """The weights, which lie where a tensor of this name does that each network of the kind has.
+
+        Raises:
+            InputError: the file is no checkpoint, or it is not clear which of its weights are meant.
+        """
+        return read_checkpoint(self.path, self.weights, re.compile(rf"(?P<prefix>(?:.*\.)?){re.escape(innermost)}"))
+
+    @cached_property
+    def _tensor_names(self) -> frozenset[str]:
+        try:
+            return tensor_names(self.path)
+        except InputError:  # no checkpoint
+            return frozenset()
 
     @property
     def sidecar(self) -> Path:
@@ -103,21 +127,24 @@ class Source:
 
 @dataclass(frozen=True)
 class Original:
-    """The user's own ONNX file, and how it is fed: before anything is converted, the graph must return what it does.
+    """The network as its user runs it, and how it is fed: before anything is converted, the graph must return the same.
 
-    Of each of the file's outputs, which the graph has under the same names, the numbers of the first image count;
-    axes of one around them do not.
+    Of each output, which the graph has under the same names, the numbers of the first image count; axes of one around
+    them do not.
 
     Attributes:
-        path: the file as it is, which ONNX Runtime can open.
-        feed: everything that the file takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size), as
+        model: the ONNX file as it is, which ONNX Runtime can open, or what PyTorch exported.
+        feed: everything that the model takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size), as
             its own training prepared them: type, layout, batch, and inputs that are no image.
-        together: the same for several images in one batch, where the file takes batches of any size.
+        together: the same for several images in one batch, where the model takes batches of any size.
+        answer: what PyTorch itself returns for a batch of such images, where the model is its export: then this is
+            what must be returned.
     """
 
-    path: Path
+    model: Path | bytes
     feed: Callable[[Image], Mapping[str, Array]]
     together: Callable[[Sequence[Image]], Mapping[str, Array]] | None = None
+    answer: Callable[[Sequence[Image]], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +158,7 @@ class Network:
             heads without activation.  Batch norms need not be folded.
         spec: what input and outputs mean.
         source: the file it was read from.
-        original: the network as its user runs it, where that is an ONNX file.
+        original: the network as its user runs it, where that is an ONNX file or a torch module.
         notes: what the user should know about how it was read.
     """
 
@@ -144,6 +171,29 @@ class Network:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A network as a torch module, which edgefer fills with the checkpoint's weights and exports.
+
+    Attributes:
+        module: a `torch.nn.Module` whose parameters and buffers are named as in the checkpoint.  It takes the
+            normalised image, float32 (N, channels, H, W), and returns the heads without activation: one tensor, or
+            several in a tuple or in a dict by name.
+        spec: `input` and `outputs` as the family's authors publish them, for what the user does not state.
+        checkpoint: where its weights are read, `Source.path` by default.
+        outputs: what the tensors of a tuple are called.
+        left_out: tensors that the module does without, by how their names begin, and why.
+        notes: what the user should know about how it was read.
+    """
+
+    module: Any
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Checkpoint | None = None
+    outputs: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
 class Converter(Protocol):
     """What a file in `converters/` defines."""
 
@@ -151,8 +201,8 @@ class Converter(Protocol):
         """Whether this converter can load the file."""
         ...
 
-    def load(self, source: Source) -> Network:
-        """Read the file.
+    def load(self, source: Source) -> Any:
+        """Read the file as a Network, a TorchNetwork or a torch.nn.Module.
 
         Raises:
             InputError: it is damaged, hostile, or does not say enough; the message says what to write.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgefer.checkpoint import Checkpoint, holds, read_checkpoint
+from edgefer.checkpoint import Checkpoint, read_checkpoint
 from edgefer.checkpoint.choose import is_foreign
 from edgefer.errors import InputError
 from tests.checkpoint.torch_files import Call, New, Stored, floats, module, save, save_legacy
@@ -134,11 +134,6 @@ def test_without_a_name_to_look_for_the_network_is_what_has_most_tensors(tmp_pat
 def test_tensors_of_training_are_known_by_their_names() -> None:
     assert is_foreign("center_loss.centers") and is_foreign("teacher.conv.weight") and is_foreign("state.optimizer.0")
     assert not is_foreign("blocks.0.weight") and not is_foreign("lossless.weight")
-
-
-def test_whether_a_file_holds_a_network_is_told_without_choosing(tmp_path: Path) -> None:
-    assert holds(save(tmp_path / "x.pt", {"first": net(), "second": net()}), ANCHOR)
-    assert not holds(save(tmp_path / "x.pt", {"conv.weight": Stored(floats(3))}), ANCHOR)
 
 
 # --- damage -----------------------------------------------------------------------------------------------

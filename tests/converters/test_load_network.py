@@ -9,7 +9,7 @@ import pytest
 from edgefer.checkpoint import read_checkpoint
 from edgefer.errors import InputError, UsageError
 from edgefer.host.resources import bundled_directory, bundled_networks
-from edgefer.networks.families import families, load_network
+from edgefer.networks.families import described_families, families, load_network
 from tests.checkpoint.torch_files import Stored, floats, save
 from tests.converters.checkpoints import SPEC, run
 
@@ -30,7 +30,10 @@ def test_the_bundled_weights_are_those_of_the_model_card_in_half_precision() -> 
 
 
 def test_bundled_families_are_listed() -> None:
-    assert families() == ("efficientnet", "onnx_file")
+    known = ["arm", "dacl", "dan", "efficientnet", "emotion_heads", "inception_resnet", "mobilefacenet", "mobilevit"]
+    assert families() == (*known, "onnx_file", "psr", "resnet")
+    assert [family.name for family in described_families()] == [*families()]
+    assert all(family.reads.endswith((".", ":")) for family in described_families())
 
 
 def test_an_unknown_model_lists_the_bundled_ones(tmp_path: Path) -> None:
@@ -43,8 +46,8 @@ def test_an_unknown_model_lists_the_bundled_ones(tmp_path: Path) -> None:
 
 def test_an_unknown_family_lists_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such family") as caught:
-        load_network("fer_b0", family="resnet")
-    assert "efficientnet, onnx_file" in caught.value.remedy
+        load_network("fer_b0", family="vgg")
+    assert "efficientnet, emotion_heads" in caught.value.remedy
     with pytest.raises(UsageError, match="no such file"):
         load_network("fer_b0", family=tmp_path / "mine.py")
 
@@ -58,7 +61,7 @@ def test_a_text_file_named_pt_is_explained(tmp_path: Path) -> None:
 
 def test_the_converter_of_the_readme_works_as_it_stands(tmp_path: Path) -> None:
     text = (bundled_directory("converters") / "README.md").read_text("utf-8")
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    _, code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     family = tmp_path / "my_family.py"
     family.write_text(code)
     weights = {"conv.weight": floats(4, 3, 3, 3), "conv.bias": floats(4), "head.weight": floats(7, 4)}
@@ -72,7 +75,7 @@ def test_the_converter_of_the_readme_works_as_it_stands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "error", "message"),
     [
-        ("def load(source): ...", UsageError, "does not define recognises"),
+        ("def recognises(source): ...", UsageError, "does not define load"),
         ("import nowhere_to_be_found", UsageError, "cannot be loaded: ModuleNotFoundError"),
         ("def (", UsageError, "cannot be loaded: SyntaxError"),
         (

@@ -1,0 +1,267 @@
+"""A torch module becomes a Network: edgefer reads its weights, so that nothing in a checkpoint runs, and exports it.
+
+Importing this module needs the `torch` extra.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO
+from logging import CRITICAL, disable
+from typing import Any, TypeAlias
+
+import numpy as np
+import onnx
+
+from edgefer.checkpoint import Checkpoint, Module, Weights, read_checkpoint
+from edgefer.errors import InputError, UsageError
+from edgefer.graph.ir import Array
+from edgefer.graph.torch_module import Tensor, torch
+from edgefer.host.text import counted
+from edgefer.images import Image
+from edgefer.images.preprocess import normalise
+from edgefer.networks.network import Network, Original, Source, TorchNetwork
+from edgefer.onnx_import import Imported, import_onnx
+from edgefer.spec import InputSpec, Spec
+
+INPUT = "image"
+OPSET = 17
+"""What PyTorch is asked for; edgefer reads all of them."""
+
+Exporter: TypeAlias = Callable[[Any, Tensor, Sequence[str]], onnx.ModelProto]
+
+_ONE_OF = (
+    "Say by standard layers what the exporters stumble on (-v shows it): a converter's module may compute the same in "
+    "another way, under the same names of tensors."
+)
+_ANOTHER = (
+    "It is not the network that this family builds. Give --family, or write a converter of your own with the module's "
+    "class in it (converters/README.md)."
+)
+
+
+def export(source: Source, family: str, made: TorchNetwork) -> Network:
+    """Fill the module with the weights, and write it as ONNX by the first of PyTorch's exporters that can.
+
+    Args:
+        source: the checkpoint, and what the user says of it.
+        family: name of the converter.
+        made: what it returned.
+
+    Raises:
+        UsageError: it is no module.
+        InputError: tensors are missing, left over, of other shapes or not finite; nothing says what input and outputs
+            mean; or neither exporter can write the module.
+    """
+    if not isinstance(made.module, torch.nn.Module):
+        raise UsageError(
+            f"--family {family}: its load() returned {type(made.module).__name__}, not a torch.nn.Module",
+            remedy="converters/README.md shows what it may return.",
+        )
+    checkpoint = made.checkpoint or read_checkpoint(source.path, source.weights, _anchor(made.module))
+    spec = source.read_spec(made.spec)
+    left = _fill(checkpoint, made, family)
+    _compare_with_recorded(checkpoint, made.module)
+    heads = _Heads(made, _image(spec.input), source).eval()
+    imported, model = _exported(source, spec, heads)
+    notes = (*checkpoint.notes, *made.notes, *left, *_published(source, made, spec), *imported.notes)
+    return Network(source.name, family, imported.graph, spec, source, _original(model, heads, spec), notes)
+
+
+def _image(spec: InputSpec) -> Tensor:
+    return torch.zeros(1, len(spec.planes), *spec.size)
+
+
+# --- weights ----------------------------------------------------------------------------------------------
+
+
+def _anchor(module: Any) -> re.Pattern[str]:
+    """Matches the module's innermost tensors, whose names are no ends of longer ones."""
+    names = [name for name in module.state_dict() if not name.endswith(".num_batches_tracked")]
+    depth = max((name.count(".") for name in names), default=0)
+    innermost = "|".join(re.escape(name) for name in names if name.count(".") == depth)
+    return re.compile(rf"(?P<prefix>(?:.*\.)?)(?:{innermost})")
+
+
+def _fill(checkpoint: Checkpoint, made: TorchNetwork, family: str) -> list[str]:
+    """Give the module the checkpoint's tensors; returns what to tell of those that it does without."""
+    weights = Weights(checkpoint.path, checkpoint.tensors, _ANOTHER)
+    with torch.no_grad():
+        for name, tensor in made.module.state_dict().items():  # which share memory with the module's own
+            if not name.endswith("num_batches_tracked"):
+                tensor.copy_(torch.from_numpy(weights.take(name, *tensor.shape)))
+    notes = []
+    for prefix, why in made.left_out.items():
+        found = sorted(name for name in weights.left if name.startswith(prefix))
+        weights.left.difference_update(found)
+        if found:
+            notes.append(f"left out of {checkpoint.path.name}: {prefix}* ({counted(len(found), 'tensor')}), {why}")
+    if foreign := weights.left_out(family):
+        notes.append(f"left out of {checkpoint.path.name}, as no part of the network: {', '.join(foreign[:3])}")
+    return notes
+
+
+_GEOMETRY = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "ceil_mode", "eps")
+_NOTHING = {"Dropout", "Dropout1d", "Dropout2d", "Identity"}
+
+
+def _compare_with_recorded(checkpoint: Checkpoint, module: Any) -> None:
+    """A pickled module recorded what its layers were: the family must have built the same."""
+    for name, own in module.named_modules():
+        recorded = checkpoint.modules.get(name)
+        if recorded is None:
+            continue
+        for what, theirs, ours in _differences(recorded, own):
+            raise InputError(
+                f"{checkpoint.path}: module {name or 'itself'} has {what} {theirs}, where the family has {ours}",
+                remedy=_ANOTHER,
+            )
+
+
+def _differences(recorded: Module, own: Any) -> Iterator[tuple[str, object, object]]:
+    kind = recorded.kind.rpartition(".")[2]
+    ours = type(own).__name__
+    both_of_torch = recorded.kind.startswith("torch.nn.") and type(own).__module__.startswith("torch.nn.")
+    if both_of_torch and kind != ours and not {kind, ours} <= _NOTHING:
+        yield "class", kind, ours
+    for attribute in _GEOMETRY:
+        if attribute in recorded.attributes and hasattr(own, attribute):
+            theirs, mine = _sides(recorded.attributes[attribute]), _sides(getattr(own, attribute))
+            if theirs != mine:
+                yield attribute, theirs, mine
+
+
+def _sides(value: Any) -> Any:
+    """A pair of equal sides as one number: both are ways to say the same."""
+    sides = set(value) if isinstance(value, tuple | list) else {value}
+    return sides.pop() if len(sides) == 1 else value
+
+
+def _published(source: Source, made: TorchNetwork, spec: Spec) -> Iterator[str]:
+    """What is taken from the family where the user states nothing."""
+    tables = [table for table in ("input", "outputs") if table in made.spec and table not in source.stated]
+    if not tables:
+        return
+    said = []
+    if "input" in tables:
+        crop = spec.input.crop
+        aligned = "" if crop is None or crop.align == "none" else ", aligned by " + crop.align.replace("_", " ")
+        cut = "" if crop is None else f", faces cut with a margin of {crop.margin:g}{aligned}"
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.input.mean, spec.input.std))
+        said.append(f"{spec.input.size[0]}x{spec.input.size[1]} pixels, mean {mean}, std {std}{cut}")
+    if "outputs" in tables:
+        said += [f"{output.name}: {', '.join(output.labels)}" for output in spec.outputs if output.labels]
+    yield f"as its authors publish it: {'; '.join(said)}. If yours was trained otherwise, write {source.sidecar.name}"
+
+
+# --- export -----------------------------------------------------------------------------------------------
+
+
+class _Heads(torch.nn.Module):  # type: ignore[misc]
+    """The module, of which only a tuple of tensors is returned.
+
+    Attributes:
+        names: theirs, in order.
+    """
+
+    def __init__(self, made: TorchNetwork, image: Tensor, source: Source) -> None:
+        super().__init__()
+        self.module = made.module.eval()
+        self.names: tuple[str, ...] = ()
+        try:
+            with torch.no_grad():
+                returned = self.module(image)
+        except Exception as error:
+            raise InputError(
+                f"{source.path}: the module fails on an image of {list(image.shape)}: {type(error).__name__}: "
+                f"{str(error).strip().splitlines()[0] if str(error) else ''}",
+                remedy="Are input.size and input.color in the Spec those of the training?",
+            ) from error
+        self.names = _names(made, returned)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """What the module returns, by the order of `names`."""
+        returned = self.module(image)
+        if isinstance(returned, dict):
+            return tuple(returned[name] for name in self.names)
+        return tuple(returned) if isinstance(returned, list | tuple) else (returned,)
+
+
+def _names(made: TorchNetwork, returned: Any) -> tuple[str, ...]:
+    tensors = [*returned.values()] if isinstance(returned, dict) else returned
+    tensors = tensors if isinstance(tensors, list | tuple) else [tensors]
+    if not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+        raise UsageError(
+            f"the module returns {type(returned).__name__} of other things than tensors",
+            remedy="Its forward must return a tensor, or a tuple or dict of tensors: the heads.",
+        )
+    if isinstance(returned, dict):
+        return tuple(map(str, returned))
+    names = made.outputs or (("output",) if len(tensors) == 1 else tuple(f"output{i}" for i in range(len(tensors))))
+    if len(names) != len(tensors):
+        raise UsageError(f"the module returns {counted(len(tensors), 'tensor')}, but {len(names)} have names")
+    return names
+
+
+def _exported(source: Source, spec: Spec, heads: _Heads) -> tuple[Imported, bytes]:
+    image = _image(spec.input)
+    failures = []
+    for name, write in _EXPORTERS.items():
+        try:
+            with _quiet(), torch.no_grad():
+                model = write(heads, image, heads.names)
+            return import_onnx(model, source.name, tuple(image.shape)), model.SerializeToString()
+        except Exception as error:  # of many kinds
+            failures.append(f"{name}: {type(error).__name__}: {error}")
+    first = failures[0].splitlines()[0]
+    raise InputError(
+        f"{source.path}: neither of PyTorch's exporters can write the module so that it can be read ({first:.200})",
+        remedy=_ONE_OF,
+        detail="\n".join(failures),
+    )
+
+
+def _traced(module: Any, image: Tensor, names: Sequence[str]) -> onnx.ModelProto:
+    file = BytesIO()
+    options = {"input_names": [INPUT], "output_names": [*names], "opset_version": OPSET, "dynamo": False}
+    torch.onnx.export(module, (image,), file, **options)
+    return onnx.load_from_string(file.getvalue())
+
+
+def _captured(module: Any, image: Tensor, names: Sequence[str]) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        module, (image,), input_names=[INPUT], output_names=[*names], dynamo=True, verbose=False
+    )
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+_EXPORTERS: Mapping[str, Exporter] = {"torch.onnx.export(dynamo=False)": _traced, "torch.onnx.export": _captured}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters tell developers of PyTorch much that users of edgefer can do nothing about."""
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        warnings.simplefilter("ignore")
+        disable(CRITICAL)
+        try:
+            yield
+        finally:
+            disable(0)
+
+
+def _original(model: bytes, heads: _Heads, spec: Spec) -> Original:
+    def feed(image: Image) -> dict[str, Array]:
+        return {INPUT: normalise(image, spec.input)}
+
+    def answer(images: Sequence[Image]) -> dict[str, Array]:
+        batch = np.concatenate([normalise(image, spec.input) for image in images])
+        with torch.no_grad():
+            returned = heads(torch.from_numpy(batch))
+        return {name: tensor.numpy() for name, tensor in zip(heads.names, returned, strict=True)}
+
+    return Original(model, feed, answer=answer)
