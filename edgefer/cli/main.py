@@ -24,6 +24,7 @@ COMMANDS = {
     "run": "Find faces in videos, and write what a bundle says of them over time.",
     "aggregate": "Sum up what many viewers of one stimulus showed.",
     "policy": "Find how few frames of a video the network must be asked on.",
+    "sweep": "Try networks and options beside each other, on images and boards.",
     "benchmark": "Time a bundle's artifacts on boards, and compare what they compute there.",
     "inspect": "Show what a bundle's artifacts are made of.",
     "families": "List the networks whose files are read as they are published.",

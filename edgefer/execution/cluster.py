@@ -15,6 +15,7 @@ import pickle
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -82,7 +83,9 @@ def cluster(
                 remedy="Start one with `dask scheduler`, and workers with `dask worker tcp://HOST:8786`.",
             ) from error
         try:
-            yield Cluster(client, address, send_data, any_version, progress)
+            found = Cluster(client, address, send_data, any_version, progress)
+            yield found
+            progress.note(found.tally.words())
         finally:
             with suppress(Exception):  # it may be gone
                 client.close(timeout=2)
@@ -118,22 +121,42 @@ def _where(address: str, own: Any, configured: Any) -> dict[str, Any]:
     return {"address": address}
 
 
+@dataclass
+class Tally:
+    """What a cluster did, and who came and went meanwhile."""
+
+    workers: int = 0
+    done: int = 0
+    handed_out: int = 0
+    lost: int = 0
+    joined: int = 0
+    refused: set[str] = field(default_factory=set)
+
+    def words(self) -> str:
+        """For people."""
+        return (
+            f"cluster: {counted(self.done, 'part')} done by {counted(self.workers, 'worker')}; "
+            f"{self.lost} lost on the way, {self.joined} joined, {len(self.refused)} refused"
+        )
+
+
 class Cluster:
     """Workers of a Dask cluster; made by `cluster`.
 
     Attributes:
         carries: whether items are sent with all their data.
+        tally: what was done by whom.
     """
 
     def __init__(self, client: Client, address: str, carries: bool, any_version: bool, progress: Progress) -> None:
-        self.carries = carries
+        self.carries, self.tally = carries, Tally()
         self._client, self._address, self._any_version, self._progress = client, address, any_version, progress
 
     def map(self, task: Task, jobs: Sequence[Job], advance: Advance) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
         if here := next((job for job in jobs if not job.key), None):
             raise UsageError(f"{here.name}: is of this machine alone", remedy="Leave --cluster out.")
-        crew = _Crew(self._client, self._address, task, self._any_version, self._progress)
+        crew = _Crew(self._client, self._address, task, self._any_version, self._progress, self.tally)
         waiting, running = deque(range(len(jobs))), dict[Any, tuple[int, frozenset[str]]]()
         finished: SimpleQueue[Future] = SimpleQueue()
         done = 0
@@ -146,7 +169,7 @@ class Cluster:
                             waiting.appendleft(place)
                 while waiting and len(running) < crew.places:
                     place = waiting.popleft()
-                    future = crew.submit(pickle.dumps(jobs[place].item(self.carries)))
+                    future = crew.submit(jobs[place], self.carries)
                     running[future] = (place, frozenset(crew.threads))
                     future.add_done_callback(finished.put)
                 try:
@@ -161,11 +184,12 @@ class Cluster:
                     waiting.appendleft(place)
                     continue
                 done += 1
+                self.tally.done += 1
                 for _ in range(jobs[place].steps or 0):
                     advance()
                 crew.tell(done, len(jobs))
                 yield place, outcome
-            crew.finish(len(jobs))
+            crew.finish()
         finally:
             for future in running:
                 with suppress(Exception):
@@ -179,7 +203,10 @@ class _Crew:
         threads: of each, by address.
     """
 
-    def __init__(self, client: Client, address: str, task: Task, any_version: bool, progress: Progress) -> None:
+    def __init__(
+        self, client: Client, address: str, task: Task, any_version: bool, progress: Progress, tally: Tally
+    ) -> None:
+        self._tally = tally
         self.threads: dict[str, int] = {}
         self._client, self._address, self._any_version, self._progress = client, address, any_version, progress
         self._run = token_hex(8)
@@ -188,7 +215,6 @@ class _Crew:
         self._task = pickle.dumps(task)
         self._here = versions()
         self._refused: dict[str, str] = {}
-        self._lost = self._joined = self._submitted = 0
         self._begun = self._looked = self._told = self._manned = monotonic()
         self._first = True
 
@@ -212,27 +238,29 @@ class _Crew:
         for worker in gone:
             del self.threads[worker]
             self._progress.note(f"worker {worker} is lost: what it was doing is done by others")
-        self._lost += len(gone)
+        self._tally.lost += len(gone)
         new = [worker for worker in present if worker not in self.threads and worker not in self._refused]
         for worker in self._fit(new, present):
             self.threads[worker] = present[worker]["nthreads"]
             if not self._first:
-                self._joined += 1
+                self._tally.joined += 1
                 self._progress.note(f"worker {worker} joins")
         if self.threads:
-            if self._first:
+            if not self._tally.workers:
                 self._progress.note(f"cluster: {counted(len(self.threads), 'worker')} at {self._address}")
+            self._tally.workers = len(self.threads)
             self._first, self._manned = False, now
         elif self._refused or now - self._manned > _PATIENCE_S:
             raise self._nobody()
         return bool(gone)
 
-    def submit(self, item: bytes) -> Future:
+    def submit(self, job: Job, carried: bool) -> Future:
         """Hand out a job."""
-        self._submitted += 1
-        key = f"edgefer-{self._run}-{self._submitted}"
+        arguments = (self._run, pickle.dumps(job.item(carried)), job.alone)
+        self._tally.handed_out += 1
+        key = f"edgefer-{self._run}-{self._tally.handed_out}"
         return self._ask(
-            lambda: self._client.submit(on_worker.perform, self._run, item, key=key, workers=list(self.threads))
+            lambda: self._client.submit(on_worker.perform, *arguments, key=key, workers=list(self.threads))
         )
 
     def outcome(self, future: Future, job: Job) -> Outcome | None:
@@ -273,17 +301,12 @@ class _Crew:
             who = counted(len(self.threads), "worker")
             self._progress.note(f"cluster: {done:,} of {total:,} parts by {who}, about {left:.0f} s left")
 
-    def finish(self, total: int) -> None:
-        """All is done: sum up, and let the workers forget it."""
+    def finish(self) -> None:
+        """All is done: see who is left, and let them forget it."""
         self._looked = 0.0
         self.look()
         with suppress(Exception):
             self._client.run(on_worker.forget, self._run, workers=list(self.threads), on_error="ignore")
-        again = self._submitted - total
-        self._progress.note(
-            f"cluster: {counted(total, 'part')} done, {again} of them again; {counted(len(self.threads), 'worker')}, "
-            f"{self._lost} lost, {self._joined} joined later, {len(self._refused)} refused"
-        )
 
     def _fit(self, new: Sequence[str], present: Mapping[str, Any]) -> list[str]:
         """Those of the new ones who may take part, and have all that they need for it."""
@@ -298,7 +321,9 @@ class _Crew:
                 self._refused[worker] = (
                     f"worker {worker}" + (f" ({name})" if str(name) != worker else "") + f": {other}"
                 )
-                self._progress.note(f"{self._refused[worker]}: refused, as results could differ")
+                if worker not in self._tally.refused:
+                    self._progress.note(f"{self._refused[worker]}: refused, as results could differ")
+                self._tally.refused.add(worker)
             else:
                 fit.append(worker)
         names = sorted(set(self._names.values()))
@@ -341,6 +366,6 @@ class _Crew:
                 remedy=f"{told}\n  Install the same there, or take them as they are with --any-version.",
             )
         return EvidenceError(
-            f"no worker at {self._address}" + (" any more" if self._lost else ""),
+            f"no worker at {self._address}" + (" any more" if self._tally.lost else ""),
             remedy=f"Start some with `dask worker {self._address}`. What was done is kept.",
         )

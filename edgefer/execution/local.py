@@ -43,11 +43,12 @@ class Local:
     def map(self, task: Task, jobs: Sequence[Job], advance: Advance) -> Iterator[tuple[int, Outcome]]:
         """See `Executor`."""
         workers = min(self.workers, len(jobs))
-        pays = all(job.key for job in jobs) and sum(job.steps or 0 for job in jobs) >= PAYS * workers
-        if self.processes and workers > 1 and pays:
+        alone = any(job.alone for job in jobs)
+        pays = alone or sum(job.steps or 0 for job in jobs) >= PAYS * workers
+        if self.processes and workers > 1 and pays and all(job.key for job in jobs):
             yield from _by_processes(task, jobs, advance, workers)
         else:
-            yield from _by_threads(task, jobs, advance, workers)
+            yield from _by_threads(task, jobs, advance, 1 if alone else workers)
 
 
 def executor(workers: Executor | int | None) -> Executor:
@@ -153,5 +154,5 @@ def _mapped(
             return
         done, _ = wait(running, _TELL_S, FIRST_COMPLETED)
         tell()
-        for future in done:
+        for future in sorted(done, key=lambda each: (each.exception() is not None, running[each])):
             yield running.pop(future), future.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _tasks: dict[str, tuple[bytes, dict[str, Path]]] = {}
 """Pickled tasks and where their files lie, by run."""
+
+_ALONE = threading.Lock()
 
 _own = threading.local()
 """Of each thread: the run that it performs jobs of, and with what."""
@@ -53,8 +56,13 @@ def forget(run: str) -> None:
     _tasks.pop(run, None)
 
 
-def perform(run: str, item: bytes) -> Outcome:
-    """A job of a run; its item is pickled."""
+def perform(run: str, item: bytes, alone: bool) -> Outcome:
+    """A job of a run, its item pickled; `alone`: no other such job in this process meanwhile."""
+    with _ALONE if alone else nullcontext():
+        return _perform(run, item)
+
+
+def _perform(run: str, item: bytes) -> Outcome:
     try:
         if getattr(_own, "run", None) != run:
             task, files = _tasks[run]

@@ -40,12 +40,14 @@ class Job:
             whether it must carry its data, or may name the files that hold them.
         steps: about how many it has; None where it does not say.
         name: for people.
+        alone: whether it must have a process to itself, as it uses many threads and sets what belongs to all.
     """
 
     key: str
     item: Callable[[bool], Any]
     steps: int | None
     name: str
+    alone: bool = False
 
 
 class Executor(Protocol):

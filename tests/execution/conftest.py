@@ -47,9 +47,13 @@ class Machines:
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     """A scheduler and three workers."""
+    from distributed import Client
+
     machines = Machines(tmp_path_factory.mktemp("cluster"))
     for _ in range(3):
         machines.worker()
+    with Client(scheduler_file=str(machines.file)) as client:
+        client.wait_for_workers(3, timeout=DEADLINE_S)
     yield machines
     machines.end()
 

@@ -75,7 +75,7 @@ def test_evaluation_and_video_on_three_workers_give_the_bytes_of_this_machine(ti
         written[where]["evaluation"] = written[where].pop(f"{where}.json")
     assert written["there"] == written["here"]
     assert written["sent"] == written["here"]
-    assert "cluster: 10 parts done, 0 of them again; 3 workers, 0 lost" in capsys.readouterr().err
+    assert "cluster: 10 parts done by 3 workers; 0 lost on the way, 0 joined, 0 refused" in capsys.readouterr().err
     assert not [path for path in (cache_directory() / "results").rglob("*") if path.is_file()]
 
 
@@ -89,8 +89,9 @@ def test_a_lost_worker_costs_what_it_was_doing_and_one_that_joins_takes_part(mac
         machines.worker()
 
     disturber = threading.Thread(target=disturb)
-    disturber.start()
     with cluster(str(machines.file), progress=notes) as found:
+        found._client.wait_for_workers(3)
+        disturber.start()
         outcomes = run(tmp_path, found, 60)
     disturber.join()
     assert outcomes == {n: str(10 * n * n).encode() for n in range(60)}
@@ -99,7 +100,7 @@ def test_a_lost_worker_costs_what_it_was_doing_and_one_that_joins_takes_part(mac
     twice = {number for number in numbers if numbers.count(number) > 1}
     assert twice <= by_lost and len(twice) <= 3
     assert machines.workers[3].pid in {process for _, process in done(tmp_path)}
-    assert "3 workers, 1 lost, 1 joined later, 0 refused" in notes.lines[-1]
+    assert notes.lines[-1] == "cluster: 60 parts done by 3 workers; 1 lost on the way, 1 joined, 0 refused"
 
 
 def test_a_lost_scheduler_ends_with_5_and_a_rerun_goes_on(machines, tmp_path, monkeypatch):

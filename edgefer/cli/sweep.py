@@ -1,0 +1,81 @@
+"""`edgefer sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgefer.cli.output import ConsoleProgress, echo, make_directory, output_options, table, write_json, write_text
+from edgefer.cli.workers import chosen_workers, worker_options
+from edgefer.host.text import counted
+from edgefer.sweep.page import sweep_page
+from edgefer.sweep.request import EXAMPLE, read_request
+from edgefer.sweep.summary import csv_header, csv_rows, header, rows, verdict
+from edgefer.sweep.sweep import sweep as run_sweep
+from edgefer.timeline.tables import to_csv
+
+
+@click.command(
+    epilog=f"""\b
+Examples:
+  edgefer sweep sweep.toml -o swept
+  edgefer sweep sweep.toml -o swept --cluster tcp://host:8786
+
+\b
+sweep.toml:
+{"".join(f"  {line}" + chr(10) for line in EXAMPLE.splitlines())}
+\b
+OUT holds bundles/, sweep.json, sweep.csv and report.html.  Interrupted, the same command
+goes on from there; so it does where networks, options or boards were added.  A drop is
+counted from the best float network of the sweep.
+
+\b
+Exit codes: 0 done, and one artifact keeps all bounds; 1 none does; 2 wrong usage; 3 a file
+that cannot be read; 5 interrupted, or not all could be converted and measured.
+"""
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="SWEEP.toml")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT", help="Directory to make."
+)
+@click.option("--csv", "csv_file", metavar="FILE", help="Write the table as CSV here too; - for standard output.")
+@worker_options
+@output_options
+def sweep(
+    file: Path,
+    output: Path,
+    csv_file: str | None,
+    workers: int | None,
+    cluster: str | None,
+    send_data: bool,
+    any_version: bool,
+    json_file: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Try networks and options beside each other, on images and boards, as SWEEP.toml says."""
+    request = read_request(file)
+    make_directory(output)
+    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:
+        found = run_sweep(request, output, workers=executor, progress=progress)
+    tabled = to_csv(csv_header(found), csv_rows(found))
+    write_json(str(output / "sweep.json"), found.to_dict())
+    write_text(str(output / "sweep.csv"), tabled)
+    write_text(str(output / "report.html"), sweep_page(found))
+    write_json(json_file, found.to_dict())
+    write_text(csv_file, tabled)
+    if not quiet and "-" not in (json_file, csv_file):
+        echo(table(header(found), list(rows(found))))
+        echo()
+        for line in verdict(found):
+            echo(line)
+        if found.failures:
+            echo(f"{counted(len(found.failures), 'part')} could not be done:")
+            for failure in found.failures:
+                echo(f"  {failure.what}: {failure.reason}")
+        echo(f"Wrote {output}")
+    if found.failures:
+        return 5
+    return 0 if found.recommended else 1
