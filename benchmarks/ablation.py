@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -58,7 +57,7 @@ LEVERS: tuple[Lever, ...] = (
         "channel equalisation through SiLU",
         {
             "edgefer.quantize.method.equalise": lambda graph, *_: (graph, {}),
-            "edgefer.quantize.equalise.split_channels.equalised_cost": lambda *_: inf,
+            "edgefer.quantize.equalise.split_channels.is_cheaper_equalised": lambda *_: False,
         },
     ),
     Lever("ranges judged after SiLU", {"edgefer.quantize.scales.int8._view": lambda *_: identity}),

@@ -6,8 +6,9 @@ Runtimes are opened with one thread each; what is parallel is images, in threads
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
@@ -21,16 +22,29 @@ def processors() -> int:
 
 
 def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
-    """What `function` makes of the items, several at once, in their order; once closed, no more are begun."""
-    yield from _pool().map(function, items)
+    """What `function` makes of the items, several at once, in their order; once closed, no more are begun.
+
+    Only a few are begun before they are asked for, so that neither items nor results pile up.
+    """
+    begun: deque[Future[_Result]] = deque()
+    try:
+        for item in items:
+            begun.append(_pool().submit(function, item))
+            if len(begun) > processors():
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
 
 
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
     """The items, none of which is None, each made by another thread while the one before is used."""
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(next, items, None)
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, items, None)
         while (item := following.result()) is not None:
-            following = pool.submit(next, items, None)
+            following = thread.submit(next, items, None)
             yield item
 
 

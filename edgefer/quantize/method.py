@@ -14,6 +14,7 @@ from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
+from edgefer.host.threads import in_order
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_pixels
 from edgefer.plan import Plan, QuantParams
@@ -27,7 +28,8 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.cost import LITERT_X86, CostModel
-from edgefer.quantize.solve.solver import Bounds, Solution, smallest_size, solve
+from edgefer.quantize.solve.size import is_surely_within, smallest_size
+from edgefer.quantize.solve.solver import Bounds, Solution, solve
 from edgefer.spec import InputSpec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
@@ -121,13 +123,14 @@ def quantize(
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
-        plans = [plan_int8(equalised, statistics, keep_float, prescribed) for statistics in halves]
         merged = _merged(halves) if len(halves) > 1 else halves[0]
-        plan = plan_int8(equalised, merged, keep_float, prescribed)
+        sets = [merged, *halves] if len(halves) > 1 else [merged]
         del halves  # tens of megabytes
-        noises = tuple(judge.noise(equalised, half) for half in plans) if len(plans) > 1 else ()
+        plan, *plans = in_order(lambda seen: plan_int8(equalised, seen, keep_float, prescribed), sets)
+        del sets
+        noises = tuple(judge.noise(equalised, half) for half in plans)
     solution = None
-    if mixed or size(equalised, plan) > bounds.bytes:
+    if mixed or not (is_surely_within(equalised, plan, bounds.bytes) or size(equalised, plan) <= bounds.bytes):
         with progress.stage("solve") as advance:
             solution = solve(
                 equalised,

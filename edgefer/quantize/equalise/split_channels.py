@@ -25,7 +25,7 @@ from edgefer.graph.patterns import find_silus
 from edgefer.graph.regions import divide, find_region, permute
 from edgefer.plan import QuantParams
 from edgefer.quantize.equalise.price import price
-from edgefer.quantize.equalise.through_silu import equalised_cost
+from edgefer.quantize.equalise.through_silu import is_cheaper_equalised
 from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.loudness import loudness
 from edgefer.quantize.observe.sensitivity import Sensitivity
@@ -53,7 +53,7 @@ def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
         if not can_split(graph, site.values[0]):
             continue  # it shared its channels with a site that is divided now
         divided, cost = _divided(graph, site, loud[site.output], params, sensitivity)
-        if divided is not graph and cost < equalised_cost(graph, site.values[0], sensitivity):
+        if divided is not graph and not is_cheaper_equalised(graph, site.values[0], sensitivity, cost):
             graph = divided
     return graph
 

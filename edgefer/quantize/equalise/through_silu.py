@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import inf, prod
+from math import prod
 
 import numpy as np
 
@@ -54,20 +54,22 @@ def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> 
     largest = loudness(graph, [site.mul.output for site in loud], feeds)
     for site in loud:
         ratio = _ratio(largest[site.mul.output])
-        treated, name, noise = _candidate(graph, site, ratio, sensitivity)
-        if noises[site.x] - noise >= _price(graph, site):
+        most = noises[site.x] - _price(graph, site)
+        treated, name, noise = _candidate(graph, site, ratio, sensitivity, most)
+        if noise <= most:
             graph, ratios[name] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
 
 
-def equalised_cost(graph: Graph, x: str, sensitivity: Sensitivity) -> float:
-    """What noise and price of the SiLU of `x` add up to once it is treated; infinite where it cannot be."""
+def is_cheaper_equalised(graph: Graph, x: str, sensitivity: Sensitivity, cost: float) -> bool:
+    """Whether noise and price of the SiLU of `x` add up to at most `cost` once it is treated; it may be impossible."""
     site = next((site for site in find_silus(graph) if site.x == x and _can_be_treated(graph, site)), None)
-    if site is None:
-        return inf
+    most = cost - _price(graph, site) if site is not None else 0.0
+    if site is None or most <= 0:
+        return False
     part = sensitivity.part(graph, [site.mul.output])
     ratio = _ratio(loudness(part.graph, [site.mul.output], part.feeds)[site.mul.output])
-    return _price(graph, site) + _candidate(graph, site, ratio, sensitivity)[2]
+    return _candidate(graph, site, ratio, sensitivity, most)[2] <= most
 
 
 def _noise_if_loud(graph: Graph, site: Silu, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
@@ -84,14 +86,19 @@ def _price(graph: Graph, site: Silu) -> float:
     return price(graph, _PASSES * prod(graph.shape(site.x)))
 
 
-def _candidate(graph: Graph, site: Silu, ratio: Values, sensitivity: Sensitivity) -> tuple[Graph, str, float]:
-    """The graph with one SiLU treated, the new name of its input, and the noise of storing all that is scaled."""
+def _candidate(
+    graph: Graph, site: Silu, ratio: Values, sensitivity: Sensitivity, most: float
+) -> tuple[Graph, str, float]:
+    """The graph with one SiLU treated, the new name of its input, and the noise of storing all that is scaled.
+
+    Noise that is clearly less than `most`, or more, is measured no further.
+    """
     treated, names = _treat(graph, site, ratio.astype(np.float32))
     x, maps = names[site.x], [names[value] for value in _maps(graph, site)]
     part = sensitivity.part(treated, [x, *maps])
     stored = _input_params(part.graph, {x: ratio}, part.feeds)
     stored |= stored_alone(part.graph, dict.fromkeys(maps, identity), part.feeds)
-    return treated, x, _sum_of_noises(treated, stored, sensitivity)
+    return treated, x, _sum_of_noises(treated, stored, sensitivity, most)
 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:
@@ -127,13 +134,20 @@ def _untreated(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> d
     return {site.x: {value: stored[value] for value in (site.x, *_maps(graph, site))} for site in sites}
 
 
-def _sum_of_noises(graph: Graph, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
-    """The noise of storing each tensor by itself, added up.
+def _sum_of_noises(
+    graph: Graph, stored: Mapping[str, QuantParams], sensitivity: Sensitivity, most: float | None = None
+) -> float:
+    """The noise of storing each tensor by itself, added up; where `most` matters, only until it is exceeded.
 
     Stored together, what their errors have in common adds up too, to several times that; but most of it is a mean or
     a slope that is wrong in each channel, which correction takes away.
     """
-    return sum(sensitivity.noise_of(graph, {value: params}) for value, params in stored.items())
+    total = 0.0
+    for value, params in stored.items():
+        total += sensitivity.noise_of(graph, {value: params}, 0.0 if most is None else most - total)
+        if most is not None and total > most:
+            break
+    return total
 
 
 def _maps(graph: Graph, site: Silu) -> list[str]:
@@ -216,10 +230,14 @@ def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Sequence[Ar
     """
     groups = {name: np.rint(_GROUPS_PER_OCTAVE * np.log2(ratio)).astype(int) for name, ratio in ratios.items()}
     histograms = {name: {group: Histogram() for group in np.unique(found)} for name, found in groups.items()}
-    for values in observe(graph, list(ratios), feeds):
+
+    def count(values: list[Array], images: int) -> None:
         for name, x in zip(ratios, values, strict=True):
             for group, histogram in histograms[name].items():
-                histogram.add(np.ascontiguousarray(x[:, groups[name] == group]))
+                histogram.add(np.ascontiguousarray(x[:, groups[name] == group]), images)
+
+    for _ in observe(graph, list(ratios), feeds, count):
+        pass
     return {name: _group_params(histograms[name]) for name in ratios}
 
 

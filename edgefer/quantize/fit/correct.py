@@ -19,29 +19,29 @@ by piece between its cut points.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
+from dataclasses import dataclass, replace
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
-from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.ir import Array, Graph, Node
-from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.host.memory import release
+from edgefer.host.threads import ahead
 from edgefer.plan import Plan
 from edgefer.quantize.fit.rounding import Inputs, can_be_rounded, rounded
-from edgefer.quantize.observe.per_image import run, spread
+from edgefer.quantize.observe.per_image import run, runnable, spread
 from edgefer.quantize.scales.integer_kernels import bias_params
 from edgefer.quantize.scales.ranges import Values
-from edgefer.runtime.runners import onnx_session
 
 _SIDE = 6  # at most so many rows and columns of each feature map are looked at
-_AT_ONCE = 16  # images whose patches may wait to be counted
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
 _CHANNELS = 32  # whose values are float64 together
 _KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
+
+_Rows: TypeAlias = list[Array]
+"""Values of some images, one or several, along the first axis of each."""
 
 
 def correct(
@@ -55,32 +55,58 @@ def correct(
         feeds: calibration inputs.
         advance: called after each of `pieces(graph)` pieces.
     """
-    current = graph
-    exact = quantized = feeds
-    ends = _piece_ends(graph)
-    for start, piece in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
-        end = piece[0]
-        layers = [node for node in extract(graph, [start], piece).nodes if _can_be_corrected(graph, plan, node)]
-        names = {node.name for node in layers}
-        inputs = {node.name: Inputs(graph, node) for node in layers if _can_be_rounded(graph, node, names)}
-        reached, *expected = _blocks(_float_outputs(graph, start, end, layers, inputs, exact), len(feeds))
-        exact = list(reached)
-        for node, wanted in zip(layers, expected, strict=True):
-            if node.name in inputs:
-                tied = [inputs.pop(each.name) for each in _tied(graph, node)]
+    current, quantized = graph, feeds
+    for piece in ahead(_float_pieces(graph, plan, feeds)):
+        for node, wanted in zip(piece.layers, piece.expected, strict=True):
+            if node.name in piece.inputs:
+                tied = [piece.inputs.pop(each.name) for each in _tied(graph, node)]
                 current = _with_rounded_weights(current, plan, node, tied)
-            watched = _watching(_with_stored_weights(current, plan, node), start, [], [_alone(node, _stored(node))])
-            session = onnx_session(emit_onnx(watched, plan), round_weights=False)
-            (found,) = _blocks(run([session], quantized, lambda values: [_sampled(values[0])]), len(feeds))
+            watched = _watching(
+                _with_stored_weights(current, plan, node), piece.start, [], [_alone(node, _stored(node))]
+            )
+            (found,) = _blocks(run([runnable(watched, plan)], quantized, _sampled_rows), len(feeds))
             gain, shift = _affine(wanted, found, with_slope=len(_tied(graph, node)) == 1)
             current, plan = _corrected(current, plan, node, gain, shift)
-        if end not in graph.outputs:
-            model = emit_onnx(observing(extract(current, [start], [end]), [end]), plan)
-            (reached,) = _blocks(run([onnx_session(model)], quantized, list), len(feeds))
+        if piece.end not in graph.outputs:
+            stored = runnable(observing(extract(current, [piece.start], [piece.end]), [piece.end]), plan)
+            (reached,) = _blocks(run([stored], quantized, _rows), len(feeds))
             quantized = list(reached)
         release()
         advance()
     return current, plan
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A part of the network between cut points, and what it does in float.
+
+    Attributes:
+        start: the value that it reads.
+        end: the first that it makes for the next.
+        layers: to be corrected, in network order.
+        inputs: what some of them read, by name.
+        expected: samples of what each of them returns for each of the feeds.
+    """
+
+    start: str
+    end: str
+    layers: tuple[Node, ...]
+    inputs: dict[str, Inputs]
+    expected: tuple[Array, ...]
+
+
+def _float_pieces(graph: Graph, plan: Plan, feeds: Sequence[Array]) -> Iterator[_Piece]:
+    """All pieces, in network order; of `plan`, only what is stored matters."""
+    ends = _piece_ends(graph)
+    for start, outputs in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
+        nodes = extract(graph, [start], outputs).nodes
+        layers = tuple(node for node in nodes if _can_be_corrected(graph, plan, node))
+        names = {node.name for node in layers}
+        inputs = {node.name: Inputs(graph, node) for node in layers if _can_be_rounded(graph, node, names)}
+        rows = _float_outputs(graph, start, outputs[0], layers, inputs, feeds)
+        reached, *expected = _blocks(rows, len(feeds))
+        feeds = list(reached)
+        yield _Piece(start, outputs[0], layers, inputs, tuple(expected))
 
 
 def pieces(graph: Graph) -> int:
@@ -124,22 +150,21 @@ def _can_be_rounded(graph: Graph, node: Node, names: Collection[str]) -> bool:
 
 def _float_outputs(
     graph: Graph, start: str, end: str, layers: Sequence[Node], inputs: Mapping[str, Inputs], feeds: Sequence[Array]
-) -> Iterator[list[Array]]:
-    """For each of the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
+) -> Iterator[_Rows]:
+    """For the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
     watching = list(inputs.values())
     read = [node.inputs[0] for node in layers if node.name in inputs]
-    session = onnx_session(to_onnx(_watching(graph, start, [end, *read], [_alone(node) for node in layers])))
+    network = runnable(_watching(graph, start, [end, *read], [_alone(node) for node in layers]))
 
-    def keep(values: list[Array]) -> tuple[list[Array], list[Array]]:
+    def keep(values: list[Array], images: int) -> tuple[list[Array], _Rows]:
         reached, *others = values
         seen = [each.patches(x) for each, x in zip(watching, others, strict=False)]
-        return seen, [reached, *map(_sampled, others[len(watching) :])]
+        return seen, _rows([reached, *map(_sampled, others[len(watching) :])], images)
 
-    for first in range(0, len(feeds), _AT_ONCE):
-        for seen, outputs in run([session], feeds[first : first + _AT_ONCE], keep):
-            for each, patches in zip(watching, seen, strict=True):
-                each.add(patches)
-            yield outputs
+    for seen, outputs in run([network], feeds, keep):
+        for each, patches in zip(watching, seen, strict=True):
+            each.add(patches)
+        yield outputs
 
 
 def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Sequence[Inputs]) -> Graph:
@@ -177,13 +202,24 @@ def _sampled(values: Array) -> Array:
     return np.ascontiguousarray(values[:, :, rows, columns])
 
 
-def _blocks(rows: Iterator[list[Array]], count: int) -> list[Array]:
-    """Each value of a row, for all `count` rows in one block, as many small arrays would leave memory in pieces."""
-    first = next(rows)
-    blocks = [np.empty((count, *values.shape), values.dtype) for values in first]
-    for index, row in enumerate(chain([first], rows)):
+def _rows(values: list[Array], images: int) -> _Rows:
+    """The values of some images, with an axis for the images before all others."""
+    return [value.reshape(images, *((1, *value.shape[1:]) if images > 1 else value.shape)) for value in values]
+
+
+def _sampled_rows(values: list[Array], images: int) -> _Rows:
+    return _rows([_sampled(value) for value in values], images)
+
+
+def _blocks(rows: Iterator[_Rows], count: int) -> list[Array]:
+    """Each value for all `count` images in one block, as many small arrays would leave memory in pieces."""
+    blocks: list[Array] = []
+    done = 0
+    for row in rows:
+        blocks = blocks or [np.empty((count, *values.shape[1:]), values.dtype) for values in row]
         for block, values in zip(blocks, row, strict=True):
-            block[index] = values
+            block[done : done + len(values)] = values
+        done += len(row[0])
     return blocks
 
 

@@ -20,7 +20,7 @@ from edgefer.quantize.observe.per_image import spread
 from edgefer.quantize.scales.ranges import Values
 
 _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
-_AT_ONCE = 16  # images whose inputs are multiplied together
+_AT_ONCE = 1 << 18  # numbers that are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
 _SETTLED = 0.25  # of a step: how far a weight may lie from its integer
 _WIDEST = 9 * 512  # weights of an output: of more, the covariance takes hundreds of megabytes, and minutes
@@ -62,26 +62,27 @@ class Inputs:
         self.groups = node.int("group", 1)
         self.size = _size(graph, node)
         self._sum: Values = np.zeros((self.groups, self.size))
-        self._products: Values = np.zeros((self.groups, self.size, self.size))
+        self._products: Array = np.zeros((self.groups, self.size, self.size), np.float32)
 
     def patches(self, x: Array) -> Array:
-        """What some outputs are made from for one image: (groups, inputs, positions)."""
+        """What some outputs are made from, for one image or several: (groups, inputs, images * positions)."""
         if not self._positions:
             return x.T[np.newaxis]
         node = self._node
         top, left, bottom, right = node.ints("pads", (0, 0, 0, 0))
         (down, across), (below, beside) = (node.ints(name, (1, 1)) for name in ("strides", "dilations"))
         reach = [(taps - 1) * step + 1 for taps, step in zip(self._kernel, (below, beside), strict=True)]
-        padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right))) if any((top, left, bottom, right)) else x[0]
-        windows = sliding_window_view(padded, reach, axis=(1, 2))[:, ::down, ::across, ::below, ::beside]
+        if any((top, left, bottom, right)):
+            x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        windows = sliding_window_view(x, reach, axis=(2, 3))[:, :, ::down, ::across, ::below, ::beside]
         rows, columns = self._positions
-        some = windows[:, rows, columns].transpose(1, 2, 0, 3, 4).copy()  # not a view, which would keep all of x
+        some = windows[:, :, rows, columns].transpose(0, 2, 3, 1, 4, 5).copy()  # not a view, which would keep all of x
         return some.reshape(-1, self.groups, self.size).transpose(1, 2, 0)
 
     def add(self, patches: Array) -> None:
-        """Count those of one image."""
+        """Count some."""
         self._seen.append(patches)
-        if len(self._seen) == _AT_ONCE:
+        if sum(each.size for each in self._seen) >= _AT_ONCE:
             self._multiply()
 
     def covariance(self) -> Values:
@@ -89,8 +90,7 @@ class Inputs:
         if self._seen:
             self._multiply()
         mean = self._sum / self._count
-        found, self._products = self._products, np.zeros(())  # megabytes, which are not needed twice
-        found /= self._count
+        found, self._products = self._products / np.float64(self._count), np.zeros(())  # megabytes, not needed twice
         found -= mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
         variance = np.einsum("gkk->gk", found)
         variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +17,8 @@ from edgefer.graph.ir import Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host import cache
 from edgefer.host.directories import cache_directory
-from edgefer.host.threads import ahead
 from edgefer.plan import QuantParams
-from edgefer.quantize.observe.per_image import observe
+from edgefer.quantize.observe.per_image import each, observe
 from edgefer.quantize.scales.histogram import COUNTED, HALF, Histogram
 from edgefer.quantize.scales.ranges import View, mse_optimal
 from edgefer.spec import InputSpec
@@ -41,19 +41,31 @@ def collect(
     if not tensors:
         return {}
     histograms = {name: Histogram() for name in tensors}
-    for index, values in enumerate(ahead(observe(graph, tensors, feeds))):
+
+    def count(values: list[npt.NDArray[Any]], images: int) -> list[str]:
+        """Count; for each image, the name of a tensor that is not finite, or none."""
         for name, array in zip(tensors, values, strict=True):
             try:
-                histograms[name].add(array)
-            except ValueError as error:
-                raise InputError(
-                    f"tensor {name!r} is not finite for calibration image {index}",
-                    remedy="Check the network's weights and the Spec's mean and std.",
-                ) from error
+                histograms[name].add(array, images)
+            except ValueError:
+                return [_not_finite(tensors, found) for found in each(values, images)]
+        return [""] * images
+
+    rows = observe(graph, tensors, feeds, count)
+    for index, tensor in enumerate(chain.from_iterable(rows)):
+        if tensor:
+            raise InputError(
+                f"tensor {tensor!r} is not finite for calibration image {index}",
+                remedy="Check the network's weights and the Spec's mean and std.",
+            )
         advance()
     if not all(histogram.counts.any() for histogram in histograms.values()):
         raise InputError("there are no calibration images")
     return histograms
+
+
+def _not_finite(tensors: Sequence[str], values: Sequence[npt.NDArray[Any]]) -> str:
+    return next((name for name, array in zip(tensors, values, strict=True) if not np.isfinite(array).all()), "")
 
 
 def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[npt.NDArray[Any]]) -> dict[str, QuantParams]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import onnx
 
 from edgefer.graph.ir import Array, Graph
-from edgefer.graph.onnx_io import to_onnx
-from edgefer.graph.subgraph import extract, parts
+from edgefer.graph.subgraph import extract, observing, parts
 from edgefer.host.memory import release
-from edgefer.quantize.observe.per_image import run
-from edgefer.runtime.runners import OnnxSession, onnx_session
+from edgefer.plan import Plan
+from edgefer.quantize.observe.per_image import Runnable, run_each, runnable
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class Chain:
             outputs: values that all networks have, which `finish` computes.
         """
         self._feeds, self._outputs = feeds, tuple(outputs)
-        self._sessions: dict[tuple[str, ...], tuple[Graph, OnnxSession]] = {}
+        self._sessions: dict[tuple[str, ...], tuple[Graph, Runnable]] = {}
         self._reached: tuple[tuple[Graph, ...], Sequence[Array]] = ((), feeds)
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
@@ -62,10 +58,14 @@ class Chain:
         middle = extract(graph, chain[first].inputs, chain[last].outputs)
         return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
 
-    def finish(self, part: Part, model: onnx.ModelProto) -> Generator[list[Any], None, None]:
-        """The outputs for each image where `model` computes the part, and all that follows is computed in float."""
-        sessions = [onnx_session(model, round_weights=False), *map(self._session, part.rest)]
-        return run(sessions, part.feeds, list)
+    def finish(self, part: Part, plan: Plan) -> Callable[[Sequence[Array]], Iterator[list[Array]]]:
+        """What computes the outputs for each of some of the part's feeds, where `plan` says how the part is stored.
+
+        All that follows is computed in float.
+        """
+        first = runnable(observing(part.graph, part.graph.outputs), plan)
+        networks = [first, *map(self._network, part.rest)]
+        return lambda feeds: run_each(networks, feeds)
 
     def _values_behind(self, chain: tuple[Graph, ...]) -> Sequence[Array]:
         """What the chain returns for each image."""
@@ -73,16 +73,16 @@ class Chain:
         if len(known) > len(chain) or not all(map(_is_same, known, chain)):
             known, values = (), self._feeds
         if len(known) < len(chain):
-            sessions = [self._session(part) for part in chain[len(known) :]]
-            values = list(run(sessions, values, lambda outputs: outputs[0]))
+            networks = [self._network(part) for part in chain[len(known) :]]
+            values = [outputs[0] for outputs in run_each(networks, values)]
             release()
         self._reached = chain, values
         return values
 
-    def _session(self, part: Graph) -> OnnxSession:
+    def _network(self, part: Graph) -> Runnable:
         known = self._sessions.get(part.outputs)
         if known is None or not _is_same(known[0], part):
-            known = self._sessions[part.outputs] = part, onnx_session(to_onnx(part))
+            known = self._sessions[part.outputs] = part, runnable(part)
         return known[1]
 
 

@@ -14,8 +14,11 @@ from edgefer.quantize.scales.ranges import Values
 def loudness(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> dict[str, Values]:
     """The largest magnitude of each channel (axis 1) of each value, over all feeds of the graph's only input."""
     found = {name: np.zeros(graph.shape(name)[1]) for name in names}
-    for observed in observe(graph, names, feeds):
-        for name, values in zip(names, observed, strict=True):
-            others = tuple(axis for axis in range(values.ndim) if axis != 1)
-            np.maximum(found[name], np.abs(values).max(axis=others), out=found[name])
+
+    def largest(observed: list[Array], images: int) -> list[Array]:
+        return [np.abs(values).max(axis=tuple(axis for axis in range(values.ndim) if axis != 1)) for values in observed]
+
+    for magnitudes in observe(graph, names, feeds, largest):
+        for name, some in zip(names, magnitudes, strict=True):
+            np.maximum(found[name], some, out=found[name])
     return found

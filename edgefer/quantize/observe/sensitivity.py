@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
-from itertools import islice
+from math import inf
 from typing import Any
 
 import numpy as np
 
-from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.observe.chain import Chain, Part
 from edgefer.quantize.observe.drop import Answer, expected_drop
-from edgefer.quantize.observe.per_image import run
+from edgefer.quantize.observe.per_image import run_each, runnable
 from edgefer.quantize.scales.ranges import Values
-from edgefer.runtime.runners import onnx_session
 
 _UNUSUAL = 16  # one image in so many may be unlike the others
 _FIRST = 8  # images after which a measurement may end
@@ -82,10 +79,12 @@ class Sensitivity:
         makers = {graph.producers[value].name for value in stored if value in graph.producers}
         plan = Plan(stored, dict.fromkeys(sorted(readers | makers), "int8"))
         part = self.part(graph, stored)
-        with closing(self._chain.finish(part, emit_onnx(observing(part.graph, part.graph.outputs), plan))) as rows:
-            first = list(islice(rows, _FIRST))
-            noise = self._typical_noise(first)
-            return noise if noise < _CLEARLY * matters else self._typical_noise([*first, *rows])
+        outputs = self._chain.finish(part, plan)
+        first = list(outputs(part.feeds[:_FIRST])) if matters else []
+        noise = self._typical_noise(first) if first else inf
+        return (
+            noise if noise < _CLEARLY * matters else self._typical_noise([*first, *outputs(part.feeds[len(first) :])])
+        )
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The part of `graph` that makes and reads `values`, and what it reads for each image."""
@@ -100,8 +99,7 @@ class Sensitivity:
 
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""
-        session = onnx_session(emit_onnx(observing(graph, self.heads), plan), round_weights=False)
-        return self._named(list(run([session], self.feeds, list)))
+        return self._named(list(run_each([runnable(observing(graph, self.heads), plan)], self.feeds)))
 
     def _named(self, rows: Sequence[Sequence[Any]]) -> dict[str, Values]:
         return {head: _stacked(row[index] for row in rows) for index, head in enumerate(self.heads)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import frexp, gcd, isfinite
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,14 @@ HALF = 4096
 """Bins on each side of zero."""
 
 COUNTED = 1 << 12
-"""Of an array with more values, about so many from all over it are counted, each as often as stands for the others."""
+"""Of an image with more values, about so many from all over it are counted, each as often as stands for the others."""
 
 
 @dataclass
 class Histogram:
     """Counts of values in bins of `2**exponent`; bin i holds [(i - HALF) * width, (i + 1 - HALF) * width).
+
+    Several threads may add values at once.
 
     Attributes:
         minimum: smallest value seen, exactly.
@@ -32,9 +35,14 @@ class Histogram:
     counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2 * HALF, np.int64))
     minimum: float = np.inf
     maximum: float = -np.inf
+    _lock: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
 
-    def add(self, values: npt.NDArray[np.float32]) -> None:
-        """Count `values` of any shape, or some of them where there are many.
+    def add(self, values: npt.NDArray[np.float32], images: int = 1) -> None:
+        """Count `values` of any shape, or some of each image's where there are many.
+
+        Args:
+            values: of one image, or of several one after the other.
+            images: how many.
 
         Raises:
             ValueError: one is not finite; nothing is counted.
@@ -42,14 +50,17 @@ class Histogram:
         low, high = float(values.min()), float(values.max())
         if not (isfinite(low) and isfinite(high)):
             raise ValueError("not all values are finite")
-        self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-        self._widen(_exponent_for(max(-low, high)))
-        # Float32 is exact unless large bins make small values underflow.
-        dtype = np.float32 if self.exponent <= 0 else np.float64
-        step = _step(values.size)
-        scaled = np.multiply(values.reshape(-1)[::step], dtype(2.0**-self.exponent), dtype=dtype)
-        bins = np.floor(scaled, out=scaled).astype(np.int32)
-        np.add.at(self.counts, bins + HALF, step)
+        step = _step(values.size // images)
+        some = values.reshape(images, -1)[:, ::step]
+        with self._lock:
+            self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
+            self._widen(_exponent_for(max(-low, high)))
+            # Float32 is exact unless large bins make small values underflow.
+            dtype = np.float32 if self.exponent <= 0 else np.float64
+            scaled = np.multiply(some, dtype(2.0**-self.exponent), dtype=dtype)
+            bins = np.floor(scaled, out=scaled).astype(np.intp).reshape(-1)
+            bins += HALF
+            self.counts += step * np.bincount(bins, minlength=2 * HALF)
 
     def merged(self, other: Histogram) -> Histogram:
         """The histogram of both sets of values."""

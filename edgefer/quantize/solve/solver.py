@@ -29,9 +29,7 @@ from edgefer.host import cache
 from edgefer.host.directories import cache_directory
 from edgefer.plan import Compute, Plan, QuantParams
 from edgefer.quantize.observe.sensitivity import Sensitivity
-from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int4 import can_be_int4, with_int4
-from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.integer_kernels import has_integer_kernel, weight_axis
 from edgefer.quantize.scales.ranges import per_channel_symmetric
 from edgefer.quantize.solve.cost import LITERT_X86, CostModel
@@ -393,24 +391,6 @@ def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Pla
             weights[node.inputs[1]] = per_channel_symmetric(array, axis, floor=np.zeros(array.shape[axis]))
     computes: Mapping[str, Compute] = dict.fromkeys(sorted(floats), "float")
     return Plan({**weights, **plan.tensors}, {**computes, **plan.nodes})
-
-
-def smallest_size(graph: Graph, keep_float: frozenset[str], size: Callable[[Graph, Plan], int], enough: int) -> int:
-    """About how many bytes a network takes with four bits wherever kernels read them, or the first `enough` found.
-
-    Args:
-        graph: the float network; nothing of it is run.
-        keep_float: names of nodes that compute in float.
-        size: bytes of the largest artifact of a graph and its Plan.
-        enough: bytes that need no four bits.
-    """
-    seen = Histogram()
-    seen.add(np.array([-1, 1], np.float32))  # ranges take no bytes
-    plan = plan_int8(graph, dict.fromkeys(tensors_to_observe(graph, keep_float), seen), keep_float)
-    full = size(graph, plan)
-    if full <= enough:
-        return full
-    return min(full, size(graph, with_int4(graph, plan, [n for n in graph.nodes if can_be_int4(graph, plan, n)])))
 
 
 def _within(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgefer.graph.ir import Node
-from edgefer.graph.onnx_io import to_onnx
+from edgefer.plan import Plan
 from edgefer.quantize.observe import chain as module
 from edgefer.quantize.observe.chain import Chain
 from tests.emit.harness import sample, values_of
@@ -33,12 +33,10 @@ def feeds(graph):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The models that sessions were opened for."""
+    """The networks that sessions were opened for."""
     count = []
-    session = module.onnx_session
-    monkeypatch.setattr(
-        module, "onnx_session", lambda *args, **options: count.append(None) or session(*args, **options)
-    )
+    open_one = module.runnable
+    monkeypatch.setattr(module, "runnable", lambda *args: count.append(None) or open_one(*args))
     return count
 
 
@@ -67,7 +65,7 @@ def test_all_that_follows_a_part_is_computed(graph, feeds, order):
     chain = Chain(feeds, graph.outputs)
     for value in order:
         part = chain.part(graph, [value])
-        rows = chain.finish(part, to_onnx(part.graph))
+        rows = chain.finish(part, Plan())(part.feeds)
         for feed, row in zip(feeds, rows, strict=True):
             expected = values_of(graph, {"x": feed})
             np.testing.assert_allclose(row[0], expected["y"], 1e-5, 1e-6)
@@ -76,19 +74,19 @@ def test_all_that_follows_a_part_is_computed(graph, feeds, order):
 
 def test_a_graph_with_other_weights_is_run_with_them(graph, feeds):
     chain = Chain(feeds, graph.outputs)
-    chain.finish(part := chain.part(graph, ["s"]), to_onnx(part.graph))
+    chain.finish(chain.part(graph, ["s"]), Plan())
     other = graph.with_constants({"w": 2 * WEIGHTS["w"], "u": 3 * WEIGHTS["u"]})
-    rows = chain.finish(part := chain.part(other, ["s"]), to_onnx(part.graph))
+    rows = chain.finish(part := chain.part(other, ["s"]), Plan())(part.feeds)
     for feed, row in zip(feeds, rows, strict=True):
         np.testing.assert_allclose(row[0], values_of(other, {"x": feed})["y"], 1e-5, 1e-6)
 
 
 def test_a_graph_with_other_nodes_is_run_with_them(graph, feeds):
     chain = Chain(feeds, graph.outputs)
-    chain.finish(part := chain.part(graph, ["d"]), to_onnx(part.graph))
+    chain.finish(chain.part(graph, ["d"]), Plan())
     nodes = [replace(node, op="Tanh") if node.op == "Sigmoid" else node for node in graph.nodes]
     other = graph.with_nodes([*nodes, Node("unused", "Relu", ("x",), ("unused",))], {"unused": graph.info["x"]})
-    rows = chain.finish(part := chain.part(other, ["d"]), to_onnx(part.graph))
+    rows = chain.finish(part := chain.part(other, ["d"]), Plan())(part.feeds)
     for feed, row in zip(feeds, rows, strict=True):
         np.testing.assert_allclose(row[0], values_of(other, {"x": feed})["y"], 1e-5, 1e-6)
 
@@ -96,8 +94,8 @@ def test_a_graph_with_other_nodes_is_run_with_them(graph, feeds):
 def test_a_second_question_runs_only_the_part_it_is_about(graph, feeds, opened):
     chain = Chain(feeds, graph.outputs)
     part = chain.part(graph, ["b"])
-    chain.finish(part, to_onnx(part.graph))
+    chain.finish(part, Plan())
     before = len(opened)
     part = chain.part(graph, ["b"])
-    chain.finish(part, to_onnx(part.graph))
+    chain.finish(part, Plan())
     assert len(opened) - before == 1

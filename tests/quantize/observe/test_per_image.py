@@ -1,6 +1,15 @@
 from threading import Event
 
-from edgefer.quantize.observe.per_image import run
+import numpy as np
+import pytest
+
+from edgefer.quantize.observe.per_image import Runnable, each, observe, run, run_each, runnable
+from tests.emit.harness import sample, values_of
+from tests.emit.minmax_plan import minmax_plan
+from tests.graph.networks import RESIDUAL, network, numbers
+
+WEIGHTS = {"w": numbers(4, 3, 1, 1), "v": numbers(4, 4, 1, 1, seed=1)}
+MIXING = "y = Softmax<axis=0>(x)"
 
 
 def test_once_closed_no_more_are_run():
@@ -15,9 +24,33 @@ def test_once_closed_no_more_are_run():
                 closed.wait(10)
             return [feed["x"]]
 
-    rows = run([Session()], range(100), list)
-    assert next(rows) == [0]
+    networks = [Runnable(Session(), 1)]
+    rows = run(networks, range(100), each)
+    assert next(rows) == [[0]]
     rows.close()
     closed.set()
-    assert list(run([Session()], [100], list)) == [[100]]
+    assert list(run(networks, [100], each)) == [[[100]]]
     assert len(started) < 10
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_images_that_run_at_once_are_each_what_they_are_alone(stored):
+    graph = network(RESIDUAL, "c s", WEIGHTS)
+    feeds = [sample(graph, seed)["x"] for seed in range(7)]
+    several = runnable(graph, minmax_plan(graph, [{"x": feed} for feed in feeds]) if stored else None)
+    assert several.at_once > 1
+    alone = [Runnable(several.session, 1)]
+    rows = list(run_each([several], feeds))
+    assert [value.shape[0] for value in rows[0]] == [1, 1]
+    for found, expected in zip(rows, run_each(alone, feeds), strict=True):
+        for value, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(value, other, 1e-6, 1e-6)
+
+
+def test_a_network_that_would_mix_images_runs_one_after_the_other():
+    graph = network(MIXING, "y")
+    feeds = [sample(graph, seed)["x"] for seed in range(5)]
+    found = [values[0] for values in observe(graph, ["y"], feeds, lambda values, images: values)]
+    assert len(found) == 5
+    for value, feed in zip(found, feeds, strict=True):
+        np.testing.assert_allclose(value, values_of(graph, {"x": feed})["y"], 1e-6)

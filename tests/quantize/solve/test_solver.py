@@ -15,7 +15,8 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve import solver
 from edgefer.quantize.solve.cost import LITERT_X86, CostModel, Line
-from edgefer.quantize.solve.solver import Bounds, smallest_size, solve
+from edgefer.quantize.solve.size import smallest_size
+from edgefer.quantize.solve.solver import Bounds, solve
 
 PLENTY = 1 << 30
 

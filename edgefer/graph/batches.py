@@ -1,0 +1,54 @@
+"""Several images at once through a network for one, where each operator computes every image of a batch by itself."""
+
+from __future__ import annotations
+
+from math import prod
+
+from edgefer.graph.ir import Graph, Node
+
+_UNARY = frozenset(
+    [
+        "Cast", "Clip", "Elu", "Gelu", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity",
+        "LeakyRelu", "Relu", "Sigmoid", "Softplus", "Sqrt", "Tanh", "AveragePool", "MaxPool", "BatchNormalization",
+    ]
+)  # fmt: skip
+_BROADCASTING = frozenset(["Add", "Div", "Max", "Min", "Mul", "PRelu", "Sub"])
+
+_AT_ONCE = 4
+_NUMBERS = 1 << 21  # in the largest value of a batch, and in all that is returned: more takes memory for no time
+
+
+def images_at_once(graph: Graph) -> int:
+    """How many images are best run at once; 1 where the graph has an operator that may mix them.
+
+    It follows from the graph alone, so that what is computed does not depend on the machine's memory or processors.
+    """
+    if not all(graph.shape(value)[:1] == (1,) for value in graph.inputs) or not all(
+        _keeps_images_apart(graph, node) for node in graph.nodes
+    ):
+        return 1
+    returned = sum(prod(graph.shape(value)) for value in graph.outputs)
+    largest = max((prod(graph.shape(value)) for node in graph.nodes for value in node.outputs), default=0)
+    return max(min(_AT_ONCE, _NUMBERS // max(returned, largest)), 1)
+
+
+def _keeps_images_apart(graph: Graph, node: Node) -> bool:
+    """Whether axis 0 of what a node makes are its images, and each depends on that image alone."""
+    computed = [value for value in node.inputs if value and not graph.is_constant(value)]
+    if not computed:
+        return False
+    if node.op in _UNARY or node.op == "Conv":
+        return computed == [node.inputs[0]]
+    rank = len(graph.shape(node.output))
+    if node.op in _BROADCASTING:
+        constants = [graph.shape(value) for value in node.inputs if value not in computed]
+        return all(len(graph.shape(value)) == rank for value in computed) and all(
+            len(shape) < rank or (len(shape) == rank and shape[0] == 1) for shape in constants
+        )
+    if node.op == "Concat":
+        return len(computed) == len(node.inputs) and node.int("axis") % rank != 0
+    if node.op == "Flatten":
+        return node.int("axis", 1) == 1
+    if node.op == "Gemm":
+        return computed == [node.inputs[0]] and not node.int("transA")
+    return node.op == "Transpose" and node.ints("perm")[:1] == (0,)
