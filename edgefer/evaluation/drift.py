@@ -14,10 +14,12 @@ from edgefer.evaluation.metrics import (
     bernoulli_kl,
     concordance_of_moments,
     confusion,
+    cosine_similarity,
     kl_divergence,
     macro_f1_of_counts,
     mean_where,
     moments,
+    nearest,
     positive_f1,
     spearman,
     sqnr_db,
@@ -30,6 +32,9 @@ from edgefer.spec import OutputSpec
 
 ROUNDING = 1e-6
 """Two float32 implementations of an activation may differ by so much on equal integers."""
+
+NEIGHBOURS = 2
+"""Of so many images each has the other for its neighbour, whatever a network says of them."""
 
 _MANY_CLASSES = 64
 """With more, macro-F1 gets no interval: resampling its parts would take memory without bound."""
@@ -48,7 +53,19 @@ def drift(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTa
     if decides(head):
         same, kl = _same(head, reference, artifact), bernoulli_kl(reference, artifact)
         return Drift(*common, _estimate(same), kl=_estimate(kl), f1_drop=_f1_drop(head, reference, artifact, targets))
+    if head.kind == "embedding":
+        return Drift(
+            *common,
+            cosine_similarity=_estimate(cosine_similarity(reference, artifact)),
+            neighbour_agreement=_estimate(same_neighbour(reference, artifact)) if len(reference) > NEIGHBOURS else None,
+        )
     return Drift(*common, ccc_drop=_ccc_drop(reference, artifact, targets))
+
+
+def same_neighbour(reference: Floats, artifact: Floats) -> Bools:
+    """Per image, whether the image that is most similar to it is the same by both, each compared with its own."""
+    same: Bools = nearest(reference) == nearest(artifact)
+    return same
 
 
 def _class_drift(

@@ -17,6 +17,10 @@ Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 Ints: TypeAlias = npt.NDArray[np.int64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 
+GALLERY = 5000
+"""Among so many images at most a neighbour is looked for."""
+
+_AT_ONCE = 500
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -167,6 +171,29 @@ def midranks(values: Floats) -> Floats:
     last = np.cumsum(counts)
     mean_rank: Floats = last - (counts - 1) / 2
     return mean_rank[inverse.reshape(-1)]
+
+
+def cosine_similarity(x: Floats, y: Floats) -> Floats:
+    """X · y / (|x| |y|) of each row of two (images, columns); 0 where one of them is zero."""
+    a, b = x.astype(np.float64), y.astype(np.float64)
+    return np.nan_to_num(_ratio(np.sum(a * b, axis=1), np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)))
+
+
+def nearest(embeddings: Floats) -> Ints:
+    """For each row of (images, columns), the index of the other row that is most similar to it by cosine.
+
+    Of more than `GALLERY` rows, neighbours are looked for among so many of them, spread evenly.
+    """
+    norms = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
+    unit = embeddings / np.maximum(norms, _SMALLEST)
+    gallery = np.unique(np.linspace(0, len(unit) - 1, min(GALLERY, len(unit))).round().astype(np.int64))
+    found = np.empty(len(unit), np.int64)
+    for start in range(0, len(unit), _AT_ONCE):
+        rows = np.arange(start, min(start + _AT_ONCE, len(unit)))
+        similarity = unit[rows] @ unit[gallery].T
+        similarity[rows[:, np.newaxis] == gallery] = -np.inf
+        found[rows] = gallery[similarity.argmax(axis=1)]
+    return found
 
 
 def mean_where(values: Array, chosen: Bools) -> Floats:

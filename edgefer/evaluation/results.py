@@ -43,6 +43,8 @@ class Drift:
         macro_f1_drop: reference minus artifact; needs labels.
         ccc_drop: mean over columns, reference minus artifact; needs targets.
         f1_drop: mean over action units, reference minus artifact; needs targets.
+        cosine_similarity: of embeddings, mean over images.
+        neighbour_agreement: share of images whose most similar other image is the same.
     """
 
     max_abs_change: float
@@ -57,10 +59,17 @@ class Drift:
     macro_f1_drop: Estimate | None = None
     ccc_drop: Estimate | None = None
     f1_drop: Estimate | None = None
+    cosine_similarity: Estimate | None = None
+    neighbour_agreement: Estimate | None = None
 
     def to_dict(self, labels: tuple[str, ...]) -> dict[str, Any]:
         """Plain data: only what there is; `kl` is the mean, its interval is `kl_ci95`."""
-        changes = {"accuracy_drop": self.accuracy_drop, "agreement": self.agreement}
+        changes = {
+            "accuracy_drop": self.accuracy_drop,
+            "agreement": self.agreement,
+            "cosine_similarity": self.cosine_similarity,
+            "neighbour_agreement": self.neighbour_agreement,
+        }
         drops = {
             "majority_accuracy_drop": self.majority_accuracy_drop,
             "macro_f1_drop": self.macro_f1_drop,

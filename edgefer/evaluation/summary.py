@@ -214,6 +214,8 @@ _DRIFTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "CCC drop": ("ccc_drop", _value),
     "F1 drop": ("f1_drop", _value),
     "agreement with fp32": ("agreement", _percent),
+    "cosine similarity to fp32": ("cosine_similarity", _value),
+    "same nearest neighbour": ("neighbour_agreement", _percent),
     "KL(fp32 || int8), nats": ("kl", _value),
     "largest change": ("max_abs_change", _value),
     "SQNR, dB": ("sqnr_db", _decibels),

@@ -42,6 +42,8 @@ METRICS = {
         Metric("macro_f1", SCORE, False, "evaluation", 0.02),
         Metric("ccc", SCORE, False, "evaluation", 0.05),
         Metric("f1", SCORE, False, "evaluation", 0.05),
+        Metric("cosine_similarity", SCORE, False, "evaluation", 0.005),
+        Metric("neighbour_agreement", SHARE, False, "evaluation", "5 points"),
         Metric("latency_p50", TIME, True, "benchmark", "15 %"),
         Metric("latency_p90", TIME, True, "benchmark", "25 %"),
         Metric("instructions", COUNT, True, "benchmark"),

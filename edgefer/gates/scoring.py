@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgefer.evaluation.drift import NEIGHBOURS, same_neighbour
 from edgefer.evaluation.heads import chooses_class, decides, thresholds
 from edgefer.evaluation.metrics import (
     Array,
     Floats,
     concordance_of_moments,
+    cosine_similarity,
     macro_f1_of_counts,
     mean_where,
     moments,
@@ -63,6 +65,10 @@ def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Itera
         yield Score("agreement", _column(((found >= limits) == (reference >= limits)).mean(axis=1)))
         if targets is not None:
             yield _f1(head, found, targets)
+    elif head.kind == "embedding":
+        yield Score("cosine_similarity", _column(cosine_similarity(reference, found)), scale=1)
+        if len(found) > NEIGHBOURS:
+            yield Score("neighbour_agreement", _column(same_neighbour(reference, found)))
     elif targets is not None:
         yield from _ccc(found, targets)
 

@@ -20,10 +20,12 @@ METRICS: Mapping[str, str] = {
     "ccc_drop": "CCC lost against float",
     "f1_drop": "F1 lost against float",
     "agreement": "agreement with float",
+    "cosine_similarity": "cosine similarity to float",
+    "neighbour_agreement": "same nearest neighbour as float",
 }
 """What is told where it was measured: key in the evaluation, title."""
 
-SHARES = ("accuracy", "agreement")
+SHARES = ("accuracy", "agreement", "neighbour_agreement")
 """Metrics that are shares of images."""
 
 

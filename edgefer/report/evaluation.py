@@ -97,7 +97,7 @@ def section_drift(evaluation: Evaluation, head: HeadEvaluation) -> Html:
                 heading,
                 found,
                 origin=origin,
-                highest=100 if key == "agreement" else inf,
+                highest=_HIGHEST.get(key, inf),
                 bound=limit if key == "accuracy_drop" and head is evaluation.all.main else None,
             ),
             note,
@@ -317,7 +317,17 @@ _DRIFTS: dict[str, tuple[str, str, float, float, int]] = {
     "ccc_drop": ("Concordance lost", "Mean CCC, fp32 less int8.", 0, 1, 4),
     "f1_drop": ("F1 lost", "Mean over action units, fp32 less int8.", 0, 1, 4),
     "agreement": ("Same answer as fp32", "Per cent of answers.", 100, 100, 1),
+    "cosine_similarity": ("Cosine similarity to fp32", "Mean over images; 1 is no change.", 1, 1, 4),
+    "neighbour_agreement": (
+        "Same nearest neighbour as fp32",
+        "Per cent of images, each among the others.",
+        100,
+        100,
+        1,
+    ),
     "majority_accuracy_drop": ("Accuracy lost against the raters' majority", "Percentage points, paired.", 0, 1, 2),
     "kl": ("Divergence from fp32", "KL(fp32 || int8), in thousandths of a nat; 0 is no change.", 0, 1000, 2),
 }
 """By the drift's attribute: heading, what the scale is, what it must reach, factor and decimals."""
+
+_HIGHEST = {"agreement": 100, "neighbour_agreement": 100, "cosine_similarity": 1}

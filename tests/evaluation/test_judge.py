@@ -106,3 +106,27 @@ def test_thresholds_that_are_not_one_per_label_are_refused():
     head = OutputSpec("units", "action_units", ("AU1", "AU2"), "sigmoid", thresholds=(0.5,))
     with pytest.raises(InputError, match="thresholds must be one per label"):
         Spec(SPEC.input, (head,))
+
+
+def embedded(noise, count=60):
+    head = OutputSpec("face", "embedding", tuple("012345"))
+    reference = np.random.default_rng(0).normal(size=(count, 6)).astype(np.float32)
+    artifact = reference + noise * np.random.default_rng(1).normal(size=reference.shape).astype(np.float32)
+    outputs = Outputs(tuple(map(str, range(count))), {"reference": {"face": reference}, "tflite": {"face": artifact}})
+    part = judge(outputs, Targets({"face": HeadTargets()}), Spec(SPEC.input, (head,)))[0]
+    return part.main.artifacts["tflite"].drift
+
+
+def test_an_embedding_is_judged_by_its_direction_and_its_neighbours():
+    near, far = embedded(0.05), embedded(0.5)
+    assert 0.99 < near.cosine_similarity.value < 1 and near.cosine_similarity.ci95[0] > 0.99
+    assert far.cosine_similarity.value < near.cosine_similarity.value
+    assert far.neighbour_agreement.value < near.neighbour_agreement.value <= 1
+    assert near.ccc_drop is None and near.agreement is None
+    turned = embedded(0)
+    assert turned.cosine_similarity.value == pytest.approx(1) and turned.neighbour_agreement.value == 1
+    assert {"cosine_similarity", "neighbour_agreement"} <= near.to_dict(tuple("012345")).keys()
+
+
+def test_two_images_are_each_other_s_neighbours_and_tell_nothing():
+    assert embedded(0.5, count=2).neighbour_agreement is None

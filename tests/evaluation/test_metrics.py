@@ -121,3 +121,25 @@ def test_calibration_error_is_the_mean_gap_weighted_by_bins(seed):
 @given(values=arrays(np.float64, st.integers(1, 30), elements=st.sampled_from([0.0, 1.0, 2.5, -3.0])))
 def test_midranks_equal_scipy(values):
     assert metrics.midranks(values) == pytest.approx(stats.rankdata(values))
+
+
+@given(seed=seeds)
+def test_cosine_similarity_and_the_nearest_neighbour_equal_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=(2, 40, 6)).astype(np.float32)
+    expected = np.diag(sklearn.pairwise.cosine_similarity(x, y))
+    np.testing.assert_allclose(metrics.cosine_similarity(x, y), expected, atol=1e-6)
+    similarity = sklearn.pairwise.cosine_similarity(x.astype(np.float64))
+    np.fill_diagonal(similarity, -1)
+    assert np.array_equal(metrics.nearest(x), similarity.argmax(axis=1))
+
+
+def test_neighbours_of_many_images_are_looked_for_among_some(monkeypatch):
+    monkeypatch.setattr(metrics, "GALLERY", 10)
+    found = metrics.nearest(np.random.default_rng(0).normal(size=(100, 4)))
+    assert set(found) <= {0, 11, 22, 33, 44, 55, 66, 77, 88, 99}
+    assert not np.any(found == np.arange(100))
+
+
+def test_an_embedding_of_nothing_is_like_none():
+    assert metrics.cosine_similarity(np.zeros((1, 3)), np.ones((1, 3))) == 0

@@ -14,6 +14,7 @@ LABELS = ("angry", "happy", "neutral", "sad")
 EXPRESSION = {"name": "expression", "kind": "expression", "activation": "softmax", "labels": list(LABELS)}
 AFFECT = {"name": "affect", "kind": "valence_arousal", "activation": "tanh", "labels": ["valence", "arousal"]}
 UNITS = {"name": "units", "kind": "action_units", "activation": "sigmoid", "labels": ["AU1", "AU12", "AU25"]}
+EMBEDDING = {"name": "face", "kind": "embedding", "labels": ["0", "1", "2", "3", "4", "5"]}
 _INPUT = {"size": [16, 16], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 _NUMBERS = count()
 

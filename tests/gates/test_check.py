@@ -10,6 +10,7 @@ import edgefer
 from edgefer.errors import InputError
 from tests.gates.files import (
     AFFECT,
+    EMBEDDING,
     EXPRESSION,
     UNITS,
     expressions,
@@ -261,3 +262,20 @@ def test_the_document_follows_its_schema(tmp_path, bundle, baseline):
     for result in (worse, judged(bundle, baseline), edgefer.check(bundle)):
         document = json.loads(json.dumps(result.to_dict(), allow_nan=False))
         jsonschema.validate(document, schema("check"))
+
+
+def test_embeddings_that_turn_away_or_change_neighbours_fail_their_gates(tmp_path):
+    reference = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+
+    def answers(noise):
+        artifact = reference + noise * np.random.default_rng(1).normal(size=reference.shape).astype(np.float32)
+        return {"face": {"reference": reference, "tflite": artifact, "onnx": artifact}}
+
+    bundle, other = (make_bundle(tmp_path, outputs=(EMBEDDING,), seed=seed) for seed in (0, 1))
+    accepted = edgefer.check(bundle, evaluation=write_evaluation(bundle, answers(0.1)))
+    (tmp_path / "baseline.json").write_text(accepted.baseline)
+    gated = {"cosine_similarity", "neighbour_agreement"}
+    worse = edgefer.check(other, tmp_path / "baseline.json", evaluation=write_evaluation(other, answers(0.5)))
+    assert outcomes(worse, "fail") == gated
+    equal = edgefer.check(bundle, tmp_path / "baseline.json", evaluation=write_evaluation(bundle, answers(0.1)))
+    assert outcomes(equal, "pass") >= gated
