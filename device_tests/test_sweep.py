@@ -9,11 +9,11 @@ import pytest
 
 from edgefer.board import CPUS
 from edgefer.device import find_device
-from edgefer.sweep import sweep as module
-from edgefer.sweep.request import read_request
-from edgefer.sweep.summary import csv_rows
-from edgefer.sweep.sweep import sweep
-from tests.sweep.sweeps import write_sweep
+from edgefer.sweeping import sweep as module
+from edgefer.sweeping.request import read_request
+from edgefer.sweeping.summary import csv_rows
+from edgefer.sweeping.sweep import sweep
+from tests.sweeping.sweeps import write_sweep
 
 
 class StoppedError(Exception):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgefer.errors import EdgeferError, InputError, UnsupportedOperatorError, UsageError
     from edgefer.evaluation.evaluate import evaluate
     from edgefer.evaluation.results import Evaluation
+    from edgefer.execution.cluster import cluster
     from edgefer.gates.check import check
     from edgefer.gates.results import Check
     from edgefer.packaging.package import Package, package
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from edgefer.plan import Plan, QuantParams
     from edgefer.runtime.model import HeadResult, Model, load
     from edgefer.spec import InputSpec, OutputSpec, Spec
+    from edgefer.sweeping.results import Sweep
+    from edgefer.sweeping.sweep import sweep
     from edgefer.timeline.aggregate import Aggregate, aggregate
     from edgefer.timeline.find_policy import policy
     from edgefer.timeline.policy import Policy, read_policy
@@ -56,12 +59,14 @@ __all__ = [
     "RunOptions",
     "Smoothing",
     "Spec",
+    "Sweep",
     "UnsupportedOperatorError",
     "UsageError",
     "Verification",
     "aggregate",
     "benchmark",
     "check",
+    "cluster",
     "convert",
     "evaluate",
     "load",
@@ -69,6 +74,7 @@ __all__ = [
     "policy",
     "read_policy",
     "run",
+    "sweep",
     "verify",
 ]
 
@@ -80,6 +86,7 @@ _MODULES = {
     "edgefer.errors": ("EdgeferError", "InputError", "UnsupportedOperatorError", "UsageError"),
     "edgefer.evaluation.evaluate": ("evaluate",),
     "edgefer.evaluation.results": ("Evaluation",),
+    "edgefer.execution.cluster": ("cluster",),
     "edgefer.gates.check": ("check",),
     "edgefer.gates.results": ("Check",),
     "edgefer.runtime.model": ("HeadResult", "Model", "load"),
@@ -87,6 +94,8 @@ _MODULES = {
     "edgefer.packaging.verify": ("Verification", "verify"),
     "edgefer.plan": ("Plan", "QuantParams"),
     "edgefer.spec": ("InputSpec", "OutputSpec", "Spec"),
+    "edgefer.sweeping.results": ("Sweep",),
+    "edgefer.sweeping.sweep": ("sweep",),
     "edgefer.timeline.aggregate": ("Aggregate", "aggregate"),
     "edgefer.timeline.find_policy": ("policy",),
     "edgefer.timeline.policy": ("Policy", "read_policy"),

@@ -9,10 +9,10 @@ import click
 from edgefer.cli.output import ConsoleProgress, echo, make_directory, output_options, table, write_json, write_text
 from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.host.text import counted
-from edgefer.sweep.page import sweep_page
-from edgefer.sweep.request import EXAMPLE, read_request
-from edgefer.sweep.summary import csv_header, csv_rows, header, rows, verdict
-from edgefer.sweep.sweep import sweep as run_sweep
+from edgefer.sweeping.page import sweep_page
+from edgefer.sweeping.request import EXAMPLE, read_request
+from edgefer.sweeping.summary import csv_header, csv_rows, header, rows, verdict
+from edgefer.sweeping.sweep import sweep as run_sweep
 from edgefer.timeline.tables import to_csv
 
 
@@ -55,7 +55,7 @@ def sweep(
     verbose: bool,
 ) -> int:
     """Try networks and options beside each other, on images and boards, as SWEEP.toml says."""
-    request = read_request(file)
+    request = read_request(file)  # so that what is wrong in it leaves no directory
     make_directory(output)
     progress = ConsoleProgress(quiet=quiet, verbose=verbose)
     with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:

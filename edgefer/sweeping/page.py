@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from edgefer.host.text import counted
 from edgefer.report import charts
 from edgefer.report.markup import Html, figure, html, join, page, section, table
-from edgefer.sweep.results import Point, Sweep, option_words
-from edgefer.sweep.summary import header, rows, verdict
+from edgefer.sweeping.results import Point, Sweep, option_words
+from edgefer.sweeping.summary import header, rows, verdict
 
 
 def sweep_page(sweep: Sweep) -> str:

@@ -8,11 +8,11 @@ from edgefer.cli.main import main
 from edgefer.device.target import Device
 from edgefer.errors import DeviceError
 from edgefer.execution import Local
-from edgefer.sweep import sweep as module
-from edgefer.sweep.conversions import Conversion, Convert, conversion_job, unpack
-from edgefer.sweep.request import read_request
-from edgefer.sweep.sweep import sweep
-from tests.sweep.sweeps import write_sweep
+from edgefer.sweeping import sweep as module
+from edgefer.sweeping.conversions import Conversion, Convert, conversion_job, unpack
+from edgefer.sweeping.request import read_request
+from edgefer.sweeping.sweep import sweep
+from tests.sweeping.sweeps import write_sweep
 
 
 @pytest.fixture(autouse=True)

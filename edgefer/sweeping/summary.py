@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from edgefer.host.text import counted
 from edgefer.host.units import format_size
-from edgefer.sweep.results import Pace, Point, Score, Sweep, option_words
+from edgefer.sweeping.results import Pace, Point, Score, Sweep, option_words
 
 
 def header(sweep: Sweep) -> tuple[str, ...]:

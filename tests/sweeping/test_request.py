@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from edgefer.errors import InputError
-from edgefer.sweep.request import EXAMPLE, Limits, read_request
+from edgefer.sweeping.request import EXAMPLE, Limits, read_request
 
 
 def write(folder, text):

@@ -28,9 +28,9 @@ from edgefer.execution import Executor, Store, execute, executor
 from edgefer.execution.fitness import versions
 from edgefer.host.progress import SILENT, Progress
 from edgefer.images import ImageSet, open_images
-from edgefer.sweep.conversions import Conversion, Convert, conversion_job, unpack
-from edgefer.sweep.request import Request
-from edgefer.sweep.results import Failed, Pace, Point, Score, Sweep
+from edgefer.sweeping.conversions import Conversion, Convert, conversion_job, unpack
+from edgefer.sweeping.request import Request, read_request
+from edgefer.sweeping.results import Failed, Pace, Point, Score, Sweep
 
 BUNDLES = "bundles"
 KEPT = "kept"
@@ -39,7 +39,11 @@ _FORMATS = ("tflite", "onnx")
 
 
 def sweep(
-    request: Request, output: Path, *, workers: Executor | int | None = None, progress: Progress = SILENT
+    request: Request | str | Path,
+    output: str | Path,
+    *,
+    workers: Executor | int | None = None,
+    progress: Progress = SILENT,
 ) -> Sweep:
     """Try everything that is asked for.
 
@@ -47,16 +51,17 @@ def sweep(
     another one.
 
     Args:
-        request: what is to be tried.
+        request: what is to be tried, or the file SWEEP.toml that says so.
         output: directory of bundles and of what is kept.
         workers: who converts and evaluates; boards are measured from here, each by one run at a time.
         progress: who is told.
 
     Raises:
         UsageError: there is no such board.
-        InputError: an image set cannot be read, or not one network can be converted.
+        InputError: the request or an image set cannot be read, or not one network can be converted.
         EvidenceError: the workers are gone; what was done until then is kept.
     """
+    request, output = request if isinstance(request, Request) else read_request(Path(request)), Path(output)
     devices = [find_device(name) for name in request.devices]
     images = {name: open_images(path) for name, path in request.evaluations.items()}
     who, kept = executor(workers), Store(output / KEPT)

@@ -1,6 +1,6 @@
-from edgefer.sweep.request import Limits
-from edgefer.sweep.results import Pace, Point, Score, Sweep
-from edgefer.sweep.summary import verdict
+from edgefer.sweeping.request import Limits
+from edgefer.sweeping.results import Pace, Point, Score, Sweep
+from edgefer.sweeping.summary import verdict
 
 
 def point(name, drop, size, ms):

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from edgefer.sweep.request import Limits
+from edgefer.sweeping.request import Limits
 
 SCHEMA = "edgefer.sweep/1"
 

@@ -17,7 +17,7 @@ from edgefer.execution import Job
 from edgefer.execution.task import Perform
 from edgefer.host.progress import Advance
 from edgefer.images import open_images
-from edgefer.sweep.request import Trained
+from edgefer.sweeping.request import Trained
 
 _VERSION = 1  # of what is kept of conversions
 _SIDECAR = ".spec.toml"
