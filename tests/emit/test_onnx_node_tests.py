@@ -11,7 +11,7 @@ from tests.emit.onnx_node_tests import OUT_OF_SCOPE, Answer, ask, by_operator, n
 WHEEL = Path(__file__).parents[2] / ".venv/onnx-node-tests"
 FOLDER = WHEEL / "onnx/backend/test/data/node"
 
-LEAST_SHARE = 0.64
+LEAST_SHARE = 0.95
 
 pytestmark = pytest.mark.skipif(
     not FOLDER.is_dir(),

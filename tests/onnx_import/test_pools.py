@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from edgefer.errors import InputError
 from edgefer.graph.onnx_io import to_onnx
@@ -100,11 +101,17 @@ def test_a_count_that_onnx_and_its_runtimes_do_not_agree_on_is_refused_by_name()
 
 
 @pytest.mark.parametrize("op", ["GRU", "LSTM", "RNN"])
-def test_recurrent_layers_that_no_runtime_computes_are_refused_by_name(op):
-    gates = {"GRU": 3, "LSTM": 4, "RNN": 1}[op]
-    weights = [numpy_helper.from_array(np.ones((1, 2 * gates, 6), np.float32), "w")]
-    weights.append(numpy_helper.from_array(np.ones((1, 2 * gates, 2), np.float32), "r"))
-    network = model(helper.make_node(op, ["x", "w", "r"], ["y"], hidden_size=2, layout=1), x=(1, 5, 6))
-    network.graph.initializer.extend(weights)
-    with pytest.raises(InputError, match=f"{op} with layout=1"):
-        import_onnx(network)
+def test_recurrent_layers_whose_first_axis_is_the_batch_are_said_with_time_first(op):
+    gates, rng = {"GRU": 3, "LSTM": 4, "RNN": 1}[op], np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((1, 2 * gates, 6)), "r": rng.standard_normal((1, 2 * gates, 2))}
+    batch = helper.make_node(op, ["x", "w", "r"], ["all", "y"], hidden_size=2, layout=1)
+    network = model(batch, x=(1, 5, 6))
+    network.graph.output[0].name = "all"
+    network.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
+    network.graph.initializer.extend(numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items())
+    x = rng.standard_normal((1, 5, 6)).astype(np.float32)
+    expected = ReferenceEvaluator(network).run(["all", "y"], {"x": x})
+    found = run_model(to_onnx(import_onnx(network).graph), {"x": x})
+    for name, array in zip(("all", "y"), expected, strict=True):
+        assert found[name].shape == array.shape
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)

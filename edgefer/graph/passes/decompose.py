@@ -14,8 +14,9 @@ def decompose(graph: Graph) -> Graph:
 
 
 def _decompose(graph: Graph, node: Node) -> Graph:
-    if node.op not in DECOMPOSITIONS:
-        return graph
-    at = Formula(graph, node)
-    results = DECOMPOSITIONS[node.op](at)
-    return graph if results is None else at.become(*results)
+    for decomposition in DECOMPOSITIONS.get(node.op, ()):
+        at = Formula(graph, node)
+        results = decomposition(at)
+        if results is not None:
+            return at.become(*results)
+    return graph

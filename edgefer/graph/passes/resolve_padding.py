@@ -13,7 +13,7 @@ from edgefer.graph.passes.rewrite import scalar_constant
 from edgefer.graph.patterns import is_never_negative
 
 _NEVER_LARGEST = -1e4  # what pads with less means to lose
-_WINDOWED = {"Conv", "MaxPool", "AveragePool"}
+_WINDOWED = {"Conv", "MaxPool", "AveragePool", "LpPool"}
 
 
 def resolve_padding(graph: Graph) -> Graph:

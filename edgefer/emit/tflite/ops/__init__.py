@@ -3,25 +3,31 @@
 from edgefer.emit.tflite.handlers import HANDLERS
 from edgefer.emit.tflite.ops import (
     activation,
+    choosing,
     convolution,
     elementwise,
     linear,
+    logic,
     moments,
     pooling,
     reduction,
     resize,
     shape,
+    trigonometry,
 )
 
 __all__ = [
     "HANDLERS",
     "activation",
+    "choosing",
     "convolution",
     "elementwise",
     "linear",
+    "logic",
     "moments",
     "pooling",
     "reduction",
     "resize",
     "shape",
+    "trigonometry",
 ]

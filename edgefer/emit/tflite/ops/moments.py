@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgefer.emit.tflite.handlers import emits
-from edgefer.emit.tflite.layout import Layout
+from edgefer.emit.tflite.layout import NHWC, Layout
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import scalar
 from edgefer.graph.ir import Array
@@ -32,6 +32,26 @@ def instance_normalisation(at: Site) -> None:
     stated = [at.constant(index) for index in (1, 2)]
     affine = [None if array is None else array.reshape(-1, *(1,) * (rank - 2)) for array in stated]
     _normalise(at, range(2, rank), affine)
+
+
+@emits("LRN")
+def local_response(at: Site) -> None:
+    """By the squares of as many channels to either side, which are stored last."""
+    at = at.in_float()
+    at.require_rank(4)
+    size = at.node.int("size")
+    if size % 2 == 0:
+        raise at.unsupported(f"a window of {size} channels")
+    at.emit(
+        "LOCAL_RESPONSE_NORMALIZATION",
+        [at.input(0, NHWC)],
+        at.output(NHWC),
+        "LocalResponseNormalizationOptions",
+        radius=size // 2,
+        bias=at.node.float("bias", 1.0),
+        alpha=at.node.float("alpha", 1e-4) / size,
+        beta=at.node.float("beta", 0.75),
+    )
 
 
 def _normalise(at: Site, axes: Sequence[int], affine: Sequence[Array | None]) -> None:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.site import Site
 
-_BUILTIN = {"ReduceMean": "MEAN", "ReduceSum": "SUM", "ReduceMax": "REDUCE_MAX", "ReduceMin": "REDUCE_MIN"}
+_BUILTIN = {
+    "ReduceMax": "REDUCE_MAX",
+    "ReduceMean": "MEAN",
+    "ReduceMin": "REDUCE_MIN",
+    "ReduceProd": "REDUCE_PROD",
+    "ReduceSum": "SUM",
+}
 
 
 @emits(*_BUILTIN)
 def reduce(at: Site) -> None:
-    """Mean, sum, maximum or minimum over the axes stated, or all."""
-    if at.node.op != "ReduceMean" and not at.shares_params():
+    """Mean, sum, product, maximum or minimum over the axes stated, or all."""
+    if at.node.op == "ReduceProd" or (at.node.op != "ReduceMean" and not at.shares_params()):
         at = at.in_float()
     layout = at.layout()
     rank = len(layout)

@@ -5,6 +5,7 @@ from edgefer.graph.passes.decompositions import (
     copies,
     curves,
     grids,
+    indices,
     norms,
     powers,
     products,
@@ -12,6 +13,7 @@ from edgefer.graph.passes.decompositions import (
     samples,
     steps,
     sums,
+    windows,
 )
 from edgefer.graph.passes.decompositions.table import DECOMPOSITIONS
 
@@ -21,6 +23,7 @@ __all__ = [
     "copies",
     "curves",
     "grids",
+    "indices",
     "norms",
     "powers",
     "products",
@@ -28,4 +31,5 @@ __all__ = [
     "samples",
     "steps",
     "sums",
+    "windows",
 ]

@@ -115,3 +115,47 @@ def erf(at: Formula) -> Term:
     for coefficient in reversed(_ERF[:-1]):
         polynomial = (polynomial + coefficient) * t
     return (x * _LARGE).to("Max", -1.0).to("Min", 1.0) * (1.0 - polynomial * (-(x * x)).to("Exp"))
+
+
+@decomposes("Sinh", "Cosh")
+def hyperbolic(at: Formula) -> Term:
+    """(exp(x) - exp(-x)) / 2, or their sum."""
+    x = at.input(0)
+    grown, shrunk = x.to("Exp"), (-x).to("Exp")
+    return (grown - shrunk if at.node.op == "Sinh" else grown + shrunk) * 0.5
+
+
+@decomposes("Tan")
+def tangent(at: Formula) -> Term:
+    """Sine over cosine."""
+    return at.input(0).to("Sin") / at.input(0).to("Cos")
+
+
+@decomposes("Asinh")
+def area_sine(at: Formula) -> Term:
+    """log(|x| + sqrt(x² + 1)), with the sign of x."""
+    x = at.input(0)
+    return (x.to("Abs") + (x * x + 1.0).to("Sqrt")).to("Log") * x.to("Sign")
+
+
+@decomposes("Acosh")
+def area_cosine(at: Formula) -> Term:
+    """log(x + sqrt(x² - 1))."""
+    x = at.input(0)
+    return (x + (x * x - 1.0).to("Sqrt")).to("Log")
+
+
+@decomposes("Atanh")
+def area_tangent(at: Formula) -> Term:
+    """log((1 + x) / (1 - x)) / 2."""
+    x = at.input(0)
+    return ((x + 1.0) / (1.0 - x)).to("Log") * 0.5
+
+
+@decomposes("Mod")
+def remainder(at: Formula) -> Term | None:
+    """Of real numbers, with the sign of the dividend."""
+    if not at.node.int("fmod"):
+        return None
+    x, size, by = at.input(0), at.input(0).to("Abs"), at.input(1).to("Abs")
+    return (size - by * (size / by).to("Floor")) * x.to("Sign")

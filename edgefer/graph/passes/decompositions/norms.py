@@ -36,3 +36,18 @@ def lp_normalisation(at: Formula) -> Term:
     else:
         norm = (x * x).over("ReduceSum", axis).to("Sqrt")
     return x / norm.to("Max", _TINY)
+
+
+@decomposes("LayerNormalization")
+def layer_normalisation(at: Formula) -> list[Term] | None:
+    """Step by step, where the mean or the inverse deviation is wanted too."""
+    if not (at.wants(1) or at.wants(2)):
+        return None
+    x = at.input(0)
+    axes = range(at.node.int("axis", -1) % len(x.shape), len(x.shape))
+    mean = x.over("ReduceMean", *axes)
+    rest = x - mean
+    variance = (rest * rest).over("ReduceMean", *axes)
+    inverse = (variance + at.node.float("epsilon", _EPSILON)).to("Sqrt").to("Reciprocal")
+    scaled = rest * inverse * at.input(1)
+    return [scaled + at.input(2) if at.has_input(2) else scaled, mean, inverse]

@@ -1,8 +1,10 @@
-"""Einsum, in terms of a product of matrices."""
+"""Einsum, determinants and Fourier transforms in terms of products."""
 
 from __future__ import annotations
 
 from math import prod
+
+import numpy as np
 
 from edgefer.graph.passes.decompositions.table import decomposes
 from edgefer.graph.passes.formula import Formula, Term
@@ -77,3 +79,38 @@ def _labels(at: Formula) -> tuple[list[list[str]], list[str]] | None:
 def _hidden(count: int) -> list[str]:
     """Labels of the axes that an ellipsis stands for."""
     return [f"...{index}" for index in range(count)]
+
+
+@decomposes("Det")
+def determinant(at: Formula) -> Term | None:
+    """Of matrices of two rows: ad - bc."""
+    x = at.input(0)
+    if x.shape[-2:] != (2, 2):
+        return None
+    rows = x.reshaped(*x.shape[:-2], 4)
+    a, b, c, d = (rows.part(len(x.shape) - 2, place, place + 1) for place in range(4))
+    return (a * d - b * c).reshaped(*x.shape[:-2])
+
+
+@decomposes("DFT")
+def fourier(at: Formula) -> Term | None:
+    """Products with cosines and sines; the last axis holds a real part and, where there is one, an imaginary one."""
+    x, length = at.input(0), at.constant(1)
+    axis, last = at.node.int("axis", 1) % len(x.shape), len(x.shape) - 1
+    size = x.shape[axis]
+    if at.has_input(1) and (length is None or int(length.item()) != size):
+        return None
+    inverse, made = bool(at.node.int("inverse")), at.info(at.node.output).shape[axis]
+    angles = np.outer(np.arange(size), np.arange(made)) * (2 * np.pi / size)
+    share = 1 / size if inverse else 1
+    cosines, sines = ((share * curve(angles)).astype(np.float32) for curve in (np.cos, np.sin))
+    order = [*(other for other in range(last) if other != axis), axis]
+    parts = [x.part(last, part, part + 1).reshaped(*x.shape[:-1]) for part in range(x.shape[-1])]
+    real, *imaginary = (part.transposed(*order) for part in parts)
+    whole, turned = real.to("MatMul", cosines), real.to("MatMul", sines if inverse else -sines)
+    for other in imaginary:
+        whole, turned = whole + other.to("MatMul", -sines if inverse else sines), turned + other.to("MatMul", cosines)
+    back = [order.index(place) for place in range(last)]
+    both = [term.transposed(*back) for term in (whole, turned)]
+    (joined,) = at.apply("Concat", [term.reshaped(*term.shape, 1) for term in both], {"axis": last})
+    return joined

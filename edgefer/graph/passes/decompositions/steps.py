@@ -29,6 +29,8 @@ class _Cell:
         hidden: numbers in the state.
         curves: names of the activations.
         resets_last: whether a GRU's reset gate comes after the product with the state.
+        limit: what numbers are limited to before an activation, of either sign; infinity where they are not.
+        peepholes: what an LSTM's gates (input, output, forget) see of the cell, (3, hidden).
     """
 
     recurrence: Sequence[Array]
@@ -36,6 +38,8 @@ class _Cell:
     hidden: int
     curves: Sequence[str]
     resets_last: bool
+    limit: float
+    peepholes: Array | None
 
 
 @decomposes("LSTM", "GRU", "RNN")
@@ -51,6 +55,8 @@ def recurrent(at: Formula) -> list[Term | None] | None:
     biases = at.constant(3) if at.has_input(3) else np.zeros((directions, 2 * gates), np.float32)
     if biases is None:
         return None
+    limit = at.node.float("clip", np.inf)
+    holes = at.constant(7) if op == "LSTM" else None
     x = at.input(0)
     x = x.transposed(1, 0, 2) if at.node.int("layout") else x
     steps, batch, size = x.shape
@@ -63,7 +69,8 @@ def recurrent(at: Formula) -> list[Term | None] | None:
         cut = [2 * hidden] if op == "GRU" and not apart else []
         added = of_state if apart else np.zeros_like(of_state)
         parts, biases_of_state = np.split(recurrence[index], cut), np.split(added, cut)
-        cell = _Cell(parts, biases_of_state, hidden, curves[index], bool(apart))
+        peepholes = None if holes is None else holes[index].reshape(3, hidden)
+        cell = _Cell(parts, biases_of_state, hidden, curves[index], bool(apart), limit, peepholes)
         products = rows.to("Gemm", weights[index], bias, transB=1)
         backwards = index == 1 or at.node.str("direction", "forward") == "reverse"
         state = tuple(_initial(at, position, index, batch, hidden) for position in (5, 6))
@@ -106,7 +113,7 @@ def _is_plain(at: Formula) -> bool:
     steps = at.input(0).shape[1 if at.node.int("layout") else 0]
     if at.has_input(4) and (lengths is None or np.any(lengths != steps)):
         return False
-    return not (at.has_input(7) or at.node.int("input_forget") or "clip" in at.node.attributes)
+    return not at.node.int("input_forget") and (not at.has_input(7) or at.constant(7) is not None)
 
 
 def _curves(at: Formula, directions: int) -> list[Sequence[str]] | None:
@@ -132,22 +139,31 @@ def _product(cell: _Cell, state: Term, part: int = 0) -> Term:
 
 
 def _gate(cell: _Cell, gates: Term, index: int, curve: int) -> Term:
-    return gates.part(1, index * cell.hidden, (index + 1) * cell.hidden).to(cell.curves[curve])
+    return _curve(cell, gates.part(1, index * cell.hidden, (index + 1) * cell.hidden), curve)
+
+
+def _curve(cell: _Cell, x: Term, curve: int) -> Term:
+    limited = x.to("Clip", -cell.limit, cell.limit) if np.isfinite(cell.limit) else x
+    return limited.to(cell.curves[curve])
 
 
 _State = tuple[Term | None, Term | None]
 
 
 def _rnn(cell: _Cell, x: Term, h: Term | None, _: Term | None) -> _State:
-    return (x if h is None else x + _product(cell, h)).to(cell.curves[0]), None
+    return _curve(cell, x if h is None else x + _product(cell, h), 0), None
 
 
 def _lstm(cell: _Cell, x: Term, h: Term | None, c: Term | None) -> _State:
     gates = x if h is None else x + _product(cell, h)
-    i, o, f = (_gate(cell, gates, index, 0) for index in range(3))
-    new = i * _gate(cell, gates, 3, 1)
-    c = new if c is None else f * c + new
-    return o * c.to(cell.curves[2]), c
+    i, o, f = (gates.part(1, index * cell.hidden, (index + 1) * cell.hidden) for index in range(3))
+    if cell.peepholes is not None and c is not None:
+        i, f = i + c * cell.peepholes[0], f + c * cell.peepholes[2]
+    new = _curve(cell, i, 0) * _gate(cell, gates, 3, 1)
+    c = new if c is None else _curve(cell, f, 0) * c + new
+    if cell.peepholes is not None:
+        o = o + c * cell.peepholes[1]
+    return _curve(cell, o, 0) * c.to(cell.curves[2]), c
 
 
 def _gru(cell: _Cell, x: Term, h: Term | None, _: Term | None) -> _State:
@@ -163,7 +179,7 @@ def _gru(cell: _Cell, x: Term, h: Term | None, _: Term | None) -> _State:
         own = own + r * (bias if h is None else products.part(1, 2 * cell.hidden, 3 * cell.hidden))
     elif h is not None:
         own = own + _product(cell, r * h, 1)
-    n = own.to(cell.curves[1])
+    n = _curve(cell, own, 1)
     return (n - z * n if h is None else n + z * (h - n)), None
 
 

@@ -1,4 +1,4 @@
-"""Which function decomposes which ONNX operator."""
+"""Which functions decompose which ONNX operator."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from edgefer.graph.passes.formula import Formula, Term
 Decomposition: TypeAlias = Callable[[Formula], Sequence[Term | None] | None]
 """The outputs of a node as terms, None for one that nothing reads; None where the node is left alone."""
 
-DECOMPOSITIONS: dict[str, Decomposition] = {}
+DECOMPOSITIONS: dict[str, tuple[Decomposition, ...]] = {}
+"""Those of an operator, of which the first that has an answer counts."""
 
 
 def decomposes(*ops: str) -> Callable[[Callable[[Formula], Term | Sequence[Term | None] | None]], Decomposition]:
@@ -21,7 +22,7 @@ def decomposes(*ops: str) -> Callable[[Callable[[Formula], Term | Sequence[Term 
             results = function(at)
             return (results,) if isinstance(results, Term) else results
 
-        DECOMPOSITIONS.update(dict.fromkeys(ops, decomposition))
+        DECOMPOSITIONS.update({op: (*DECOMPOSITIONS.get(op, ()), decomposition) for op in ops})
         return decomposition
 
     return register
