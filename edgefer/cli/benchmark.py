@@ -11,7 +11,7 @@ from edgefer.cli.output import ConsoleProgress, echo, output_options, table, wri
 from edgefer.device.benchmark import SAMPLES
 from edgefer.device.benchmark import benchmark as run_benchmark
 from edgefer.device.results import Benchmark, Settings
-from edgefer.device.summary import cost_rows, rows, title
+from edgefer.device.summary import cost_rows, pipeline_rows, pipeline_verdict, rows, title
 from edgefer.host.text import printable
 from edgefer.report import benchmark_report
 
@@ -36,6 +36,7 @@ Examples:
   edgefer benchmark fer_b0_bundle --device pi4 --device pi5 --threads 1,2,4 --report boards.html
   edgefer benchmark fer_b0_bundle --device a76 --quick --count-instructions
   edgefer benchmark fer_b0_bundle --device pi5 --operator-costs --json pi5.json
+  edgefer benchmark fer_b0_bundle --device pi5 --pipeline clip.mp4
 
 \b
 Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadable;
@@ -94,6 +95,12 @@ Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadab
     help="Measure what operators cost there, for `convert --costs`; in instructions on emulated boards.",
 )
 @click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    metavar="CLIP",
+    help="Also time whole frames of a video: detect, crop, infer, smooth, paced as a camera (--fps, or 30).",
+)
+@click.option(
     "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
 )
 @output_options
@@ -109,6 +116,7 @@ def benchmark(
     formats: tuple[str, ...],
     count_instructions: bool,
     operator_costs: bool,
+    pipeline: Path | None,
     report_file: str | None,
     json_file: str | None,
     quiet: bool,
@@ -130,6 +138,7 @@ def benchmark(
         formats=formats or None,
         count_instructions=count_instructions,
         operator_costs=operator_costs,
+        pipeline=pipeline,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     if not quiet and json_file != "-":
@@ -150,6 +159,10 @@ def summary(result: Benchmark) -> str:
     for run in result.runs:
         status = click.style(run.verdict.status, fg=COLOURS[run.verdict.status], bold=True)
         costs = () if run.operator_costs is None else ("", table(*cost_rows(run.operator_costs)))
-        lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), *costs, "", status]
+        lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), *costs]
+        if run.pipeline is not None:
+            lines += ["", table(*pipeline_rows(run.pipeline, emulated=run.device["emulated"]))]
+            lines.append(pipeline_verdict(run.pipeline))
+        lines += ["", status]
         lines += [f"  {printable(reason)}" for reason in run.verdict.reasons]
     return "\n".join(lines)

@@ -180,7 +180,7 @@ class Agent:
             part.replace(path)
         return {}
 
-    def do_measure(self, **work: Any) -> dict[str, Any]:
+    def do_measure(self, kind: str = "measure", **work: Any) -> dict[str, Any]:
         """Run a worker; the machine's conditions are sampled meanwhile."""
         before, jump = conditions(), time.time() - time.monotonic()
         timeline: list[dict[str, Any]] = []
@@ -190,7 +190,7 @@ class Agent:
             timeline.append({"t_s": round(time.monotonic() - begun, 3), **conditions()})
             self.tell({"event": "alive"})
 
-        result = self._work("measure", work, sample)
+        result = self._work(kind, work, sample)
         jump = time.time() - time.monotonic() - jump
         result["begun_s"] -= begun
         return {**result, "conditions": {"before": before, "after": conditions(), "timeline": timeline}, "jump_s": jump}
@@ -427,7 +427,12 @@ def work() -> int:
         out.flush()
 
     try:
-        kinds: dict[str, Callable[..., Any]] = {"measure": measure, "count": count, "operators": operators}
+        kinds: dict[str, Callable[..., Any]] = {
+            "measure": measure,
+            "count": count,
+            "operators": operators,
+            "program": program,
+        }
         tell({"result": kinds[request.pop("do")](tell=tell, **request)})
     except RefusedError as error:
         tell({"error": {"kind": error.kind, "message": str(error)}})
@@ -563,6 +568,14 @@ def operators(
     return {"least_ns": least}
 
 
+def program(tell: Callable[[dict[str, Any]], None], paths: dict[str, str], **work: Any) -> Any:
+    """Run `main` of a file that was brought, as edgefer's own pipeline is; it gets this module."""
+    _numpy()
+    names: dict[str, Any] = {}
+    exec(compile(Path(paths["program"]).read_bytes(), "program", "exec"), names)
+    return names["main"](sys.modules["__main__"], tell, paths, **work)
+
+
 def resample(image: Any, down: Any, across: Any) -> Any:
     """Weighted sums along both axes, width first, each rounded half up to uint8: what edgefer's preprocessing does."""
     for axis, weights in ((1, across), (0, down)):
@@ -605,19 +618,29 @@ class Tflite:
         self.runtime = {"name": name, "version": _version(name), "delegate": None}
         self._open = partial(module.Interpreter, model_path=model, num_threads=threads)
 
-    def load(self) -> None:
-        """Open the model."""
+    def interpreter(self) -> Any:
+        """The model, ready to be invoked."""
         try:
-            self._interpreter = self._open()
-            self._interpreter.allocate_tensors()
+            interpreter = self._open()
+            interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise RefusedError("LiteRT", str(error)) from error
+        return interpreter
+
+    def load(self) -> None:
+        """Open the model."""
+        self._interpreter = self.interpreter()
         self._input = self._interpreter.get_input_details()[0]["index"]
         outputs = self._interpreter.get_signature_runner().get_output_details()
         self._outputs = {name: details["index"] for name, details in outputs.items()}
         self.invoke = self._interpreter.invoke
         delegated = any(op["op_name"] == "DELEGATE" for op in self._operators(self._interpreter))
         self.runtime["delegate"] = "XNNPACK" if delegated else None
+
+    def size(self) -> tuple[int, int]:
+        """Height and width of its input."""
+        _, height, width, _ = self._interpreter.get_input_details()[0]["shape"]
+        return int(height), int(width)
 
     def feed(self, pixels: Any) -> None:
         """Set the input."""

@@ -10,6 +10,7 @@ from threading import Event, Lock
 
 from edgefer.bundle import SUMS, Bundle
 from edgefer.device.on_board import Extras, run_on, ticks
+from edgefer.device.pipeline import read_clip
 from edgefer.device.registry import find_device
 from edgefer.device.results import Benchmark, Run, Settings
 from edgefer.device.target import LOCAL, Device
@@ -32,6 +33,7 @@ def benchmark(
     formats: Collection[str] | None = None,
     count_instructions: bool = False,
     operator_costs: bool = False,
+    pipeline: str | Path | None = None,
     progress: Progress = SILENT,
 ) -> Benchmark:
     """Time a bundle's artifacts on devices, and compare what they compute there.
@@ -49,11 +51,13 @@ def benchmark(
         count_instructions: ARM instructions per inference, on emulated boards.
         operator_costs: what operators cost there, by which `convert` then chooses what computes in float; in
             instructions on emulated boards, else in nanoseconds.
+        pipeline: a video of a face; its frames go through detector, crop, network and smoothing on each device, at
+            `settings.fps`, or 30 frames per second.
         progress: who is told.
 
     Raises:
         UsageError: there is no such device.
-        InputError: bundle or data cannot be read.
+        InputError: bundle, data or video cannot be read.
         DeviceError: no device could be measured; those that could not, among others that could, are in the result.
     """
     settings = settings or Settings()
@@ -63,7 +67,8 @@ def benchmark(
     with progress.stage("read"):
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = open_images(Path(data)) if isinstance(data, str | Path) else data
-    extras = Extras(count_instructions, operator_costs)
+        clip = read_clip(Path(pipeline)) if pipeline is not None else None
+    extras = Extras(count_instructions, operator_costs, clip)
     workload = prepare(bundle, images, samples, formats, progress)
     names = ", ".join(device.name for device in targets)
     failures: dict[str, DeviceError] = {}

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from edgefer.board.instructions import Instructions, parse, per_frame
-from edgefer.bundle import Artifact
+from edgefer.bundle import Artifact, Bundle
 from edgefer.device.comparison import Heads
 from edgefer.device.latency import NANOSECONDS, Latency
 from edgefer.device.operator_costs import operator_costs
+from edgefer.device.pipeline import FPS, FRAMES, Clip, Pipeline, measure_pipeline, pipeline_of
 from edgefer.device.results import ArtifactRun, Run, Settings, Timing, labelled
 from edgefer.device.session import AgentError, Session
 from edgefer.device.target import Device
@@ -39,15 +40,17 @@ class Extras:
     Attributes:
         instructions: of every artifact, on an emulated board.
         operators: what they cost, each by itself.
+        clip: that goes all the way from a camera to a smoothed answer.
     """
 
     instructions: bool = False
     operators: bool = False
+    clip: Clip | None = None
 
 
 def ticks(workload: Workload, settings: Settings, extras: Extras) -> int:
     """How many ticks `run_on` has."""
-    return TICKS * (len(workload.artifacts) * len(settings.threads) + extras.operators)
+    return TICKS * (len(workload.artifacts) * len(settings.threads) + extras.operators + (extras.clip is not None))
 
 
 def run_on(device: Device, workload: Workload, settings: Settings, extras: Extras, tick: Tick) -> Run:
@@ -68,7 +71,7 @@ def run_on(device: Device, workload: Workload, settings: Settings, extras: Extra
         found: dict[str, ArtifactRun] = {}
         missing: list[AgentError] = []
         recorder = _Recorder()
-        costs = None
+        costs = pipeline = None
         for artifact in workload.artifacts:
             model = session.push((workload.bundle.path / artifact.file).read_bytes())
             paths = {**inputs, "model": model}
@@ -82,8 +85,11 @@ def run_on(device: Device, workload: Workload, settings: Settings, extras: Extra
         if extras.operators:
             with _noted(missing):
                 costs = _operators(session, tick)
+        if extras.clip is not None:
+            with _noted(missing):
+                pipeline = _pipeline(session, extras.clip, workload.bundle, settings, recorder, tick)
     with _understood(device):
-        return _judged(device, session.machine, recorder, found, missing, settings, costs)
+        return _judged(device, session.machine, recorder, found, missing, settings, costs, pipeline)
 
 
 @contextmanager
@@ -129,6 +135,7 @@ def _judged(
     missing: Sequence[AgentError],
     settings: Settings,
     costs: CostModel | None,
+    pipeline: Pipeline | None,
 ) -> Run:
     machine = {**machine, "emulated": _is_emulated(device, machine)}
     times = {
@@ -145,7 +152,7 @@ def _judged(
         jump_s=recorder.jump_s,
     )
     timeline = tuple(recorder.timeline)
-    return Run(_facts(device, machine), verdict, recorder.before, recorder.after, timeline, found, costs)
+    return Run(_facts(device, machine), verdict, recorder.before, recorder.after, timeline, found, costs, pipeline)
 
 
 def _measure(
@@ -198,6 +205,19 @@ def _operators(session: Session, tick: Tick) -> CostModel:
         costs = operator_costs(session, name, emulated, ticker)
     ticker.finish()
     return costs
+
+
+def _pipeline(
+    session: Session, clip: Clip, bundle: Bundle, settings: Settings, recorder: _Recorder, tick: Tick
+) -> Pipeline:
+    ticker = _Ticker(tick)
+    began = time.monotonic()
+    fps, frames = settings.fps or FPS, min(settings.frames, FRAMES)
+    reply = measure_pipeline(session, clip, bundle, fps, frames, settings.threads[0], ticker)
+    ticker.finish()
+    with _understood(session.device):
+        recorder.take("pipeline", began, reply)
+        return pipeline_of(clip, fps, reply)
 
 
 class _Ticker:

@@ -16,6 +16,7 @@ from edgefer.board.instructions import Instructions
 from edgefer.bundle import Artifact
 from edgefer.device.comparison import BoardDrift
 from edgefer.device.latency import Latency
+from edgefer.device.pipeline import Pipeline
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
 from edgefer.quantize.solve.cost import CostModel
@@ -143,6 +144,7 @@ class Run:
         timeline: conditions meanwhile, each with `t_s` since the run began, and the `artifact` that ran.
         artifacts: by file.
         operator_costs: what operators cost there; None where that was not asked.
+        pipeline: frames from camera to smoothed answer; None where that was not asked.
     """
 
     device: Mapping[str, Any]
@@ -152,6 +154,7 @@ class Run:
     timeline: tuple[Mapping[str, Any], ...]
     artifacts: Mapping[str, ArtifactRun]
     operator_costs: CostModel | None
+    pipeline: Pipeline | None = None
 
     @property
     def name(self) -> str:
@@ -200,6 +203,7 @@ class Benchmark:
                     "settings": self.settings.to_dict(),
                     "artifacts": {file: artifact.to_dict() for file, artifact in run.artifacts.items()},
                     "operator_costs": run.operator_costs and run.operator_costs.to_dict(),
+                    "pipeline": run.pipeline and run.pipeline.to_dict(),
                 }
                 for run in self.runs
             ],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from edgefer.device.latency import Latency
+from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Run
 from edgefer.host.text import printable
 from edgefer.host.units import format_size
@@ -43,6 +44,23 @@ def cost_rows(costs: CostModel) -> tuple[Row, list[Row]]:
     lines["int8 to or from float"] = costs.conversion
     found = [(name, *map(_rounded, line)) for name, line in lines.items()]
     return (f"operators, {costs.unit}", "per node", "per element", "per multiply-accumulate"), found
+
+
+def pipeline_rows(found: Pipeline, *, emulated: bool) -> tuple[Row, list[Row]]:
+    """Header and rows of the table about a frame's whole way."""
+    header = (f"pipeline, ms{', emulated' if emulated else ''}", "p50", "p90", "p99")
+    stages = found.stages.items()
+    return header, [(name, *(f"{time:.2f}" for time in (each.p50, each.p90, each.p99))) for name, each in stages]
+
+
+def pipeline_verdict(found: Pipeline) -> str:
+    """Which frame rate it holds."""
+    width, height = found.size
+    holds = "holds" if found.holds else "does not hold"
+    return (
+        f"{holds} {found.fps:g} frames per second of {width}x{height}: 99 of 100 frames stay under the period of "
+        f"{found.holds_fps:g}; {found.late_frames} of {len(found.stages['total'].samples)} were late"
+    )
 
 
 def _rounded(cost: float) -> str:

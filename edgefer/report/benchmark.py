@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgefer.device.latency import Latency, quantile
+from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Benchmark, Run
-from edgefer.device.summary import cost_rows, name, rows, title
+from edgefer.device.summary import cost_rows, name, pipeline_rows, pipeline_verdict, rows, title
 from edgefer.evaluation.head_metrics import Interval
 from edgefer.quantize.solve.cost import CostModel
 from edgefer.report import charts
@@ -104,6 +105,7 @@ def section_device(run: Run) -> Html:
         html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
         table("Of each artifact", header[1:], [(row[0].strip(), row[1:]) for row in found]),
         *([] if run.operator_costs is None else [_operators(run.operator_costs)]),
+        *([] if run.pipeline is None else [_pipeline(run, run.pipeline)]),
     )
 
 
@@ -190,6 +192,13 @@ def _operators(costs: CostModel) -> Html:
     """What kinds of operators cost."""
     header, found = cost_rows(costs)
     return table(f"What operators cost, {costs.unit}", header[1:], [(row[0], row[1:]) for row in found])
+
+
+def _pipeline(run: Run, found: Pipeline) -> Html:
+    """A frame's whole way, and which frame rate that holds."""
+    header, stages = pipeline_rows(found, emulated=run.device["emulated"])
+    verdict = html("<p>{clip} {verdict}.</p>", clip=f"{found.clip}:", verdict=pipeline_verdict(found))
+    return join([table(header[0].capitalize(), header[1:], [(row[0], row[1:]) for row in stages]), verdict])
 
 
 def _conditions(run: Run) -> list[Html]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import nan
 
 import numpy as np
 
@@ -42,15 +45,49 @@ class Looking:
     most_faces: int | None = None
 
 
-@dataclass(eq=False)
 class _Seen:
-    """A face while it is followed."""
+    """A face while it is followed: numbers alone, as an hour has a hundred thousand frames."""
 
-    asking: Asking
-    frames: list[int] = field(default_factory=list)
-    faces: list[Face] = field(default_factory=list)
-    qualities: list[Quality] = field(default_factory=list)
-    asked: dict[int, Asked] = field(default_factory=dict)
+    def __init__(self, asking: Asking, spec: Spec) -> None:
+        self.asking = asking
+        self.frames, self.flags, self.levels = array("q"), array("q"), array("q")
+        self.boxes, self.scores, self.sharpness, self.brightness = (array("d") for _ in range(4))
+        self._columns = {output.name: len(output.labels) for output in spec.outputs}
+        self._heads = {name: array("d") for name in self._columns}
+
+    def add(self, frame: int, face: Face, quality: Quality) -> None:
+        """Note where it is; the network is not asked yet."""
+        self.frames.append(frame)
+        self.boxes.extend((face.x, face.y, face.width, face.height))
+        self.scores.append(face.score)
+        self.sharpness.append(quality.sharpness)
+        self.brightness.append(quality.brightness)
+        self.flags.append(_bits(quality))
+        self.levels.append(NOT_INFERRED)
+        for name, count in self._columns.items():
+            self._heads[name].extend([nan] * count)
+
+    def take(self, asked: Asked) -> None:
+        """Note what the network said of a frame that was added."""
+        place = bisect_left(self.frames, asked.frame)
+        self.levels[place] = asked.level
+        for name, count in self._columns.items():
+            self._heads[name][place * count : (place + 1) * count] = array("d", map(float, asked.answers[name]))
+
+    def track(self, number: int) -> Track:
+        """All of it."""
+        heads = {name: np.array(self._heads[name]).reshape(-1, count) for name, count in self._columns.items()}
+        return Track(
+            number,
+            np.array(self.frames, np.int64),
+            np.array(self.boxes).reshape(-1, 4),
+            np.array(self.scores),
+            np.array(self.sharpness),
+            np.array(self.brightness),
+            np.array(self.flags, np.int64),
+            np.array(self.levels, np.int64),
+            heads,
+        )
 
 
 def look(
@@ -73,7 +110,7 @@ def look(
     crop = looking.spec.input.crop or CropSpec()
     follower = Follower()
     seen: dict[int, _Seen] = {}
-    times: list[float] = []
+    times = array("d")
     size = (0, 0)
     calls = 0
     for frame in source.frames():
@@ -87,51 +124,31 @@ def look(
         else:
             faces = follower.carried(frame.image, frame.time_s)
         for identity, face in faces[: looking.most_faces]:
-            track = seen.setdefault(identity, _Seen(looking.asking()))
+            if identity not in seen:
+                seen[identity] = _Seen(looking.asking(), looking.spec)
+            track = seen[identity]
             cutout = cut_out(frame.image, face, crop)
-            track.frames.append(frame.index)
-            track.faces.append(face)
-            track.qualities.append(judge_quality(frame.image, face, cutout))
+            track.add(frame.index, face, judge_quality(frame.image, face, cutout))
             for asked in track.asking.see(frame.index, frame.time_s, to_pixels(cutout, looking.spec.input)):
-                track.asked[asked.frame] = asked
+                track.take(asked)
                 if tell is not None and asked.frame == frame.index:
                     tell(identity, frame, face, asked.answers)
         advance()
     if not times:
         raise InputError(f"{source.name}: holds no frames")
     for track in seen.values():
-        track.asked |= {asked.frame: asked for asked in track.asking.finish()}
+        for asked in track.asking.finish():
+            track.take(asked)
     lasting = list(_lasting(seen, times))
-    tracks = tuple(_track(number, track, looking.spec) for number, track in enumerate(lasting, 1))
+    tracks = tuple(track.track(number) for number, track in enumerate(lasting, 1))
     return Observed(source.name, source.digest, np.array(times), size, tracks, calls, len(seen) - len(lasting))
 
 
-def _lasting(seen: dict[int, _Seen], times: list[float]) -> Iterator[_Seen]:
+def _lasting(seen: dict[int, _Seen], times: Sequence[float]) -> Iterator[_Seen]:
     step = float(np.median(np.diff(times))) if len(times) > 1 else FLEETING_S
     for _, track in sorted(seen.items()):
         if times[track.frames[-1]] - times[track.frames[0]] + step >= FLEETING_S:
             yield track
-
-
-def _track(number: int, seen: _Seen, spec: Spec) -> Track:
-    heads = {output.name: np.full((len(seen.frames), len(output.labels)), np.nan) for output in spec.outputs}
-    levels = np.full(len(seen.frames), NOT_INFERRED, np.int64)
-    for place, frame in enumerate(seen.frames):
-        if (asked := seen.asked.get(frame)) is not None:
-            levels[place] = asked.level
-            for name, values in asked.answers.items():
-                heads[name][place] = values
-    return Track(
-        number,
-        np.array(seen.frames, np.int64),
-        np.array([(face.x, face.y, face.width, face.height) for face in seen.faces]),
-        np.array([face.score for face in seen.faces]),
-        np.array([quality.sharpness for quality in seen.qualities]),
-        np.array([quality.brightness for quality in seen.qualities]),
-        np.array([_bits(quality) for quality in seen.qualities], np.int64),
-        levels,
-        heads,
-    )
 
 
 def _bits(quality: Quality) -> int:
