@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise, repeat
 from pathlib import Path
 
 import cv2
@@ -100,23 +100,24 @@ class Composition:
     def frames(self) -> Iterator[Frame]:
         """Every frame."""
         rng = np.random.default_rng(self.seed)
-        background = _background(rng)
-        noise = [rng.normal(0, _NOISE, background.shape) for _ in range(4)]
+        noise = [rng.standard_normal((SIZE[1], SIZE[0], 3), np.float32) * np.float32(_NOISE) for _ in range(3)]
+        plain = _background(rng)
+        backgrounds = [np.clip(plain + each, 0, 255).astype(np.uint8) for each in noise]
         patches: dict[int, np.ndarray] = {}
         for index in range(self.expected):
             time_s = index / self.fps
-            picture = background.copy()
+            picture = backgrounds[index % len(backgrounds)].copy()
             for actor in self.actors:
                 if (box := actor.box(time_s)) is not None:
-                    _paste(picture, _patch(actor, time_s, patches), box)
-            shaken = np.roll(noise[index % 4], rng.integers(0, 64), axis=1)
-            yield Frame(index, round(time_s, 6), np.clip(picture + shaken, 0, 255).astype(np.uint8))
+                    paste(picture, _patch(actor, time_s, patches), box, np.roll(noise[0], index, axis=0))
+            yield Frame(index, round(time_s, 6), picture)
 
-    def write(self, path: Path) -> Path:
-        """Make a video file."""
+    def write(self, path: Path, times: int = 1) -> Path:
+        """Make a video file, of the same over and over where that is asked."""
         writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), self.fps, SIZE)
-        for frame in self.frames():
-            writer.write(cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+        pictures: Iterable[Image] = (frame.image for frame in self.frames())
+        for picture in chain.from_iterable(repeat(list(pictures), times)) if times > 1 else pictures:
+            writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         writer.release()
         return path
 
@@ -192,15 +193,15 @@ def _stretches(actor: Actor, here: float, gone: float) -> Iterator[tuple[str, fl
 def _patch(actor: Actor, time_s: float, made: dict[int, np.ndarray]) -> np.ndarray:
     """The still of a time, faded into from the one before; float32 (side, side, 4), the last its opacity."""
     shown = [showing for showing in actor.showings if showing.start_s <= time_s]
-    now = _of_still(shown[-1].still, made)
+    now = patch_of(shown[-1].still, made)
     share = (time_s - shown[-1].start_s) / FADE_S
     if len(shown) < 2 or share >= 1:
         return now
-    blended: np.ndarray = now * np.float32(share) + _of_still(shown[-2].still, made) * np.float32(1 - share)
+    blended: np.ndarray = now * np.float32(share) + patch_of(shown[-2].still, made) * np.float32(1 - share)
     return blended
 
 
-def _of_still(still: Still, made: dict[int, np.ndarray]) -> np.ndarray:
+def patch_of(still: Still, made: dict[int, np.ndarray]) -> np.ndarray:
     """A still with its surroundings, which repeat its edge, more and more blurred."""
     if id(still) not in made:
         image = cv2.resize(still.image, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC)
@@ -215,11 +216,10 @@ def _of_still(still: Still, made: dict[int, np.ndarray]) -> np.ndarray:
     return made[id(still)]
 
 
-def _paste(picture: np.ndarray, patch: np.ndarray, box: Face) -> None:
-    """Into the picture, in place; places between pixels count."""
+def paste(picture: Image, patch: np.ndarray, box: Face, noise: np.ndarray | float = 0.0) -> None:
+    """Put a patch into a picture, in place, its still where the box is; places between pixels count."""
     scale = box.width / _SIDE
-    margin = _ROOM * scale
-    left, top = box.x - margin, box.y - margin
+    left, top = box.x - _ROOM * scale, box.y - _ROOM * scale
     side = len(patch) * scale
     x0, y0 = max(int(np.floor(left)), 0), max(int(np.floor(top)), 0)
     x1 = min(int(np.ceil(left + side)), picture.shape[1])
@@ -228,9 +228,10 @@ def _paste(picture: np.ndarray, patch: np.ndarray, box: Face) -> None:
         return
     matrix = np.array([[scale, 0, left - x0 + scale / 2 - 0.5], [0, scale, top - y0 + scale / 2 - 0.5]])
     warped = cv2.warpAffine(patch, matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
-    here = picture[y0:y1, x0:x1]
-    opacity = warped[..., 3:]
-    here += (warped[..., :3] - here) * opacity
+    here = picture[y0:y1, x0:x1].astype(np.float32)
+    shaken = noise[: y1 - y0, : x1 - x0] if isinstance(noise, np.ndarray) else noise
+    here += (warped[..., :3] + shaken - here) * warped[..., 3:]
+    picture[y0:y1, x0:x1] = np.clip(here, 0, 255)
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.composed_videos import Composition
 from edgefer.faces.face import Face, overlap
+from edgefer.faces.follow import REMEMBERED_S
 from edgefer.spec import Spec
 from edgefer.timeline.events import Event
 from edgefer.timeline.observed import Observed
@@ -25,12 +26,14 @@ class Following:
 
     Attributes:
         seen: share of the frames on which an actor is there, with its face known, also where it was bridged.
-        switches: how often an actor's identity changed from one frame with a face to the next.
+        switches: how often an actor's identity changed though it was seen not longer than `REMEMBERED_S` before.
+        returns: how often it did after a longer absence, as it is meant to.
         actors: by face, whose it mostly is.
     """
 
     seen: float
     switches: int
+    returns: int
     actors: dict[int, int]
 
 
@@ -62,9 +65,9 @@ def following(composition: Composition, lines: Sequence[FaceLine]) -> Following:
     for line in lines:
         for frame, box in zip(line.frames, line.boxes, strict=True):
             boxes.setdefault(int(frame), []).append((line.track.face, Face(*map(float, box))))
-    latest: dict[int, int] = {}
+    latest: dict[int, tuple[int, float]] = {}
     votes: dict[int, Counter[int]] = {}
-    there = seen = switches = 0
+    there = seen = switches = returns = 0
     for frame, actor, place in composition.boxes():
         there += 1
         face, similar = max(
@@ -76,10 +79,13 @@ def following(composition: Composition, lines: Sequence[FaceLine]) -> Following:
             continue
         seen += 1
         votes.setdefault(face, Counter())[actor] += 1
-        switches += latest.get(actor, face) != face
-        latest[actor] = face
+        time_s = frame / composition.fps
+        before, last_s = latest.get(actor, (face, time_s))
+        switches += before != face and time_s - last_s <= REMEMBERED_S
+        returns += before != face and time_s - last_s > REMEMBERED_S
+        latest[actor] = (face, time_s)
     whose = {face: counts.most_common(1)[0][0] for face, counts in votes.items()}
-    return Following(seen / max(there, 1), switches, whose)
+    return Following(seen / max(there, 1), switches, returns, whose)
 
 
 def score(composition: Composition, observed: Observed, spec: Spec, smoothing: Smoothing, rest: str) -> Score:
