@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import pickle
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgefer.errors import EdgeferError, EvidenceError, InputError, UsageError
 from edgefer.execution import fitness, on_worker
-from edgefer.execution.fitness import differences, versions
+from edgefer.execution.fitness import differences, versions, worker_name
 from edgefer.execution.task import Job, Outcome, Task
 from edgefer.host.progress import SILENT, Advance, Progress
 from edgefer.host.text import counted
@@ -233,15 +233,15 @@ class _Crew:
         if not self._first and now - self._looked < _LOOK_S:
             return False
         self._looked = now
-        present = self._ask(lambda: self._client.scheduler_info(n_workers=-1)["workers"])
+        present: dict[str, int] = self._ask(self._client.nthreads)
         gone = self.threads.keys() - present.keys()
         for worker in gone:
             del self.threads[worker]
             self._progress.note(f"worker {worker} is lost: what it was doing is done by others")
         self._tally.lost += len(gone)
         new = [worker for worker in present if worker not in self.threads and worker not in self._refused]
-        for worker in self._fit(new, present):
-            self.threads[worker] = present[worker]["nthreads"]
+        for worker in self._fit(new):
+            self.threads[worker] = present[worker]
             if not self._first:
                 self._tally.joined += 1
                 self._progress.note(f"worker {worker} joins")
@@ -308,7 +308,7 @@ class _Crew:
         with suppress(Exception):
             self._client.run(on_worker.forget, self._run, workers=list(self.threads), on_error="ignore")
 
-    def _fit(self, new: Sequence[str], present: Mapping[str, Any]) -> list[str]:
+    def _fit(self, new: Sequence[str]) -> list[str]:
         """Those of the new ones who may take part, and have all that they need for it."""
         if not new:
             return []
@@ -317,10 +317,9 @@ class _Crew:
         for worker, there in found.items():
             other = differences(self._here, there)
             if other and not (self._any_version and there["edgefer"] != "none"):
-                name = present[worker].get("name", "")
-                self._refused[worker] = (
-                    f"worker {worker}" + (f" ({name})" if str(name) != worker else "") + f": {other}"
-                )
+                name = self._on([worker], worker_name).get(worker, worker)
+                who = worker if name == worker else f"{worker} ({name})"
+                self._refused[worker] = f"worker {who}: {other}"
                 if worker not in self._tally.refused:
                     self._progress.note(f"{self._refused[worker]}: refused, as results could differ")
                 self._tally.refused.add(worker)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 PACKAGES = ("edgefer", "ai-edge-litert", "numpy", "onnxruntime", "opencv-python-headless")
 
@@ -21,6 +22,11 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "none"
     return found
+
+
+def worker_name(dask_worker: Any) -> str:
+    """What its owner calls a worker; Dask gives it."""
+    return str(dask_worker.name)
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:

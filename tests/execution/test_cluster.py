@@ -128,7 +128,7 @@ def test_a_worker_of_another_version_is_refused_by_name_unless_it_is_taken_as_it
     (tmp_path / "other.py").write_text(OTHER_VERSION)
     machines.worker("--preload", tmp_path / "other.py", "--name", "old")
     with pytest.raises(UsageError) as caught, cluster(str(machines.file)) as found:
-        wait_until(lambda: found._client.scheduler_info(n_workers=-1)["workers"])
+        found._client.wait_for_workers(1)
         run(tmp_path, found, 2)
     assert "worker tcp://127.0.0.1:" in caught.value.remedy
     assert "(old): onnxruntime 0.1 (here " in caught.value.remedy and "--any-version" in caught.value.remedy
@@ -147,7 +147,7 @@ def test_dasks_own_configuration_may_name_the_scheduler(three, monkeypatch):
 
     address = json.loads(three.file.read_text())["address"]
     with dask.config.set({"scheduler-address": address}), cluster("env") as found:
-        assert len(found._client.scheduler_info(n_workers=-1)["workers"]) == 3
+        assert len(found._client.nthreads()) == 3
 
 
 @pytest.mark.parametrize(
