@@ -77,10 +77,11 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Failure:
-    """A source that could not be done, and why."""
+    """A source that could not be done, why, and what may be done about it."""
 
     source: str
     reason: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, eq=False)

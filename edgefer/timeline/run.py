@@ -11,6 +11,7 @@ Neither pixels nor embeddings of faces are kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -41,6 +42,7 @@ from edgefer.video.frames import Frame, Source
 from edgefer.video.opening import open_sources
 
 _VERSION = 1  # of what is kept of sources that were done
+_WHOLE = 0.9  # of the frames that a container says it has
 
 Tell = Callable[[str, int, Frame, Face, Answers], None]
 """Told of every answer as it comes: source, face, frame, box, heads."""
@@ -131,12 +133,12 @@ def run(
     found = _look_at(opened, task, store, executor(workers), progress)
     timelines = tuple(_timeline(each, bundle.spec, options.smoothing) for each in found if isinstance(each, Observed))
     failures = tuple(each for each in found if isinstance(each, Failure))
+    if not timelines and len(failures) == 1:
+        raise InputError(f"{failures[0].source}: {failures[0].reason}", remedy=failures[0].remedy)
     for failure in failures:
         progress.note(f"{failure.source}: left out: {failure.reason}")
     if not timelines:
-        raise InputError(
-            failures[0].reason if len(failures) == 1 else f"not one of {len(failures)} sources can be read"
-        )
+        raise InputError(f"not one of {len(failures)} sources can be read")
     store.forget(timeline.observed.digest for timeline in timelines if timeline.observed.digest)
     named = {"name": bundle.name, "artifact": artifact.name, "sha256": identity}
     return Run(named, options.to_dict(), consent, timelines, failures)
@@ -221,13 +223,12 @@ def _look_at(
                 raise source
             jobs[place] = _job(source)
         except InputError as error:
-            where, _, reason = error.message.partition(": ")
-            found[place] = Failure(where, reason or error.message)
+            found[place] = _failure(error)
     places = list(jobs)
     for turn, outcome in execute(task, list(jobs.values()), workers, store, progress, "look", "frames"):
         job = jobs[places[turn]]
         if isinstance(outcome, InputError):
-            found[places[turn]] = Failure(job.name, outcome.message)
+            found[places[turn]] = replace(_failure(outcome), source=job.name)
             continue
         observed = Observed.from_bytes(outcome)
         if observed.digest != job.key:
@@ -235,8 +236,17 @@ def _look_at(
                 f"{job.name}: changed while in use, or is another file where a worker looks for it",
                 remedy="Workers elsewhere must see the same files by the same paths, or be sent them: --send-data.",
             )
+        if len(observed.times) < _WHOLE * (job.steps or 0):
+            progress.note(f"{job.name}: ends after {len(observed.times)} of about {job.steps} frames: is it whole?")
         found[places[turn]] = replace(observed, source=job.name)
     return [found[place] for place in range(len(opened))]
+
+
+def _failure(error: InputError) -> Failure:
+    """Messages begin with the source's name or path."""
+    name = re.match(r"camera:\d+|.*?(?=: )", error.message)
+    where = name[0] if name else ""
+    return Failure(where, error.message.removeprefix(f"{where}: "), error.remedy)
 
 
 def _job(source: Source) -> Job:

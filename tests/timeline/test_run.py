@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import wave
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from edgefer.cli.main import main
 from edgefer.errors import InputError
 from edgefer.host.directories import cache_directory
+from edgefer.host.progress import Silent
 from edgefer.timeline.run import RunOptions, run
 from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, to_csv
 from tests.evaluation.tiny import faces
@@ -121,8 +123,37 @@ def test_a_broken_file_among_many_is_told_and_the_others_are_done(tiny, clip):
 
 def test_when_not_one_source_can_be_read_it_is_an_error(tiny, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    with pytest.raises(InputError, match="holds no video that can be read"):
+    with pytest.raises(InputError, match=r"broken\.mp4: holds no video that can be read") as error:
         run(tiny, [tmp_path / "broken.mp4"], options=RunOptions(detector="none"))
+    assert "downloaded completely" in error.value.remedy
+
+
+def test_sound_alone_is_no_video(tiny, tmp_path):
+    with wave.open(str(tmp_path / "a.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16000))
+    with pytest.raises(InputError, match=r"a\.wav: holds no video that can be read"):
+        run(tiny, [tmp_path / "a.wav"], options=RunOptions(detector="none"))
+
+
+def test_a_video_that_breaks_off_is_told(tiny, tmp_path):
+    path = write_video(tmp_path / "a.mkv", 24, codec="MJPG")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    told = []
+    progress = Silent()
+    progress.note = told.append
+    found = run(tiny, [path], options=RunOptions(detector="none"), progress=progress)
+    frames = found.timelines[0].summary.frames
+    assert 0 < frames < 24
+    assert told == [f"a.mkv: ends after {frames} of about 24 frames: is it whole?"]
+
+
+def test_a_video_without_frames_is_refused(tiny, tmp_path):
+    with pytest.raises(InputError, match=r"a\.mp4: (holds no video|not one frame)"):
+        run(tiny, [write_video(tmp_path / "a.mp4", 0)], options=RunOptions(detector="none"))
 
 
 def test_the_command_writes_tables_summary_and_a_page(tiny, clip, tmp_path, capsys):
