@@ -60,6 +60,7 @@ Examples:
   edgefer convert checkpoint.pt --calibration faces.zip --budget 5MB
   edgefer convert model.onnx --calibration faces/ --effort best --max-drop 0.3
   edgefer convert model.onnx --calibration faces/ --mixed --costs pi5.json
+  edgefer convert resnet18.pt --calibration faces/ --shrink --unlabelled many_faces/
 """
 )
 @click.argument("model", default="fer_b0")
@@ -114,6 +115,12 @@ Examples:
     help="What operators cost on the board that is to be fast, by `edgefer benchmark --operator-costs --json`.",
 )
 @click.option(
+    "--shrink",
+    is_flag=True,
+    help="Where int8 is over the budget, remove channels that matter least and learn the rest again, with PyTorch.",
+)
+@click.option("--unlabelled", metavar="DIR|ZIP|NPZ", help="More faces to learn on with --shrink; no labels are needed.")
+@click.option(
     "--effort",
     type=click.Choice(get_args(Effort)),
     default="fast",
@@ -148,6 +155,8 @@ def convert(
     max_drop: float | None,
     mixed: bool,
     costs: str | None,
+    shrink: bool,
+    unlabelled: str | None,
     effort: Effort,
     formats: tuple[Format, ...],
     tflite_backend: Backend,
@@ -170,6 +179,8 @@ def convert(
         max_drop=max_drop,
         mixed=mixed,
         costs=costs,
+        shrink=shrink,
+        unlabelled=unlabelled,
         effort=effort,
         formats=formats,
         tflite_backend=tflite_backend,
@@ -219,9 +230,22 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
             f"among the {calibration['count']} calibrated on{chosen};",
             "time is the median on this host, one thread.",
             *_outside(bundle),
+            *_shrunk(bundle),
             f"Wrote {printable(str(bundle.path))}",
         )
     )
+
+
+def _shrunk(bundle: Bundle) -> list[str]:
+    """A line on the channels that were removed, where any were."""
+    found = bundle.manifest["quantization"].get("shrunk")
+    if found is None:
+        return []
+    return [
+        f"To keep the budget, channels were removed: of {found['parameters_before'] / 1e6:.2f} M parameters "
+        f"{found['parameters'] / 1e6:.2f} M are left, of {found['macs_before'] / 1e6:.0f} M multiply-accumulates "
+        f"{found['macs'] / 1e6:.0f} M; fp32 is the network as it was."
+    ]
 
 
 def _outside(bundle: Bundle) -> list[str]:
@@ -247,7 +271,7 @@ def over_budget(bundle: Bundle, artifact: Artifact) -> str:
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
         f"  The network has {parameters / 1e6:.2f} M parameters{four_bits}.\n"
-        "  A smaller variant, fewer channels in the last layers, or a larger --budget would help."
+        "  --shrink, which removes the channels that matter least, a smaller variant or a larger --budget would help."
     )
 
 

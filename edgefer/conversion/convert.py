@@ -6,9 +6,11 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from math import inf, log10
+from math import inf, log10, prod
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
@@ -25,7 +27,7 @@ from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.judge import REFERENCE
 from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown, sqnr
 from edgefer.evaluation.results import Evaluation
-from edgefer.graph.contract import apply_contract, head_logits
+from edgefer.graph.contract import apply_contract, contract_nodes, head_logits
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
 from edgefer.graph.passes import normalise
@@ -33,7 +35,7 @@ from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
-from edgefer.images import CalibrationImages, ImageSet
+from edgefer.images import CalibrationImages, ImageSet, open_images
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
@@ -41,11 +43,15 @@ from edgefer.plan import Plan
 from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.cost import LITERT_X86
+from edgefer.quantize.solve.size import sized_plan
 from edgefer.quantize.solve.solver import LATENCY, Bounds
 from edgefer.report import conversion_report
 from edgefer.runtime.apart import Apart
 from edgefer.runtime.runners import Format
 from edgefer.spec import METADATA_KEY, OutputSpec, Spec
+
+if TYPE_CHECKING:
+    from edgefer.shrink.shrink import Shrunk
 
 _POOR = 0.9  # agreement that the user must hear about
 _NOISY = 15.0  # signal-to-noise ratio in dB, of heads that choose no class, that the user must hear about
@@ -57,6 +63,8 @@ FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
+LEARNED_BYTES = 512_000_000
+"""Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
 
 
 def convert(
@@ -73,6 +81,8 @@ def convert(
     max_drop: float | None = None,
     mixed: bool = False,
     costs: str | Path | None = None,
+    shrink: bool = False,
+    unlabelled: str | Path | None = None,
     effort: Effort = "fast",
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
@@ -96,6 +106,9 @@ def convert(
             1.25 times as long; without `max_drop`, those that lose most in int8.
         costs: what `edgefer benchmark --operator-costs --json` wrote, of the board that is to be fast; which parts
             compute in float is then chosen by what operators cost there, instead of on an x86 server.
+        shrink: whether channels may be removed where int8 is over the budget, and weights learned again; needs the
+            `torch` extra.
+        unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed.
         effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 15 to 50 seconds,
             1 to 3 minutes, or 5 to 12, by the age of the CPU.
         formats: which artifacts to make.
@@ -107,12 +120,16 @@ def convert(
         InputError: a file is unreadable, unsupported or hostile.
     """
     share_arena()
-    if "" in (model, output, calibration, costs):
+    if "" in (model, output, calibration, costs, unlabelled):
         raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
     if not formats or not set(formats) <= set(FORMATS):
         raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
     if tflite_backend == "onnx2tf" and (mixed or max_drop is not None):
         raise UsageError("onnx2tf quantizes everything", remedy="Leave out mixed precision and the bound on the drop.")
+    if unlabelled is not None and not shrink:
+        raise UsageError("unlabelled images are learned on where a network shrinks", remedy="Add --shrink.")
+    if shrink and tflite_backend == "onnx2tf":
+        raise UsageError("onnx2tf writes the network as it is", remedy="Leave out --shrink, or the backend.")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
     if costs is not None and not (mixed or max_drop is not None):
@@ -155,9 +172,10 @@ def convert(
     if len(own) < len(formats):
         with progress.stage("emit tflite"), about(network.source.path):
             models["tflite"] = _emit_with_onnx2tf(network, reference, images)
+    shrunk = _shrunk(network, graph, heads, images, unlabelled, budget, own, progress) if shrink else None
     with made_of(network):
         quantized = quantize(
-            graph,
+            graph if shrunk is None else shrunk.graph,
             heads,
             images,
             network.spec.input,
@@ -182,7 +200,7 @@ def convert(
                 models[format] = probe(
                     network, format, quantized.graph, emit, sample(images.held_back, network.spec.input), apart
                 )
-    manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend)
+    manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend, shrunk)
     files = _files(network, quantized.plan, models, reference)
     release()
     with progress.stage("compare"):
@@ -206,6 +224,42 @@ def _try(
         prove(network, graph, few, apart, progress)
         if "tflite" in formats:
             prove_tflite(network, graph, few, apart)
+
+
+def _shrunk(
+    network: Network,
+    graph: Graph,
+    heads: Mapping[str, Answer],
+    images: CalibrationImages,
+    unlabelled: str | Path | None,
+    budget: int,
+    formats: Sequence[Format],
+    progress: Progress,
+) -> Shrunk | None:
+    """The network with fewer channels, where full int8 is over the budget."""
+    from edgefer.shrink.shrink import shrink
+
+    more = images.calibration if unlabelled is None else open_images(Path(unlabelled), labelled=False)
+    spec = network.spec.input
+    most = LEARNED_BYTES // (prod(spec.size) * 3)
+    chosen = more.select(sorted({index * len(more) // most for index in range(most)})) if len(more) > most else more
+
+    def size(smaller: Graph) -> int:
+        plan = sized_plan(smaller, contract_nodes(smaller))
+        return max(len(_emit(format, network, smaller, plan)) for format in formats)
+
+    with about(network.source.path):
+        shrunk = shrink(
+            graph,
+            heads,
+            [pixels[np.newaxis] for pixels in iter_pixels(chosen, spec)],
+            [pixels[np.newaxis] for pixels in iter_pixels(images.held_back, spec)],
+            size,
+            budget,
+            progress,
+        )
+    release()
+    return shrunk
 
 
 def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], images: ImageSet) -> Evaluation:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgefer.bundle import SCHEMA, Artifact
 from edgefer.evaluation.metrics import decibels
@@ -23,6 +23,9 @@ from edgefer.quantize.method import Quantized
 from edgefer.quantize.scales.equality import that_may_differ
 from edgefer.runtime.delegation import operator_counts, time_shares, undelegated
 
+if TYPE_CHECKING:
+    from edgefer.shrink.shrink import Shrunk
+
 _TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
 
 
@@ -35,6 +38,7 @@ def build_manifest(
     models: Mapping[str, bytes],
     reference: bytes,
     tflite_backend: str,
+    shrunk: Shrunk | None = None,
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
 
@@ -49,6 +53,7 @@ def build_manifest(
         models: int8 artifacts by format.
         reference: the float ONNX file.
         tflite_backend: who wrote the TFLite file.
+        shrunk: the network of fewer channels that was quantized instead of `graph`, if any was.
     """
     artifacts = [_artifact(network, quantized.graph, quantized.plan, format, data) for format, data in models.items()]
     artifacts.append(_artifact(network, graph, Plan(), "onnx", reference))
@@ -82,6 +87,7 @@ def build_manifest(
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),
             "parameters": parameters(graph),
+            **({} if shrunk is None else {"shrunk": shrunk.to_dict()}),
             "tflite_backend": tflite_backend,
             **(_outside(models["tflite"]) if "tflite" in models else {"undelegated": []}),
             "may_differ": None if tflite_backend == "onnx2tf" else that_may_differ(quantized.graph, quantized.plan),

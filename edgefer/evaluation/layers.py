@@ -93,7 +93,11 @@ class _Comparison:
         self._plan = plan
         self._tensors = planned_activations(graph, plan)
         self._tallies = {tensor: _Tally() for tensor in self._tensors}
-        self._exact_tensors = [tensor for tensor in self._tensors if tensor in rebuilt.reference.producers]
+        self._exact_tensors = [
+            tensor
+            for tensor in self._tensors
+            if tensor in rebuilt.reference.producers and rebuilt.reference.shape(tensor) == graph.shape(tensor)
+        ]
         self._float = onnx_session(to_onnx(rebuilt.reference, self._exact_tensors))
         self._models = {format: _open(format, graph, plan, self._tensors) for format in formats}
         fed, fed_plan, made = _side_by_side(graph, plan)

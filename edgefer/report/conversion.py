@@ -164,6 +164,7 @@ def section_quantization(manifest: Manifest) -> Html:
         "silu": "SiLU activations",
         "squeeze_excite": "Squeeze-and-excite blocks",
         "parameters": "Parameters",
+        "shrunk": "Channels removed",
         "tflite_backend": "TFLite written by",
         "undelegated": "Left to slow kernels",
         "undelegated_time": "Their share of a frame's time",
@@ -419,6 +420,11 @@ def employment_notice(manifest: Manifest) -> Html:
 def _written(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
+    if isinstance(value, dict) and "parameters_before" in value:
+        return (
+            f"{value['parameters_before']:,} parameters became {value['parameters']:,}, learned again on "
+            f"{counted(value['images'], 'image')} in {counted(value['learned_steps'], 'step')}"
+        )
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:.1%}" for name, share in value.items())
     if value is None:

@@ -12,6 +12,7 @@ from edgefer.bundle import Bundle
 from edgefer.conversion.convert import convert
 from edgefer.device.results import SCHEMA
 from edgefer.errors import InputError, UsageError
+from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.progress import Silent
 from edgefer.images import open_images
 from edgefer.images.preprocess import to_pixels
@@ -21,6 +22,8 @@ from edgefer.quantize.solve.cost import LITERT_X86, CostModel, Line
 from edgefer.runtime.runners import open_runner
 from tests.conversion.files import replaced, write_faces, write_network
 from tests.evaluation.tiny import EXPRESSIONS, SPEC, network
+from tests.graph import networks
+from tests.graph.networks import numbers
 
 
 @pytest.fixture
@@ -316,6 +319,46 @@ def test_weights_that_cannot_be_learned_stay_rounded_and_are_told(model, faces, 
     bundle, notes = convert_and_listen(model, out, calibration=faces, effort="balanced")
     assert any("cannot be learned: node 'norm'" in note for note in notes)
     assert bundle.manifest["quantization"]["learned_steps"] == 0
+
+
+def test_a_network_over_the_budget_shrinks(faces, tmp_path):
+    pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
+    wide = """
+    a = Conv<kernel_shape=[3, 3], strides=[2, 2]>(x, w)
+    b = Relu(a)
+    p = GlobalAveragePool(b)
+    f = Flatten(p)
+    h = Gemm<transB=1>(f, u)
+    r = Relu(h)
+    logits = Gemm<transB=1>(r, v)
+    """
+    constants = {"w": numbers(64, 3, 3, 3), "u": numbers(256, 64, seed=1), "v": numbers(3, 256, seed=2)}
+    onnx.save(to_onnx(networks.network(wide, "logits", constants, x=(1, 3, 16, 12))), tmp_path / "wide.onnx")
+    spec = {
+        "input": {"size": [16, 12], "mean": [0.5] * 3, "std": [0.25] * 3},
+        "outputs": [{"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["a", "b", "c"]}],
+    }
+    options = {"calibration": faces, "spec": spec, "budget": 20_000}
+    whole = convert(tmp_path / "wide.onnx", tmp_path / "whole", **options)
+    assert whole.over_budget
+    bundle = convert(tmp_path / "wide.onnx", tmp_path / "out", shrink=True, unlabelled=faces, **options)
+    assert not bundle.over_budget
+    found = bundle.manifest["quantization"]["shrunk"]
+    assert found["parameters"] < found["parameters_before"] == whole.manifest["quantization"]["parameters"]
+    assert bundle.artifact("onnx", "float32").read_bytes() == whole.artifact("onnx", "float32").read_bytes()
+    assert edgefer.evaluate(bundle, faces).layers.layers
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"unlabelled": "faces"}, "where a network shrinks"),
+        ({"shrink": True, "tflite_backend": "onnx2tf"}, "as it is"),
+    ],
+)
+def test_options_of_shrinking_that_contradict_each_other_are_refused(model, faces, out, options, message):
+    with pytest.raises(UsageError, match=message):
+        convert(model, out, calibration=faces, **options)
 
 
 def test_a_damaged_image_is_named_skipped_and_counted(model, faces, out):

@@ -69,7 +69,7 @@ def test_a_manifest_is_as_its_published_schema_says(bring, tmp_path, options, ab
     assert [error.message for error in validator.iter_errors(manifest)] == []
     assert set(manifest) == set(SCHEMA["properties"]) - absent - {"states"}
     quantization = SCHEMA["properties"]["quantization"]["properties"]
-    assert set(manifest["quantization"]) == set(quantization) - {"undelegated_time"}
+    assert set(manifest["quantization"]) == set(quantization) - {"undelegated_time", "shrunk"}
 
 
 def test_what_is_slow_and_what_may_differ_is_told_with_its_share_of_the_time(bring, tmp_path):

@@ -61,7 +61,7 @@ def learn(
     names = tuple(heads)
     student = FakeQuantized(extract(graph, graph.inputs, names), plan)
     teacher = TorchGraph(extract(reference, reference.inputs, names))
-    batches = _Distorted(images)
+    batches = Distorted(images)
     with torch.enable_grad():
         optimiser = torch.optim.Adam(
             [
@@ -76,9 +76,9 @@ def learn(
             with torch.no_grad():
                 expected = teacher(batch, names)
             found = zip(expected, student(batch, names), heads.values(), strict=True)
-            loss = torch.stack([_loss(*head) for head in found]).mean()
+            loss = torch.stack([divergence(*head) for head in found]).mean()
             for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * _rate(step, steps)
+                group["lr"] = group["peak"] * rate(step, steps)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -86,12 +86,13 @@ def learn(
     return graph.with_constants(student.constants())
 
 
-def _rate(step: int, steps: int) -> float:
-    """Up in a straight line, down along a cosine."""
+def rate(step: int, steps: int) -> float:
+    """What share of the peak a step learns at: up in a straight line, down along a cosine."""
     return min(1.0, (step + 1) / _WARM_UP) * (1 + cos(pi * step / steps)) / 2
 
 
-def _loss(expected: Tensor, found: Tensor, answer: Answer) -> Tensor:
+def divergence(expected: Tensor, found: Tensor, answer: Answer) -> Tensor:
+    """How far a head is from what is expected of it, (N, columns) each; what is made small."""
     if answer.activation != "softmax":
         return _noise(expected, found)
     centred = [values - values.mean(1, keepdim=True) for values in (expected, found)]
@@ -104,7 +105,7 @@ def _noise(expected: Tensor, found: Tensor) -> Tensor:
     return (found - expected).square().sum() / expected.square().sum().clamp_min(1e-12)
 
 
-class _Distorted:
+class Distorted:
     """Batches of images: mirrored, turned, scaled, moved, and lit otherwise, at random."""
 
     def __init__(self, images: Sequence[Array]) -> None:

@@ -17,6 +17,18 @@ _PER_NODE = 1 << 12  # names, types and scales of what it reads and makes
 _PER_CHANNEL = 40  # scales and zero points of weights and of biases, in the larger of both formats
 
 
+def sized_plan(graph: Graph, keep_float: frozenset[str]) -> Plan:
+    """A Plan of full int8 that says how large a network's artifacts are, and nothing else.
+
+    Args:
+        graph: the float network; nothing of it is run.
+        keep_float: names of nodes that compute in float.
+    """
+    seen = Histogram()
+    seen.add(np.array([-1, 1], np.float32))  # ranges take no bytes
+    return plan_int8(graph, dict.fromkeys(tensors_to_observe(graph, keep_float), seen), keep_float)
+
+
 def smallest_size(graph: Graph, keep_float: frozenset[str], size: Callable[[Graph, Plan], int], enough: int) -> int:
     """About how many bytes a network takes with four bits wherever kernels read them, or the first `enough` found.
 
@@ -26,9 +38,7 @@ def smallest_size(graph: Graph, keep_float: frozenset[str], size: Callable[[Grap
         size: bytes of the largest artifact of a graph and its Plan.
         enough: bytes that need no four bits.
     """
-    seen = Histogram()
-    seen.add(np.array([-1, 1], np.float32))  # ranges take no bytes
-    plan = plan_int8(graph, dict.fromkeys(tensors_to_observe(graph, keep_float), seen), keep_float)
+    plan = sized_plan(graph, keep_float)
     if is_surely_within(graph, plan, enough):
         return enough
     full = size(graph, plan)
