@@ -32,7 +32,8 @@ counted from the best float network of the sweep.
 
 \b
 Exit codes: 0 done, and one artifact keeps all bounds; 1 none does; 2 wrong usage; 3 a file
-that cannot be read; 5 interrupted, or not all could be converted and measured.
+that cannot be read; 5 interrupted, not all could be converted and measured,
+or the recommended one's times are no evidence.
 """
 )
 @click.argument("file", type=click.Path(path_type=Path), metavar="SWEEP.toml")
@@ -76,6 +77,7 @@ def sweep(
             for failure in found.failures:
                 echo(f"  {failure.what}: {failure.reason}")
         echo(f"Wrote {output}")
-    if found.failures:
+    chosen = found.recommended
+    if found.failures or (chosen and not all(pace.trusted for pace in chosen.paces.values())):
         return 5
-    return 0 if found.recommended else 1
+    return 0 if chosen else 1

@@ -23,15 +23,14 @@ def sweep_page(sweep: Sweep) -> str:
     )
     caption = f"{counted(len(sweep.points), 'artifact')}, {len(sweep.front)} of them beaten by none"
     cells = [(f"{row[0]}, {row[1]}", row[2:]) for row in rows(sweep)]
-    columns = ("network and options", *header(sweep)[2:])
     parts = [
         head,
         section("What it costs to lose less", *_charts(sweep)),
-        section("All", table(caption, columns, cells)),
+        section("All", table(caption, header(sweep)[2:], cells)),
     ]
     if sweep.failures:
         failed = [(failure.what, (failure.reason,)) for failure in sweep.failures]
-        parts.append(section("Not done", table("What could not be converted or measured", ("", "why"), failed)))
+        parts.append(section("Not done", table("What could not be converted or measured", ("why",), failed)))
     return page(f"{sweep.name}: sweep", html("<main>\n{sections}\n</main>", sections=join(parts)))
 
 
@@ -86,5 +85,5 @@ def _chart(
         f"{what}, {unit}",
         chart,
         "Upward: percentage points of accuracy below the best float network of the sweep. The line is the best that "
-        "each cost buys; dashed lines are bounds; the full spot is recommended.",
+        "each cost buys; dashed lines are bounds; the ringed one is recommended.",
     )

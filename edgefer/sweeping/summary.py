@@ -37,14 +37,18 @@ def rows(sweep: Sweep) -> Iterator[tuple[str, ...]]:
 def shown(pace: Pace) -> str:
     """What a frame takes, for people."""
     doubt = "" if pace.trusted else " (not trusted)"
-    return f"{pace.value:.2f} {pace.unit}{doubt}"
+    return f"{pace.value:.3g} {pace.unit}{doubt}"
 
 
 def verdict(sweep: Sweep) -> list[str]:
     """What is recommended and why, or which bounds leave nothing."""
     chosen = sweep.recommended
     if chosen is not None:
-        return [f"Recommended: bundles/{chosen.bundle}, {chosen.format}: it keeps all bounds; {_why(chosen)}."]
+        lines = [f"Recommended: bundles/{chosen.bundle}, {chosen.format}: it keeps all bounds; {_why(chosen)}."]
+        if doubtful := [device for device, pace in chosen.paces.items() if not pace.trusted]:
+            where = ", ".join(doubtful)
+            lines.append(f"Its time on {where} is no evidence: run the same again when nothing else runs there.")
+        return lines
     lines = [f"None of {counted(len(sweep.points), 'artifact')} keeps all bounds on all boards."]
     for point in sweep.front:
         broken = "; ".join(point.broken(sweep.limits)) or "it was not measured on all boards"

@@ -182,7 +182,8 @@ def _paced(bundle: Bundle, device: str, settings: Settings, kept: Store) -> dict
             trusted = counted is not None or run.verdict.status == "trusted"
             paces[artifact.artifact.format] = {"value": value, "unit": unit, "trusted": trusted}
         done = json.dumps(paces).encode()
-        kept.save(key, done)
+        if all(pace["trusted"] for pace in paces.values()):  # others are measured again by the same command
+            kept.save(key, done)
     return {format: Pace(**pace) for format, pace in json.loads(done).items()}
 
 
@@ -215,7 +216,10 @@ def _points(
             here = {
                 device: paces[name, device][format] for device in devices if format in paces.get((name, device), {})
             }
-            options = conversion.options
+            options = {
+                key: Path(value).name if key in ("calibration", "costs") else value
+                for key, value in conversion.options.items()
+            }
             points.append(Point(conversion.network.name, options, format, name, artifact.bytes, scores, here))
     return tuple(points)
 

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from edgefer.evaluation import statistics
 from edgefer.evaluation.metrics import concordance, concordance_of_moments, moments
 from edgefer.evaluation.statistics import bootstrap, discordant, mcnemar
 
@@ -72,3 +73,19 @@ def test_no_interval_is_pretended_for_too_few_images_or_no_variance(values):
 
 def test_an_undefined_statistic_has_no_interval():
     assert bootstrap(np.arange(10.0), lambda means: np.full(means.shape[:-1], np.nan)) is None
+
+
+def test_of_very_many_images_normal_means_give_the_interval_that_resampling_gives(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=20_000)
+    features = np.stack([x, 0.7 * x + rng.normal(size=20_000)], axis=1)
+
+    def ratio(means):
+        return (means[..., 0] + 2) / (means[..., 1] + 3)
+
+    drawn = bootstrap(features, ratio)
+    monkeypatch.setattr(statistics, "_NORMAL", 10_000)
+    normal = bootstrap(features, ratio)
+    width = drawn[1] - drawn[0]
+    np.testing.assert_allclose(normal, drawn, atol=0.1 * width)
+    assert normal != drawn

@@ -38,3 +38,8 @@ def test_where_none_keeps_them_each_of_the_front_says_why():
 def test_a_point_that_was_not_measured_on_all_boards_is_not_recommended():
     found = Sweep("all", (point("a", 0, 1, 1),), (), Limits(), ("pi", "phone"))
     assert found.recommended is None
+
+
+def test_times_that_are_no_evidence_are_told():
+    doubtful = Point("net", {}, "tflite", "a", 1, SLOW.scores, {"pi": Pace(9, "ms", False)})
+    assert "Its time on pi is no evidence" in verdict(Sweep("all", (doubtful,), (), Limits(), ("pi",)))[1]
