@@ -51,7 +51,7 @@ Examples:
 @click.option(
     "--browser-demo",
     is_flag=True,
-    help="Bundle onnxruntime-web (14 MB, fetched once with npm), so that the demo page runs offline.",
+    help="Bundle onnxruntime-web (14 MB) and BlazeFace (1 MB), fetched once, so that the demo page runs offline.",
 )
 @output_options
 def package(

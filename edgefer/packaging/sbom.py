@@ -24,6 +24,7 @@ class Library:
         purl: package URL.
         licence: SPDX identifier.
         files: contents by path in the package.
+        kind: of component, as CycloneDX names them.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Library:
     purl: str
     licence: str
     files: Mapping[str, bytes]
+    kind: str = "library"
 
 
 def bill_of_materials(
@@ -104,7 +106,7 @@ def _metrics(evidence: Evidence, format: str) -> Iterator[dict[str, Any]]:
 
 def _library(library: Library) -> dict[str, Any]:
     return {
-        "type": "library",
+        "type": library.kind,
         "bom-ref": library.purl,
         "name": library.name,
         "version": library.version,

@@ -1,17 +1,26 @@
 """The demo page as a browser runs it: the same outputs as on the host, readable, and with nothing from elsewhere."""
 
+import base64
+import json
 import shutil
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 import edgefer
 from edgefer.errors import EdgeferError
+from edgefer.host.detector_weights import blazeface_weights
+from edgefer.runtime.runners import tflite_interpreter
+from edgefer.timeline.smoothing import Smoothing
+from edgefer.video.recordings import VideoFile
 from tests.packaging.golden_table import expected_values
 from tests.report.browser import PROGRAM, Browser
 from tests.report.test_report_in_browser import CONTRAST, OUTSIDE
@@ -19,6 +28,18 @@ from tests.report.test_report_in_browser import CONTRAST, OUTSIDE
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed")
 
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+LOOKS = 12
+RECORD = """{
+  const looks = (window.looks = []);
+  document.addEventListener("look", ({ detail: { frame, time, image, target, values } }) => {
+    if (looks.length === LOOKS) return;
+    const { x, y, width, height } = target.face;
+    const bytes = Array.from(image.data, (byte) => String.fromCharCode(byte)).join("");
+    const seen = { frame, time, width: image.width, height: image.height, image: btoa(bytes) };
+    looks.push({ ...seen, identity: target.identity, box: [x, y, width, height], values });
+  });
+  0;
+}""".replace("LOOKS", str(LOOKS))
 GOLDEN = """import("./expression.mjs").then(async ({ ExpressionModel, goldenTests }) =>
   goldenTests(await ExpressionModel.load()))"""
 
@@ -43,7 +64,7 @@ def app(fer_b0, tmp_path_factory, request):
         try:
             edgefer.package(fer_b0, folder / "app.zip", browser_demo=True)
         except EdgeferError as error:
-            pytest.skip(f"needs onnxruntime-web: {error.message}")
+            pytest.skip(f"needs onnxruntime-web and BlazeFace: {error.message}")
     shutil.unpack_archive(folder / "app.zip", folder / "app")
     return folder / "app"
 
@@ -86,7 +107,7 @@ def text(browser, id):
 
 def test_the_outputs_equal_those_of_the_host(browser, url, app):
     show(browser, url)
-    assert text(browser, "golden") == "6 of 6 golden tests passed"
+    assert text(browser, "golden") == "10 of 10 golden tests passed"
     answer = browser.call("Runtime.evaluate", expression=GOLDEN, awaitPromise=True, returnByValue=True)
     results = {result["name"]: result for result in answer["result"]["value"]}
     rows = [line.split("\t") for line in (app / "golden" / "expected.tsv").read_text().splitlines()]
@@ -98,6 +119,35 @@ def test_the_outputs_equal_those_of_the_host(browser, url, app):
         assert results[name]["passed"]
 
 
+def test_the_detector_of_the_page_is_that_of_edgefer_run(app, request):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEFER_HOME", str(request.config.cache.mkdir("onnxruntime-web")))
+        weights = blazeface_weights()
+    interpreter = tflite_interpreter(weights)
+    pixels = np.random.default_rng(0).uniform(-1, 1, (1, 192, 192, 3)).astype(np.float32)
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pixels)
+    interpreter.invoke()
+    session = onnxruntime.InferenceSession(app / "browser" / "blazeface" / "blazeface.onnx")
+    found = {values.shape: values for values in session.run(None, {"pixels": pixels})}
+    for output in interpreter.get_output_details():
+        expected = interpreter.get_tensor(output["index"])
+        np.testing.assert_allclose(found[expected.shape], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_what_others_made_is_named_in_the_bill_of_materials_with_its_licence(app):
+    validation = pytest.importorskip("cyclonedx.validation.json")
+    from cyclonedx.schema import SchemaVersion
+
+    bill = (app / "sbom.cdx.json").read_text()
+    assert validation.JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    licences = {each["name"]: each["licenses"] for each in json.loads(bill)["components"] if "licenses" in each}
+    assert licences["BlazeFace (full range)"] == [{"license": {"id": "Apache-2.0"}}]
+    assert licences["onnxruntime-web"] == [{"license": {"id": "MIT"}}]
+    for folder, words in {"blazeface": "Apache License", "onnxruntime-web": "MIT License"}.items():
+        assert words in (app / "browser" / folder / "LICENSE").read_text()
+    assert "Changed by edgefer" in (app / "browser" / "blazeface" / "NOTICE").read_text()
+
+
 def test_a_wrong_expectation_is_shown(browser, app, tmp_path):
     shutil.copytree(app, tmp_path / "app")
     table = tmp_path / "app" / "golden" / "expected.tsv"
@@ -106,7 +156,7 @@ def test_a_wrong_expectation_is_shown(browser, app, tmp_path):
     show(browser, address)
     server.shutdown()
     server.server_close()
-    assert text(browser, "golden") == "5 of 6 golden tests passed"
+    assert text(browser, "golden") == "9 of 10 golden tests passed"
     assert browser.evaluate("document.getElementById('golden').classList.contains('failed')")
 
 
@@ -147,6 +197,67 @@ def test_the_camera_runs_until_it_is_stopped(browser, url):
     wait_for(browser, "document.getElementById('rate').textContent === 'off'")
     assert text(browser, "camera") == "Use camera"
     assert complaints(browser) == []
+
+
+@pytest.fixture(scope="module")
+def on_camera(shared, tmp_path_factory):
+    """A browser whose camera shows a person."""
+    folder = tmp_path_factory.mktemp("camera")
+    with (folder / "camera.mjpeg").open("wb") as file:
+        for frame in VideoFile(shared / "data" / "clips" / "want.mkv").frames():
+            file.write(cv2.imencode(".jpg", frame.image[:, :, ::-1])[1].tobytes())
+    tab = Browser(folder / "profile", *CAMERA, f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}")
+    yield tab
+    tab.close()
+
+
+def test_the_face_in_the_camera_is_followed_and_read_as_by_edgefer_run(on_camera, url, fer_b0, tmp_path, request):
+    show(on_camera, url)
+    on_camera.evaluate(RECORD)
+    on_camera.evaluate("document.getElementById('camera').click(), 0")
+    wait_for(on_camera, f"window.looks.length === {LOOKS}")
+    on_camera.evaluate("document.getElementById('camera').click(), 0")
+    assert "The face is followed" in text(on_camera, "hint")
+    assert complaints(on_camera) == []
+    looks = [on_camera.evaluate(f"window.looks[{index}]") for index in range(LOOKS)]
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for look in looks:
+        rgba = np.frombuffer(base64.b64decode(look["image"]), np.uint8).reshape(look["height"], look["width"], 4)
+        name = frames / f"{look['frame']:03}_{look['time']:.6f}s.png"
+        cv2.imwrite(str(name), cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGR))
+    options = edgefer.RunOptions("onnx", smoothing=Smoothing("causal"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEFER_HOME", str(request.config.cache.mkdir("onnxruntime-web")))
+        (timeline,) = edgefer.run(fer_b0, [frames], options=options).timelines
+    (line,) = timeline.lines
+    assert {look["identity"] for look in looks} == {1}
+    np.testing.assert_allclose([look["box"] for look in looks], line.boxes, atol=0.2)
+    # a hundredth of a pixel can decide which pixels are cut out, so answers are compared where the boxes are the same
+    rows = [f"{look['frame']},{','.join(map(repr, look['box']))}\n" for look in looks]
+    (tmp_path / "boxes.csv").write_text("frame,x,y,w,h\n" + "".join(rows))
+    (timeline,) = edgefer.run(fer_b0, [frames], options=replace(options, boxes=tmp_path / "boxes.csv")).timelines
+    np.testing.assert_allclose([look["values"] for look in looks], timeline.lines[0].smooth, atol=0.005)
+
+
+def test_the_user_may_choose_what_is_seen_and_go_back_to_the_face(on_camera, url):
+    show(on_camera, url)
+    on_camera.evaluate("document.getElementById('camera').click(), 0")
+    wait_for(on_camera, "document.getElementById('hint').textContent.startsWith('The face is followed')")
+    on_camera.evaluate("document.getElementById('view').focus(), 0")
+    on_camera.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowLeft")
+    wait_for(on_camera, "document.getElementById('hint').textContent.startsWith('The square')")
+    assert on_camera.evaluate("document.getElementById('find').getAttribute('aria-pressed')") == "false"
+    on_camera.evaluate("document.getElementById('find').click(), 0")
+    wait_for(on_camera, "document.getElementById('hint').textContent.startsWith('The face is followed')")
+
+
+def test_a_camera_without_a_face_says_so(browser, url):
+    show(browser, url)
+    browser.evaluate("document.getElementById('camera').click(), 0")
+    wait_for(browser, "document.getElementById('hint').textContent === 'No face in sight.'")
+    assert text(browser, "score") == "\u2013"
+    browser.evaluate("document.getElementById('camera').click(), 0")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -4,10 +4,15 @@
 //   const model = await ExpressionModel.load();
 //   const { expression } = await model.read(faceCrop);       // ImageData of any size
 //   expression.values[expression.labels.indexOf("happy")];   // 0.87
+//
+// For faces in video: face_detector.mjs finds them, faces.mjs follows them and cuts them out, and face_timeline.mjs says
+// when to ask the network, and smooths its answers.
 
 import * as ort from "./onnxruntime-web/ort.wasm.bundle.min.mjs";
 
-const PACKAGE = new URL("../", import.meta.url);
+export { ort };
+
+export const PACKAGE = new URL("../", import.meta.url);
 
 ort.env.wasm.numThreads = 1; // more need a cross-origin isolated page
 ort.env.wasm.wasmPaths = { wasm: new URL("./onnxruntime-web/ort-wasm-simd-threaded.wasm", import.meta.url).href };
@@ -31,10 +36,24 @@ export class ExpressionModel {
 
   /** Results by output for exactly the network's input: Uint8Array, height * width * 3, RGB. */
   async run(pixels) {
+    return this.named(await this.values(pixels));
+  }
+
+  /** The same as one list: values of all outputs, as labels.txt names them. */
+  async values(pixels) {
     const input = new ort.Tensor("uint8", pixels, this.contract.input.shape);
     const values = await this.session.run({ [this.session.inputNames[0]]: input });
+    return this.contract.outputs.flatMap(({ name }) => Array.from(values[name].data));
+  }
+
+  /** Results by output of such a list. */
+  named(values) {
+    let first = 0;
     return Object.fromEntries(
-      this.contract.outputs.map(({ name, labels }) => [name, { labels, values: Array.from(values[name].data) }]),
+      this.contract.outputs.map(({ name, labels }) => {
+        first += labels.length;
+        return [name, { labels, values: values.slice(first - labels.length, first) }];
+      }),
     );
   }
 }
@@ -49,7 +68,7 @@ export async function goldenTests(model, base = PACKAGE) {
     const pixels = new Uint8Array(await (await fetched(`golden/${name}.rgb`, base)).arrayBuffer());
     const image = await decode(await (await fetched(`golden/${name}.png`, base)).blob());
     const resized = toPixels(image, model.contract.input);
-    const values = Object.values(await model.run(pixels)).flatMap((output) => output.values);
+    const values = await model.values(pixels);
     const difference = Math.max(...values.map((value, i) => Math.abs(value - Number(expected[i]))));
     const levels = resized.reduce((most, level, i) => Math.max(most, Math.abs(level - pixels[i])), 0);
     results.push({ name, values, difference, levels, passed: difference <= Number(tolerance) && levels <= 1 });
@@ -66,17 +85,29 @@ export async function decode(blob) {
 }
 
 /** An ImageData resized, and cropped if the contract says so, to the network's RGB pixels. */
-export function toPixels({ data, width, height }, { shape, resize, fit, crop_fraction: kept }) {
+export function toPixels(image, { shape, resize, fit, crop_fraction: kept }) {
+  const { width, height } = image;
   const [, rows, columns] = shape;
+  const rgb = withoutAlpha(image);
+  const [tall, wide] = fit === "stretch" ? [rows, columns] : covering([height, width], [rows, columns], kept);
+  const across = resample(rgb, height, taps(width, wide, Math.round((wide - columns) / 2), columns, resize), 3);
+  return resample(across, 1, taps(height, tall, Math.round((tall - rows) / 2), rows, resize), columns * 3);
+}
+
+/** The RGB pixels of an ImageData at another size, rounded once, as OpenCV does. */
+export function resized(image, width, height, filter) {
+  const across = resample(withoutAlpha(image), image.height, taps(image.width, width, 0, width, filter), 3, Float32Array);
+  return resample(across, 1, taps(image.height, height, 0, height, filter), width * 3);
+}
+
+function withoutAlpha({ data, width, height }) {
   const rgb = new Uint8Array(width * height * 3);
   for (let from = 0, to = 0; from < data.length; from += 4) {
     rgb[to++] = data[from];
     rgb[to++] = data[from + 1];
     rgb[to++] = data[from + 2];
   }
-  const [tall, wide] = fit === "stretch" ? [rows, columns] : covering([height, width], [rows, columns], kept);
-  const across = resample(rgb, height, taps(width, wide, Math.round((wide - columns) / 2), columns, resize), 3);
-  return resample(across, 1, taps(height, tall, Math.round((tall - rows) / 2), rows, resize), columns * 3);
+  return rgb;
 }
 
 /** Height and width that cover size / kept, with the aspect ratio of the image. */
@@ -115,28 +146,29 @@ const FILTERS = {
   nearest: (i, centre) => Number(i === Math.floor(centre)),
 };
 
-/** Weighted sums along the middle axis of pixels laid out as (outer, length, inner). */
-function resample(pixels, outer, taps, inner) {
+/** Weighted sums along the middle axis of pixels laid out as (outer, length, inner); whole levels, unless they are floats. */
+function resample(pixels, outer, taps, inner, Levels = Uint8ClampedArray) {
   const length = pixels.length / (outer * inner);
-  const result = new Uint8ClampedArray(outer * taps.length * inner);
+  const isWhole = Levels === Uint8ClampedArray;
+  const result = new Levels(outer * taps.length * inner);
   let to = 0;
   for (let row = 0; row < outer; row++) {
     for (const { start, weights } of taps) {
       for (let column = 0; column < inner; column++, to++) {
-        let sum = ONE / 2;
+        let sum = isWhole ? ONE / 2 : 0;
         let from = (row * length + start) * inner + column;
         for (const weight of weights) {
           sum += weight * pixels[from];
           from += inner;
         }
-        result[to] = Math.floor(sum / ONE);
+        result[to] = isWhole ? Math.floor(sum / ONE) : sum / ONE;
       }
     }
   }
-  return new Uint8Array(result.buffer);
+  return isWhole ? new Uint8Array(result.buffer) : result;
 }
 
-async function fetched(path, base) {
+export async function fetched(path, base) {
   const response = await fetch(new URL(path, base));
   if (!response.ok) throw new Error(`${path}: the server answers ${response.status}`);
   return response;

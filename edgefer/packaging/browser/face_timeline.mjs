@@ -1,7 +1,7 @@
 // A face before a camera: on which frames to ask the network, and its answers, smoothed.
 //
-//   const timeline = new FaceTimeline(video, contract.input.face_crop);   video.json, preprocessing.json
-//   const [left, top, width, height] = timeline.rectangle([x, y, w, h]);  what to cut out of the frame
+//   const timeline = new FaceTimeline(video);                             video.json; one for each face that is followed
+//   const [left, top, width, height] = rectangle([x, y, w, h], crop);     what to cut out; crop: preprocessing.json's
 //   const scores = await timeline.see(frame, seconds, () => model.values(pixels));
 //   await timeline.see(frame, seconds, null);                             the face is not in this frame
 //
@@ -12,8 +12,7 @@ const INSTANT_S = 1e-9;
 
 export class FaceTimeline {
   /** Follows one face in time; `asked` holds frame and level of what the last call of `see` asked the network. */
-  constructor(video, crop) {
-    this.crop = crop ?? { margin: 0, square: false };
+  constructor(video) {
     this.gap = video.gap_s;
     this.windowLength = video.levels.window_s;
     this.strides = video.levels.strides;
@@ -31,14 +30,6 @@ export class FaceTimeline {
     this.answers = [];
     this.begun = this.seen = -Infinity;
     this.known = [];
-  }
-
-  /** Left, top, width and height of what the network is shown of a face whose box is x, y, width, height. */
-  rectangle([x, y, width, height]) {
-    let [wide, tall] = [width, height].map((side) => side * (1 + 2 * this.crop.margin));
-    if (this.crop.square) wide = tall = Math.max(wide, tall);
-    const [across, down] = [wide, tall].map((side) => Math.max(roundHalfEven(side), 1));
-    return [roundHalfEven(x + width / 2 - across / 2), roundHalfEven(y + height / 2 - down / 2), across, down];
   }
 
   /**
@@ -124,6 +115,15 @@ function mean(points, column, low, high) {
   return area / (high - low);
 }
 
+/** Left, top, width and height of what the network is shown of a face whose box is x, y, width, height. */
+export function rectangle([x, y, width, height], crop) {
+  const { margin, square } = crop ?? { margin: 0, square: false };
+  let [wide, tall] = [width, height].map((side) => side * (1 + 2 * margin));
+  if (square) wide = tall = Math.max(wide, tall);
+  const [across, down] = [wide, tall].map((side) => Math.max(roundHalfEven(side), 1));
+  return [roundHalfEven(x + width / 2 - across / 2), roundHalfEven(y + height / 2 - down / 2), across, down];
+}
+
 /** To the nearest integer, and from halfway to the even one. */
 export function roundHalfEven(value) {
   const below = Math.floor(value);
@@ -132,10 +132,10 @@ export function roundHalfEven(value) {
 
 /** The package's own traces: what this browser makes of scores over time, against what it should. */
 export async function traces(video, crop, { crops, tolerance, traces: sequences }) {
-  const fits = crops.every(({ box, rectangle }) => `${new FaceTimeline(video, crop).rectangle(box)}` === `${rectangle}`);
+  const fits = crops.every(({ box, rectangle: expected }) => `${rectangle(box, crop)}` === `${expected}`);
   const results = [{ name: "crops", difference: fits ? 0 : Infinity, passed: fits }];
   for (const { name, frames } of sequences) {
-    const timeline = new FaceTimeline(video, crop);
+    const timeline = new FaceTimeline(video);
     let [difference, same] = [0, true];
     for (const [index, { time_s: time, scores, asked, smooth }] of frames.entries()) {
       const found = await timeline.see(index, time, scores && (async () => scores));
