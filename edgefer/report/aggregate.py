@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from edgefer.host.text import counted
@@ -12,6 +14,8 @@ from edgefer.timeline.observed import Floats
 
 LEFT_OUT = 20
 """Viewers that are listed."""
+SIGNED = ("valence", "arousal")
+"""Scores that go from -1 to 1."""
 
 
 def aggregate_report(title: str, found: Aggregate) -> str:
@@ -42,12 +46,12 @@ def aggregate_report(title: str, found: Aggregate) -> str:
 
 
 def _verdict(title: str, found: Aggregate) -> Html:
-    moving = max(found.curves, key=lambda curve: float(np.nanmax(curve.mean) - np.nanmin(curve.mean)))
+    moving = max(found.curves, key=lambda curve: float(np.ptp(_known(_unit(curve.score, curve.mean)))))
     top = int(np.nanargmax(moving.mean))
     lines = [
         f"What changed most is {moving.score!r}: it is highest {_clock(float(found.times[top]))} in, at "
-        f"{moving.mean[top]:.2f} of 1 on average (between {moving.low[top]:.2f} and {moving.high[top]:.2f}, with 95 % "
-        "certainty).",
+        f"{moving.mean[top]:.2f} on average, {_range(moving.score)} (between {moving.low[top]:.2f} and "
+        f"{moving.high[top]:.2f}, with 95 % certainty).",
         f"{counted(len(found.left_out), 'viewer')} could not be counted: the face was hidden for too long."
         if found.left_out
         else "Every viewer counts.",
@@ -72,15 +76,17 @@ def _curves(found: Aggregate) -> Html:
         )
         for curve in found.curves
     ]
+    signed = [curve.score for curve in found.curves if curve.score in SIGNED]
     note = (
-        "How strongly the audience showed each, on average, from 0 to 1. The darker band is where the true average "
-        f"lies with 95 % certainty. Times with fewer than {FEWEST_VIEWERS} visible faces are left blank."
+        f"How strongly the audience showed each, on average, from 0 to 1{_signed(signed)}. The darker band is "
+        f"where the true average lies with 95 % certainty. Times with fewer than "
+        f"{FEWEST_VIEWERS} visible faces are left blank."
     )
     return section("What the audience showed", figure("", ribbons("Average scores over time", found.times, rows), note))
 
 
 def _shares(found: Aggregate) -> Html:
-    shown = [curve for curve in found.curves if curve.score not in ("valence", "arousal", "neutral")]
+    shown = [curve for curve in found.curves if curve.score not in (*SIGNED, "neutral")]
     rows = [
         Ribbon(
             curve.score,
@@ -126,8 +132,8 @@ def _who(found: Aggregate) -> Html:
     )
     if not found.left_out:
         return section("Who was counted", told)
-    rows = [(name, [reason]) for name, reason in found.left_out[:LEFT_OUT]]
-    return section("Who was counted", told, table("Viewers that were left out", ["why"], rows))
+    why = html("<h3>Viewers that were left out</h3>\n{why}", why=facts(found.left_out[:LEFT_OUT]))
+    return section("Who was counted", told, why)
 
 
 def _cell(estimate: Estimate) -> Html:
@@ -136,8 +142,20 @@ def _cell(estimate: Estimate) -> Html:
 
 
 def _unit(score: str, values: Floats) -> Floats:
-    """Valence and arousal go from -1 to 1."""
-    return (values + 1) / 2 if score in ("valence", "arousal") else values
+    """Brought to 0 to 1."""
+    return (values + 1) / 2 if score in SIGNED else values
+
+
+def _range(score: str) -> str:
+    return "from -1 to 1" if score in SIGNED else "from 0 to 1"
+
+
+def _signed(scores: Sequence[str]) -> str:
+    return f" ({' and '.join(scores)} from -1 to 1)" if scores else ""
+
+
+def _known(values: Floats) -> Floats:
+    return values[~np.isnan(values)]
 
 
 def _clock(seconds: float) -> str:

@@ -96,7 +96,7 @@ def run_report(manifest: Manifest, found: Run) -> str:
         (
             timeline.section_seen(found),
             *(timeline.section_source(each, spec) for each in found.timelines[: timeline.SOURCES]),
-            timeline.section_how(found),
+            timeline.section_how(found, spec),
             conversion.section_provenance(manifest),
         ),
     )

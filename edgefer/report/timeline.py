@@ -11,6 +11,7 @@ from edgefer.report.ribbons import Ribbon, ribbons
 from edgefer.spec import Spec
 from edgefer.timeline.results import Run, Timeline
 from edgefer.timeline.score_names import columns, main_head
+from edgefer.timeline.smoothing import WIDE_S
 from edgefer.timeline.timeline import FaceLine
 
 SOURCES = 20
@@ -77,11 +78,12 @@ def section_source(timeline: Timeline, spec: Spec) -> Html:
     return section(summary.source, *parts, facts(told))
 
 
-def section_how(found: Run) -> Html:
+def section_how(found: Run, spec: Spec) -> Html:
     """What was done to come to these scores."""
     smoothing = found.options["smoothing"]
+    kinds = dict.fromkeys(output.kind for output in spec.outputs)
     halves = ", ".join(
-        f"{kind.replace('_', ' ')} \N{PLUS-MINUS SIGN}{half:g} s" for kind, half in smoothing["half_s"].items()
+        f"{kind.replace('_', ' ')} \N{PLUS-MINUS SIGN}{smoothing['half_s'].get(kind, WIDE_S):g} s" for kind in kinds
     )
     lag = "scores lag by half of that" if smoothing["mode"] == "causal" else "looking ahead as far as back"
     return section(
@@ -126,7 +128,8 @@ def _face(timeline: Timeline, line: FaceLine, spec: Spec, several: bool) -> Html
         ]
         rows.append(Ribbon(column.label, "" if np.isnan(mean) else f"mean {mean:.2f}", values, happened))
     label = f"face {line.track.face}" if several else "the face"
-    note = "Smoothed scores, 0 to 1 (valence and arousal -1 to 1); bars below mark events."
+    signed = " (valence and arousal -1 to 1)" if any(c.head.kind == "valence_arousal" for c in named) else ""
+    note = f"Smoothed scores, 0 to 1{signed}; bars below mark events."
     return figure(
         f"Face {line.track.face}" if several else "", ribbons(f"Scores of {label} over time", times, rows), note
     )
