@@ -122,7 +122,10 @@ def check_package(distribution: str, module: str) -> Finding:
 def check_torch() -> Finding:
     """Whether PyTorch is there; it is found, not imported, because that takes seconds."""
     if importlib.util.find_spec("torch") is None:
-        detail = "not installed; needed only for `--calibration synthetic` and `--effort balanced` or `best`"
+        detail = (
+            "not installed; needed only for networks that are PyTorch modules (`edgefer families`), "
+            "`--calibration synthetic`, and `--effort balanced` or `best`"
+        )
         return Finding("torch", "missing", detail, "python -m pip install 'edgefer[torch]'", optional=True)
     return Finding("torch", "ok", importlib.metadata.version("torch"), optional=True)
 

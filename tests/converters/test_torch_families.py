@@ -13,10 +13,14 @@ import numpy as np
 import pytest
 
 from edgefer.cli.main import main
-from edgefer.conversion.trial import sample
+from edgefer.conversion.trial import prove, sample
 from edgefer.errors import InputError, UsageError
+from edgefer.graph.contract import apply_contract
+from edgefer.graph.passes import normalise
+from edgefer.host.progress import Silent
 from edgefer.host.resources import bundled_directory
 from edgefer.networks.families import load_network
+from edgefer.runtime.apart import Apart
 from tests.checkpoint.torch_files import Call, Stored, save
 from tests.converters.checkpoints import SPEC, run
 
@@ -25,6 +29,17 @@ torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
 from benchmarks.published_networks import PUBLISHED, parameters, seeded  # noqa: E402
 
 TOLERANCE = 1e-4
+
+
+class Notes(Silent):
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
 
 MINE = """
 from torch import nn
@@ -52,6 +67,8 @@ def test_a_published_layout_is_recognised_and_computes_what_pytorch_does(tmp_pat
     torch.save(published.content(module.state_dict()), tmp_path / "x.pt")
     network = load_network(tmp_path / "x.pt", spec=published.stated, arch=published.arch)
     assert network.family == published.family
+    assert (name == "arm") == any("mean over its batch" in note for note in network.notes)
+    assert (name == "dacl") == any("attention.* (18 tensors), which weigh the loss" in note for note in network.notes)
     assert_computes(network, module)
 
 
@@ -179,6 +196,21 @@ def test_without_torch_the_extra_is_named(
         with pytest.raises(UsageError, match="PyTorch, which is not installed") as caught:
             load_network(path, family=chosen)
         assert "edgefer[torch]" in caught.value.remedy
+
+
+def test_a_network_that_is_coupled_over_its_batch_is_told_with_what_artifacts_compute(tmp_path: Path) -> None:
+    spec = {**SPEC, "outputs": embeddings(["face"])}
+    told = []
+    for returned in ("self.fc(x)", "self.fc(x) - self.fc(x).mean(0) / 2"):
+        network = load_network(own(tmp_path), family=family_returning(tmp_path, returned), spec=spec)
+        graph = apply_contract(normalise(network.graph), network.spec)
+        notes = Notes()
+        with Apart() as apart:
+            prove(network, graph, sample(None, network.spec.input), apart, notes)
+        told.append(notes.notes)
+    assert told[0] == []
+    (note,) = told[1]
+    assert "where other images are in its batch" in note and "taken over that image" in note
 
 
 # --- a user's own ---------------------------------------------------------------------------------------------
