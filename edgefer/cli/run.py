@@ -21,17 +21,14 @@ from edgefer.cli.output import (
 )
 from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.errors import UsageError
-from edgefer.faces.face import Face
 from edgefer.host.text import counted
 from edgefer.report import run_report
-from edgefer.timeline.asking import Answers
 from edgefer.timeline.policy import read_policy
 from edgefer.timeline.results import Run
 from edgefer.timeline.run import RunOptions
 from edgefer.timeline.run import run as run_sources
 from edgefer.timeline.smoothing import GAP_S, NARROW_S, WIDE_S, Smoothing
-from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, to_csv
-from edgefer.video.frames import Frame
+from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, live_line, to_csv
 
 LAW = (
     "these are scores of people's faces. In the EU, inferring emotions at work or in education is forbidden, and "
@@ -109,7 +106,11 @@ of the sources could not be read.
 )
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of folders of pictures that have no times.")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Then leave a camera.")
-@click.option("--live", is_flag=True, help="Print each answer as it comes, as a line of JSON on standard output.")
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Print a line of JSON for each face in each frame as it comes, scores smoothed by what came before.",
+)
 @click.option("--consent", default="", metavar="TEXT", help="How those who are seen agreed; kept in summary.json.")
 @worker_options
 @output_options
@@ -147,6 +148,7 @@ def run(
     if not consent:
         progress.note(LAW)
     opened = Bundle.open(bundle)
+    spec = opened.spec
     make_directory(output)
     options = RunOptions(
         format=format,
@@ -180,7 +182,7 @@ def run(
             consent=consent,
             workers=executor,
             progress=progress,
-            tell=_print_live if live else None,
+            tell=(lambda told: echo(json.dumps(live_line(told, spec), ensure_ascii=False))) if live else None,
         )
     with progress.stage("write"):
         _write(output, opened, found)
@@ -199,19 +201,6 @@ def _write(output: Path, bundle: Bundle, found: Run) -> None:
     write_text(str(output / "events.csv"), to_csv(event_header(), event_rows(happened)))
     write_json(str(output / "summary.json"), found.to_dict())
     write_text(str(output / "report.html"), run_report(bundle.manifest, found))
-
-
-def _print_live(source: str, face: int, frame: Frame, box: Face, answers: Answers) -> None:
-    line = {
-        "source": source,
-        "frame": frame.index,
-        "time_s": frame.time_s,
-        "face": face,
-        "box": [round(side, 2) for side in (box.x, box.y, box.width, box.height)],
-        "score": round(box.score, 6),
-        **{name: [round(float(value), 6) for value in values] for name, values in answers.items()},
-    }
-    echo(json.dumps(line, ensure_ascii=False))
 
 
 def _summary(found: Run) -> str:

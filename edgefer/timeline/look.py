@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from math import nan
 
 import numpy as np
@@ -19,8 +19,10 @@ from edgefer.host.progress import Advance
 from edgefer.images.preprocess import to_pixels
 from edgefer.spec import CropSpec, Spec
 from edgefer.timeline.asking import Answers, Asked, Asking
-from edgefer.timeline.observed import NOT_INFERRED, Observed, Track
-from edgefer.video.frames import Frame, Source
+from edgefer.timeline.live import Live
+from edgefer.timeline.observed import NOT_INFERRED, Floats, Observed, Track
+from edgefer.timeline.smoothing import Smoothing
+from edgefer.video.frames import Source
 
 FLEETING_S = 0.12
 """A face that is seen for a shorter time is a mistake of the detector, or a glimpse that says nothing."""
@@ -36,6 +38,7 @@ class Looking:
         spec: of the network.
         detect_every: on every so many frames; optical flow carries boxes on between.
         most_faces: so many of the largest are followed, None for all.
+        smoothing: of what is told as it comes; it looks back alone, whatever its mode.
     """
 
     detector: Detector
@@ -43,6 +46,30 @@ class Looking:
     spec: Spec
     detect_every: int = 1
     most_faces: int | None = None
+    smoothing: Smoothing = field(default_factory=Smoothing)
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A face in a frame, as soon as it was looked at.
+
+    Attributes:
+        source: name of the source.
+        face: its number; faces that turn out to be a glimpse count here, and not in tables.
+        frame: index of the frame.
+        time_s: of the frame.
+        box: where the face is.
+        answers: of the network by head, None where it was not asked, or not yet.
+        smooth: scores smoothed by what is known by then, of all heads one after the other; None where nothing is.
+    """
+
+    source: str
+    face: int
+    frame: int
+    time_s: float
+    box: Face
+    answers: Answers | None
+    smooth: Floats | None
 
 
 class _Seen:
@@ -50,6 +77,7 @@ class _Seen:
 
     def __init__(self, asking: Asking, spec: Spec) -> None:
         self.asking = asking
+        self._live: Live | None = None
         self.frames, self.flags, self.levels = array("q"), array("q"), array("q")
         self.boxes, self.scores, self.sharpness, self.brightness = (array("d") for _ in range(4))
         self._columns = {output.name: len(output.labels) for output in spec.outputs}
@@ -67,12 +95,19 @@ class _Seen:
         for name, count in self._columns.items():
             self._heads[name].extend([nan] * count)
 
-    def take(self, asked: Asked) -> None:
-        """Note what the network said of a frame that was added."""
-        place = bisect_left(self.frames, asked.frame)
-        self.levels[place] = asked.level
-        for name, count in self._columns.items():
-            self._heads[name][place * count : (place + 1) * count] = array("d", map(float, asked.answers[name]))
+    def live(self, looking: Looking) -> Live:
+        """What follows it in time, where answers are told as they come."""
+        if self._live is None:
+            self._live = Live(self.asking, looking.spec.outputs, looking.smoothing)
+        return self._live
+
+    def take(self, answers: Iterable[Asked]) -> None:
+        """Note what the network said of frames that were added."""
+        for asked in answers:
+            place = bisect_left(self.frames, asked.frame)
+            self.levels[place] = asked.level
+            for name, count in self._columns.items():
+                self._heads[name][place * count : (place + 1) * count] = array("d", map(float, asked.answers[name]))
 
     def track(self, number: int) -> Track:
         """All of it."""
@@ -94,7 +129,7 @@ def look(
     source: Source,
     looking: Looking,
     advance: Advance = lambda: None,
-    tell: Callable[[int, Frame, Face, Answers], None] | None = None,
+    tell: Callable[[Told], None] | None = None,
 ) -> Observed:
     """All frames of a source.
 
@@ -102,7 +137,7 @@ def look(
         source: where they come from.
         looking: how.
         advance: called once per frame.
-        tell: told of every answer as it comes, of face, frame, box and heads; where frames are asked at once.
+        tell: told of each face in each frame as it comes.
 
     Raises:
         InputError: the source cannot be read.
@@ -129,16 +164,19 @@ def look(
             track = seen[identity]
             cutout = cut_out(frame.image, face, crop)
             track.add(frame.index, face, judge_quality(frame.image, face, cutout))
-            for asked in track.asking.see(frame.index, frame.time_s, to_pixels(cutout, looking.spec.input)):
-                track.take(asked)
-                if tell is not None and asked.frame == frame.index:
-                    tell(identity, frame, face, asked.answers)
+            pixels = to_pixels(cutout, looking.spec.input)
+            if tell is None:
+                track.take(track.asking.see(frame.index, frame.time_s, pixels))
+                continue
+            moment = track.live(looking).see(frame.index, frame.time_s, pixels)
+            track.take(moment.asked)
+            answers = next((asked.answers for asked in moment.asked if asked.frame == frame.index), None)
+            tell(Told(source.name, identity, frame.index, frame.time_s, face, answers, moment.smooth))
         advance()
     if not times:
         raise InputError(f"{source.name}: holds no frames")
     for track in seen.values():
-        for asked in track.asking.finish():
-            track.take(asked)
+        track.take(track.asking.finish())
     lasting = list(_lasting(seen, times))
     tracks = tuple(track.track(number) for number, track in enumerate(lasting, 1))
     return Observed(source.name, source.digest, np.array(times), size, tracks, calls, len(seen) - len(lasting))

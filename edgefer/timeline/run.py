@@ -26,26 +26,26 @@ from edgefer.errors import InputError, UsageError
 from edgefer.execution import Executor, Job, Store, execute, executor
 from edgefer.execution.task import Perform
 from edgefer.faces.detectors import BLAZEFACE, detector_maker
-from edgefer.faces.face import Detector, Face
+from edgefer.faces.face import Detector
 from edgefer.host.progress import SILENT, Advance, Progress
 from edgefer.runtime.runners import Runner, open_runner
 from edgefer.spec import Spec
-from edgefer.timeline.asking import Answers, Asking, ByLevels, EveryNth
-from edgefer.timeline.look import Looking, look
+from edgefer.timeline.asking import Asking, ByLevels, EveryNth
+from edgefer.timeline.look import Looking, Told, look
 from edgefer.timeline.observed import Observed
 from edgefer.timeline.policy import Policy
 from edgefer.timeline.results import FaceSummary, Failure, Run, SourceSummary, Timeline
 from edgefer.timeline.score_names import columns, main_head
 from edgefer.timeline.smoothing import Smoothing
 from edgefer.timeline.timeline import FaceLine, events, face_lines
-from edgefer.video.frames import Frame, Source
+from edgefer.video.frames import Source
 from edgefer.video.opening import open_sources
 
 _VERSION = 1  # of what is kept of sources that were done
 _WHOLE = 0.9  # of the frames that a container says it has
 
-Tell = Callable[[str, int, Frame, Face, Answers], None]
-"""Told of every answer as it comes: source, face, frame, box, heads."""
+Tell = Callable[[Told], None]
+"""Told of each face in each frame as it comes."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def run(
         consent: a note on the consent of those who are seen, which results carry.
         workers: so many sources are looked at at once, one per processor by default; or whoever else does it.
         progress: who is told.
-        tell: told of every answer as it comes.
+        tell: told of each face in each frame as it comes.
 
     Raises:
         UsageError: no source is named, or options contradict each other.
@@ -153,7 +153,7 @@ class Look:
         options: how.
         spec: of the network.
         make_detector: see `detector_maker`.
-        tell: told of every answer as it comes, where the work is done in this process.
+        tell: told of each face in each frame as it comes, where the work is done in this process.
     """
 
     artifact: Path
@@ -177,14 +177,11 @@ class Look:
         """
         runner = open_runner(files["artifact"], self.options.format)
         detector = detector_maker(files["detector"])() if "detector" in files else self.make_detector()
-        looking = Looking(detector, self._asking(runner), self.spec, self.options.detect_every, self.options.most_faces)
+        how = (self.options.detect_every, self.options.most_faces, self.options.smoothing)
+        looking = Looking(detector, self._asking(runner), self.spec, *how)
 
         def perform(source: Source, advance: Advance) -> bytes:
-            def tell(face: int, frame: Frame, box: Face, answers: Answers) -> None:
-                if self.tell is not None:
-                    self.tell(source.name, face, frame, box, answers)
-
-            return look(source, looking, advance, tell).to_bytes()
+            return look(source, looking, advance, self.tell).to_bytes()
 
         return perform
 

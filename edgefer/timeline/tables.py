@@ -7,17 +7,19 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from math import isnan
+from typing import Any
 
 import numpy as np
 
 from edgefer.spec import Spec
 from edgefer.timeline.events import Event
-from edgefer.timeline.look import flags_of
+from edgefer.timeline.look import Told, flags_of
 from edgefer.timeline.observed import Observed
 from edgefer.timeline.score_names import columns, main_head, smile_column
 from edgefer.timeline.timeline import FaceLine
 
 _PLACE = ("source", "frame", "time_s", "face", "status", "level", "score", "x", "y", "w", "h")
+_SIDES = ("x", "y", "width", "height")
 _QUALITY = ("sharpness", "brightness", "flags")
 
 
@@ -76,6 +78,28 @@ def frame_rows(observed: Observed, spec: Spec, lines: Sequence[FaceLine]) -> Ite
                 *map(_number, raw),
                 *map(_number, smooth),
             )
+
+
+def live_line(told: Told, spec: Spec) -> dict[str, Any]:
+    """A face in a frame as it comes, in the names of `frames.csv`; the expression is that of the smoothed scores."""
+    named, head = columns(spec), main_head(spec)
+    line: dict[str, Any] = {
+        "source": told.source,
+        "frame": told.frame,
+        "time_s": told.time_s,
+        "face": told.face,
+        "score": round(told.box.score, 6),
+        **{name: round(getattr(told.box, side), 2) for name, side in zip("xywh", _SIDES, strict=True)},
+    }
+    if told.smooth is not None:
+        scores = {column: float(value) for column, value in zip(named, told.smooth, strict=True)}
+        if head is not None:
+            best = max((column for column in named if column.head is head), key=lambda column: scores[column])
+            line |= {"expression": best.label, "confidence": round(scores[best], 6)}
+        line |= {f"smooth_{column.name}": round(score, 6) for column, score in scores.items()}
+    if told.answers is not None:
+        line |= {column.name: round(float(told.answers[column.head.name][column.index]), 6) for column in named}
+    return line
 
 
 def event_header() -> tuple[str, ...]:

@@ -187,13 +187,21 @@ def test_without_a_note_on_consent_the_law_is_told_once(tiny, clip, tmp_path, ca
     assert capsys.readouterr().err.count("In the EU") == 1
 
 
-def test_live_answers_are_lines_of_json(tiny, clip, tmp_path, capsys):
+def test_live_lines_say_what_the_table_says_with_causal_smoothing(tiny, clip, tmp_path, capsys):
+    boxes = str(clip.with_name("boxes.csv"))
     with pytest.raises(SystemExit) as ended:
-        main(["run", str(tiny.path), str(clip), "-o", str(tmp_path / "out"), "--detector", "none", "--live"])
+        main(["run", str(tiny.path), str(clip), "-o", str(tmp_path / "out"), "--boxes", boxes, "--live", "--causal"])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ended.value.code == 0
-    assert [line["frame"] for line in lines] == list(range(24))
-    assert set(lines[0]) == {"source", "frame", "time_s", "face", "box", "score", "expression", "affect", "units"}
+    with (tmp_path / "out" / "frames.csv").open() as file:
+        rows = {row["frame"]: row for row in csv.DictReader(file)}
+    assert [line["frame"] for line in lines] == [*range(2, 8), *range(10, 20)]
+    for line in lines:
+        row = rows[str(line["frame"])]
+        told = {key: value for key, value in line.items() if key.startswith(("p_", "smooth_", "AU", "valence"))}
+        assert len(told) == 9 + 9 - 1
+        assert told == pytest.approx({key: float(row[key]) for key in told}, rel=1e-5, abs=1e-6)
+        assert line["expression"] in ("angry", "happy", "neutral", "sad")
 
 
 def test_uneven_times_reach_the_tables(tiny, tmp_path):
