@@ -95,7 +95,7 @@ def assert_reference_is_the_original(network: Network, tolerance: float = 1e-4) 
     """What the artifacts' float reference makes of pixels is what the user's file makes of what it is fed."""
     reference = to_onnx(apply_contract(normalise(network.graph), network.spec))
     assert network.original is not None
-    session = onnxruntime.InferenceSession(network.original.path)
+    session = onnxruntime.InferenceSession(network.original.model)
     for seed in range(2):
         pixels = np.random.default_rng(seed).integers(0, 256, (*network.spec.input.size, 3), np.uint8)
         expected = session.run(None, dict(network.original.feed(pixels)))[0][:1]
