@@ -213,7 +213,6 @@ async function look(seen) {
   const time = (begun - seen.begun) / 1000;
   const image = pixels(seen);
   const faces = seen.automatic ? await facesOf(seen, image, time) : [];
-  if (seen.automatic) note("finding", performance.now() - begun);
   const target = targetOf(seen, faces);
   const cut = target.face && cutOut(image, target.face, target.crop);
   const ask = cut && (() => asked(cut));
@@ -242,7 +241,10 @@ function pixels(seen) {
 /** The faces in it, as [identity, face]; those of a picture that does not move are looked for once. */
 async function facesOf(seen, image, time) {
   if (seen.faces && !(seen.live && video.srcObject)) return seen.faces;
-  return (seen.faces = seen.follower.found(await detector.detect(image), time));
+  const begun = performance.now();
+  seen.faces = seen.follower.found(await detector.detect(image), time);
+  note("finding", performance.now() - begun);
+  return seen.faces;
 }
 
 /** What the network is shown: the face that is followed, if it is in sight, or the user's square. */

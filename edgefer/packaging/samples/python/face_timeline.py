@@ -3,11 +3,11 @@
     timeline = FaceTimeline.load()                # one for each face that is followed
     rectangle = timeline.rectangle(box)           # what to cut out of the frame: left, top, width, height
     pixels = model.pixels(crop)                   # model: an ExpressionModel
-    scores = timeline.see(frame, time_s, lambda: model.run(pixels))
+    scores = timeline.see(frame, time_s, partial(model.run, pixels))
     scores = timeline.see(frame, time_s, None)    # the face is not in this frame
 
-`see` asks at once, later, or never, as video.json says; so a frame's pixels must not change.  What a network would
-carry from frame to frame belongs to the face: to what `ask` closes over.
+`see` asks at once, later, or never, as video.json says; so it must hold this frame's pixels, as `partial` does and a
+lambda in a loop does not.  What a network would carry from frame to frame belongs to the face: to what `ask` holds.
 """
 
 from __future__ import annotations
