@@ -7,10 +7,11 @@ level sees what the one before saw, and more.  Its answer is the largest mean pr
 share of calibration windows that were wrong though at least as sure is small enough, by Benjamini and Hochberg's
 line:
 
-    (1 + #{wrong and at least as sure}) / (1 + N)  <=  alpha l / L
+    (1 + #{wrong and at least as sure}) / (1 + N)  <=  (alpha / 2) l / L
 
 else the next level looks.  The last always answers.  Wrong is what differs from the label, or from the answer at the
-full frame rate where there are no labels.
+full frame rate where there are no labels.  The other half of alpha is for showing it: a policy that spent all of it
+would be wrong about as often as alpha says, and no number of people could show that it is not more often.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ WINDOW_S = 1.0
 ALPHA = 0.05
 NEVER = 2.0
 """A confidence that no answer has."""
+
+_SPENT = 0.5
+"""Of alpha, by the thresholds."""
 
 _MAKER = "edgefer policy"
 
@@ -210,7 +214,7 @@ def calibrate(
     ordered = sorted(people, key=lambda name: sha256(name.encode()).hexdigest())
     fit = [window for name in ordered[::2] for window in people[name]]
     held = [window for name in ordered[1::2] for window in people[name]]
-    levels = Levels(window_s, strides, _thresholds(fit, strides, alpha))
+    levels = Levels(window_s, strides, _thresholds(fit, strides, _SPENT * alpha))
     fixed = [Levels(window_s, (stride,), (0.0,)) for stride in strides]
     ways = {"adaptive": levels, **{f"stride {way.strides[0]}": way for way in fixed}}
     outcomes = tuple(_outcome(name, way, held) for name, way in ways.items())
