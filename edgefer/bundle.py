@@ -1,7 +1,7 @@
 """The Bundle: the directory that is evaluated, benchmarked, gated and shipped.
 
     OUT/
-      NAME_int8.tflite  NAME_int8.onnx   pixels in, meanings out
+      NAME_int8.tflite  NAME_int8.onnx   pixels in, meanings out (or NAME_w8, NAME_fp16)
       NAME_fp32.onnx                     the reference all drift is measured against
       manifest.json     plan.json        labels.txt     report.html     SHA256SUMS
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgefer.errors import InputError, UsageError
 from edgefer.host.interruption import interrupts_deferred
@@ -30,6 +30,7 @@ SCHEMA = "edgefer.bundle/1"
 MANIFEST = "manifest.json"
 PLAN = "plan.json"
 SUMS = "SHA256SUMS"
+REFERENCE_PRECISION: Final = "float32"
 _LITTER = (".DS_Store", "Thumbs.db", "desktop.ini")  # that file managers leave behind, unasked
 
 
@@ -40,7 +41,7 @@ class Artifact:
     Attributes:
         file: name inside the bundle.
         format: `tflite` or `onnx`.
-        precision: `int8`, or `float32` for the reference.
+        precision: `int8`, `w8` (weights in int8), `fp16` (weights in float16), or `float32` for the reference.
         bytes: size of the file.
         sha256: hex digest of the file.
         ops: how many operators compute in int8 and in float.
@@ -54,6 +55,11 @@ class Artifact:
     sha256: str
     ops: Mapping[str, int]
     macs: int
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is the float network that others are judged by."""
+        return self.precision == REFERENCE_PRECISION
 
 
 @dataclass(frozen=True)
@@ -114,12 +120,18 @@ class Bundle:
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.path / MANIFEST}: its artifacts are not readable: {error}") from error
 
-    def artifact(self, format: str, precision: str = "int8") -> Path:
-        """Path of the artifact of a format.
+    @property
+    def precision(self) -> str:
+        """What its artifacts, but for the reference, are stored in."""
+        return next((artifact.precision for artifact in self.artifacts if not artifact.is_reference), "int8")
+
+    def artifact(self, format: str, precision: str = "") -> Path:
+        """Path of the artifact of a format, of the bundle's own precision where none is named.
 
         Raises:
             InputError: the bundle holds none.
         """
+        precision = precision or self.precision
         for artifact in self.artifacts:
             if (artifact.format, artifact.precision) == (format, precision):
                 return self.path / artifact.file
@@ -130,7 +142,7 @@ class Bundle:
     def over_budget(self) -> tuple[Artifact, ...]:
         """Artifacts that are larger than the budget; the float reference has none."""
         budget = self.manifest["budget_bytes"]
-        return tuple(a for a in self.artifacts if a.precision == "int8" and a.bytes > budget)
+        return tuple(a for a in self.artifacts if not a.is_reference and a.bytes > budget)
 
     def verify(self) -> None:
         """Compare every file with SHA256SUMS.

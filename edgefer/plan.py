@@ -20,10 +20,10 @@ from edgefer.errors import InputError
 
 SCHEMA = "edgefer.plan/1"
 
-DType: TypeAlias = Literal["int4", "int8", "int32"]
+DType: TypeAlias = Literal["int4", "int8", "int32", "float16"]
 Compute: TypeAlias = Literal["int8", "float"]
 
-_BITS: dict[DType, int] = {"int4": 4, "int8": 8, "int32": 32}
+_BITS: dict[DType, int] = {"int4": 4, "int8": 8, "int32": 32, "float16": 16}
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,11 @@ class QuantParams:
     def quantize(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.signedinteger[Any]]:
         """Integers for `values`: round half to even, then saturate, as the runtimes do.
 
-        They are int32 or int8; four bits of each int8 are used where that is how they are stored.
+        They are int32 or int8; four bits of each int8 are used where that is how they are stored.  Weights that are
+        stored as float16 are the nearest such numbers.
         """
+        if self.dtype == "float16":
+            return values.astype(np.float16)
         scale, zero_point = (self._along_axis(p, values.ndim) for p in (self.scale, self.zero_point))
         integers = np.rint(values.astype(np.float64) / scale) + zero_point
         return np.clip(integers, *self.limits).astype(np.int32 if self.dtype == "int32" else np.int8)

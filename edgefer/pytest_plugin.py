@@ -51,7 +51,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test of `edgefer_model` once for each int8 artifact."""
     if "edgefer_model" in metafunc.fixturenames:
         bundle = metafunc.config.stash.get(_BUNDLE, None)
-        formats = [a.format for a in bundle.artifacts if a.precision == "int8"] if bundle else ["none"]
+        formats = [a.format for a in bundle.artifacts if not a.is_reference] if bundle else ["none"]
         metafunc.parametrize("edgefer_model", formats, indirect=True)
 
 

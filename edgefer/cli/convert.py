@@ -18,6 +18,7 @@ from edgefer.evaluation.quick_look import frame_times, measure_name, shown
 from edgefer.host.text import counted, printable
 from edgefer.host.units import format_size, parse_size
 from edgefer.quantize.method import Effort
+from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format, open_runner
 from edgefer.spec import read_toml
 
@@ -61,6 +62,7 @@ Examples:
   edgefer convert model.onnx --calibration faces/ --effort best --max-drop 0.3
   edgefer convert model.onnx --calibration faces/ --mixed --costs pi5.json
   edgefer convert resnet18.pt --calibration faces/ --shrink --unlabelled many_faces/
+  edgefer convert model.onnx --calibration faces/ --precision w8
 """
 )
 @click.argument("model", default="fer_b0")
@@ -127,6 +129,13 @@ Examples:
     show_default=True,
     help="How long to come closer to float; more than fast learns weights, with PyTorch.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(Precision)),
+    default="int8",
+    show_default=True,
+    help="int8 throughout; w8: weights in int8, arithmetic in float; fp16: weights in float16, for GPU delegates.",
+)
 @click.option("--formats", type=FormatsType(), default=",".join(FORMATS), show_default=True, help="Artifacts to make.")
 @click.option(
     "--tflite-backend",
@@ -160,6 +169,7 @@ def convert(
     effort: Effort,
     formats: tuple[Format, ...],
     tflite_backend: Backend,
+    precision: Precision,
     output: Path | None,
     json_file: str | None,
     quiet: bool,
@@ -184,6 +194,7 @@ def convert(
         effort=effort,
         formats=formats,
         tflite_backend=tflite_backend,
+        precision=precision,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     times = _frame_times(bundle)
@@ -203,8 +214,8 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
     agreements = bundle.manifest["held_back"]["agreement"]
     heads = bundle.spec.outputs
     rows = []
-    for artifact in sorted(bundle.artifacts, key=lambda a: a.precision != "float32"):
-        is_reference = artifact.precision == "float32"
+    for artifact in sorted(bundle.artifacts, key=lambda a: not a.is_reference):
+        is_reference = artifact.is_reference
         share = "" if is_reference else f"{artifact.bytes / bundle.manifest['budget_bytes']:.0%}"
         agreed = ["" if is_reference else shown(head, agreements[artifact.format][head.name]) for head in heads]
         ops = f"{artifact.ops['int8']}/{artifact.ops['float']}"

@@ -45,6 +45,7 @@ from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.cost import LITERT_X86
 from edgefer.quantize.solve.size import sized_plan
 from edgefer.quantize.solve.solver import LATENCY, Bounds
+from edgefer.quantize.weights_only import Precision, quantize_weights
 from edgefer.report import conversion_report
 from edgefer.runtime.apart import Apart
 from edgefer.runtime.runners import Format
@@ -86,9 +87,10 @@ def convert(
     effort: Effort = "fast",
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
+    precision: Precision = "int8",
     progress: Progress = SILENT,
 ) -> Bundle:
-    """Quantize a network to int8 and write its bundle.
+    """Quantize a network, to int8 unless asked otherwise, and write its bundle.
 
     Args:
         model: `.onnx`, `.pt`, `.pth`, `.ckpt` or `.safetensors` file, or the name of a bundled network.
@@ -113,6 +115,8 @@ def convert(
             1 to 3 minutes, or 5 to 12, by the age of the CPU.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
+        precision: `int8` throughout; `w8`, weights in int8 and arithmetic in float; or `fp16`, weights in float16, as
+            GPU delegates take them.
         progress: listens to the stages.
 
     Raises:
@@ -136,6 +140,13 @@ def convert(
         raise UsageError(
             "what operators cost matters only where parts may compute in float",
             remedy="Allow that by --mixed or --max-drop, or leave out --costs.",
+        )
+    if precision != "int8" and (
+        mixed or max_drop is not None or effort != "fast" or tflite_backend == "onnx2tf" or shrink
+    ):
+        raise UsageError(
+            f"{precision} computes in float throughout, which leaves nothing to mix, to learn or to bound",
+            remedy="Leave out --mixed, --max-drop, --effort, --shrink and --tflite-backend, or take --precision int8.",
         )
     cost_model = LITERT_X86 if costs is None else read_operator_costs(costs)
     if output is not None:
@@ -174,19 +185,23 @@ def convert(
             models["tflite"] = _emit_with_onnx2tf(network, reference, images)
     shrunk = _shrunk(network, graph, heads, images, unlabelled, budget, own, progress) if shrink else None
     with made_of(network):
-        quantized = quantize(
-            graph if shrunk is None else shrunk.graph,
-            heads,
-            images,
-            network.spec.input,
-            effort,
-            Bounds(budget, max_drop, LATENCY if mixed else inf),
-            lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
-            progress,
-            mixed=mixed or max_drop is not None,
-            costs=cost_model,
-        )
-    if not quantized.calibration_suffices:
+        if precision == "int8":
+            quantized = quantize(
+                graph if shrunk is None else shrunk.graph,
+                heads,
+                images,
+                network.spec.input,
+                effort,
+                Bounds(budget, max_drop, LATENCY if mixed else inf),
+                lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
+                progress,
+                mixed=mixed or max_drop is not None,
+                costs=cost_model,
+            )
+        else:
+            with progress.stage("store weights"), about(network.source.path):
+                quantized = quantize_weights(graph, precision, images.calibration, network.spec.input)
+    if precision == "int8" and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
     if costs is None and quantized.solution is not None and quantized.solution.chosen.floats:
         progress.note(
@@ -200,8 +215,10 @@ def convert(
                 models[format] = probe(
                     network, format, quantized.graph, emit, sample(images.held_back, network.spec.input), apart
                 )
-    manifest = build_manifest(network, graph, quantized, images, budget, models, reference, tflite_backend, shrunk)
-    files = _files(network, quantized.plan, models, reference)
+    manifest = build_manifest(
+        network, graph, quantized, images, budget, models, reference, tflite_backend, precision, shrunk
+    )
+    files = _files(network, quantized.plan, models, reference, precision)
     release()
     with progress.stage("compare"):
         evaluation = _compare(path.name, manifest, files, compared)
@@ -337,8 +354,10 @@ def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
     return bytes(emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True))
 
 
-def _files(network: Network, plan: Plan, models: Mapping[str, bytes], reference: bytes) -> dict[str, bytes]:
-    artifacts = {f"{network.name}_int8.{format}": data for format, data in models.items()}
+def _files(
+    network: Network, plan: Plan, models: Mapping[str, bytes], reference: bytes, precision: Precision
+) -> dict[str, bytes]:
+    artifacts = {f"{network.name}_{precision}.{format}": data for format, data in models.items()}
     labels = "".join(f"{label}\n" for output in network.spec.outputs for label in output.labels)
     return {
         **artifacts,

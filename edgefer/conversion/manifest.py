@@ -8,9 +8,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from edgefer.bundle import SCHEMA, Artifact
+from edgefer.bundle import REFERENCE_PRECISION, SCHEMA, Artifact
 from edgefer.evaluation.metrics import decibels
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
@@ -21,11 +21,14 @@ from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.method import Quantized
 from edgefer.quantize.scales.equality import that_may_differ
+from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.delegation import operator_counts, time_shares, undelegated
 
 if TYPE_CHECKING:
     from edgefer.shrink.shrink import Shrunk
 
+_BIASES = "corrected, with gains, for the mean and the slope of each channel"
+_FLOAT = {"w8": "int8 weights per channel, float arithmetic", "fp16": "float16 weights, float arithmetic"}
 _TOOLS = ("ai-edge-litert", "numpy", "onnx", "onnxruntime")
 
 
@@ -38,6 +41,7 @@ def build_manifest(
     models: Mapping[str, bytes],
     reference: bytes,
     tflite_backend: str,
+    precision: Precision,
     shrunk: Shrunk | None = None,
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
@@ -49,14 +53,17 @@ def build_manifest(
         graph: its normalised graph, pixels in and meanings out.
         quantized: the result of quantization.
         images: what was calibrated and judged on.
-        budget: bytes that an int8 artifact may have.
-        models: int8 artifacts by format.
+        budget: bytes that an artifact may have.
+        models: artifacts by format.
         reference: the float ONNX file.
         tflite_backend: who wrote the TFLite file.
+        precision: what artifacts are stored in.
         shrunk: the network of fewer channels that was quantized instead of `graph`, if any was.
     """
-    artifacts = [_artifact(network, quantized.graph, quantized.plan, format, data) for format, data in models.items()]
-    artifacts.append(_artifact(network, graph, Plan(), "onnx", reference))
+    artifacts = [
+        _artifact(network, quantized.graph, quantized.plan, format, data, precision) for format, data in models.items()
+    ]
+    artifacts.append(_artifact(network, graph, Plan(), "onnx", reference, REFERENCE_PRECISION))
     return {
         "schema": SCHEMA,
         "name": network.name,
@@ -75,14 +82,14 @@ def build_manifest(
             "source": images.source,
             **_counted(images.calibration),
             "halves_sqnr_db": [decibels(1, noise) for noise in quantized.halves],
-            "suffices": quantized.calibration_suffices,
+            "suffices": precision != "int8" or quantized.calibration_suffices,
         },
         "held_back": {"source": images.source, **_counted(images.held_back), "agreement": {}},
         "quantization": {
-            "scheme": _scheme(quantized.plan),
-            "ranges": "minimum mean squared error, judged after SiLU",
+            "scheme": _FLOAT[precision] if precision in _FLOAT else _scheme(quantized.plan),
+            "ranges": "none" if precision in _FLOAT else "minimum mean squared error, judged after SiLU",
             "equalised": list(quantized.equalised),
-            "biases": "corrected, with gains, for the mean and the slope of each channel",
+            "biases": "as they were" if precision == "fp16" else _BIASES,
             "learned_steps": quantized.learned,
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),
@@ -120,9 +127,10 @@ def _scheme(plan: Plan) -> str:
     return f"{scheme}; weights of {int4} layers in int4" if int4 else scheme
 
 
-def _artifact(network: Network, graph: Graph, plan: Plan, format: str, data: bytes) -> Artifact:
-    precision = "int8" if plan.nodes else "float32"
-    suffix = "int8" if plan.nodes else "fp32"
+def _artifact(
+    network: Network, graph: Graph, plan: Plan, format: str, data: bytes, precision: Precision | Literal["float32"]
+) -> Artifact:
+    suffix = "fp32" if precision == REFERENCE_PRECISION else precision
     ops = operator_counts(data) if format == "tflite" else _node_counts(graph, plan)
     digest = sha256(data).hexdigest()
     return Artifact(f"{network.name}_{suffix}.{format}", format, precision, len(data), digest, ops, macs(graph))

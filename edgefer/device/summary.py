@@ -24,7 +24,7 @@ def title(run: Run) -> str:
 def name(run: ArtifactRun) -> str:
     """An artifact as it is called in tables."""
     format = {"tflite": "TFLite", "onnx": "ONNX"}[run.artifact.format]
-    return f"{format} {'int8' if run.artifact.precision == 'int8' else 'fp32'}"
+    return f"{format} {'fp32' if run.artifact.is_reference else run.artifact.precision}"
 
 
 def rows(run: Run) -> tuple[Row, list[Row]]:

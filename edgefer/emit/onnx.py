@@ -120,6 +120,10 @@ class _Emitter:
         if value not in self.restored:
             params, rank = self.plan.tensors[value], self.graph.constants[value].ndim
             real, cast, factor = (self._name(value, part) for part in ("restored", "cast", "factor"))
+            if params.dtype == "float16":
+                self._add(value, "Cast", "Cast", (self.integers[value],), real, {"to": int(onnx.TensorProto.FLOAT)})
+                self.restored[value] = real
+                return real
             shape = [-1 if axis == params.axis else 1 for axis in range(rank)]
             self.constants[factor] = np.asarray(params.scale, np.float32).reshape(shape)
             self._add(value, "Cast", "Cast", (self.integers[value],), cast, {"to": int(onnx.TensorProto.FLOAT)})

@@ -50,7 +50,7 @@ def judge_bounds(part: Part, bundle: Bundle, max_drop: float) -> Verdict:
         max_drop: percentage points of accuracy.
     """
     budget = bundle.manifest["budget_bytes"]
-    int8 = [artifact for artifact in bundle.artifacts if artifact.precision == "int8"]
+    int8 = [artifact for artifact in bundle.artifacts if not artifact.is_reference]
     bounds = [Bound("size", a.format, budget, a.bytes, a.bytes <= budget) for a in int8]
     for format, result in part.main.artifacts.items():
         drop = result.drift.accuracy_drop

@@ -52,7 +52,7 @@ def rebuild(bundle: Bundle) -> Rebuilt:
     Raises:
         InputError: a file cannot be read, or the plan is of another network.
     """
-    formats = sorted(artifact.format for artifact in bundle.artifacts if artifact.precision == "int8")
+    formats = sorted(artifact.format for artifact in bundle.artifacts if not artifact.is_reference)
     reference = graph = _read(bundle.artifact("onnx", "float32"), bundle.plan)
     if "onnx" in formats:
         graph = _read(bundle.artifact("onnx"), bundle.plan)

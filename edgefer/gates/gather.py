@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefer.bundle import MANIFEST, Bundle
+from edgefer.bundle import MANIFEST, REFERENCE_PRECISION, Bundle
 from edgefer.errors import InputError
 from edgefer.evaluation.array_text import unpack
 from edgefer.evaluation.heads import chooses_class
@@ -36,7 +36,7 @@ def gather(bundle: Bundle, evaluation: Document | None, benchmarks: Sequence[Doc
     Raises:
         InputError: a document is damaged, or about another bundle.
     """
-    int8 = sorted((a for a in bundle.artifacts if a.precision == "int8"), key=lambda artifact: artifact.format)
+    int8 = sorted((a for a in bundle.artifacts if not a.is_reference), key=lambda artifact: artifact.format)
     undelegated = Document(str(bundle.path / MANIFEST), bundle.manifest).read(_undelegated)
     files = {
         a.format: File(
@@ -91,7 +91,7 @@ def _evaluated(data: Mapping[str, Any]) -> dict[str, str]:
 
 def _benchmarked(data: Mapping[str, Any]) -> dict[str, str]:
     entries = data["bundle"]["artifacts"].values()
-    return {entry["format"]: entry["sha256"] for entry in entries if entry["precision"] == "int8"}
+    return {entry["format"]: entry["sha256"] for entry in entries if entry["precision"] != REFERENCE_PRECISION}
 
 
 def _same_bundle(document: Document, hashes: Mapping[str, str], files: Mapping[str, File]) -> None:
@@ -137,7 +137,7 @@ def _devices(data: Mapping[str, Any]) -> Iterator[Device]:
         unfit = "" if verdict["status"] == "trusted" else f"{verdict['status']}: {reasons}"
         by_threads: dict[int, dict[str, Timing]] = {}
         for entry in run["artifacts"].values():
-            for timing in (entry, *entry["sweep"]) if entry["precision"] == "int8" else ():
+            for timing in (entry, *entry["sweep"]) if entry["precision"] != REFERENCE_PRECISION else ():
                 by_threads.setdefault(int(timing["threads"]), {})[str(entry["format"])] = _timing(timing, unfit)
         for threads, timings in by_threads.items():
             yield Device(str(device["name"]), str(device["cpu"]), bool(device["emulated"]), threads, timings)

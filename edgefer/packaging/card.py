@@ -36,7 +36,7 @@ def model_card(bundle: Bundle, provenance: Provenance, evidence: Evidence | None
 
 def _facts(bundle: Bundle, provenance: Provenance, licence: str) -> str:
     height, width = bundle.spec.input.size
-    artifacts = [artifact for artifact in bundle.artifacts if artifact.precision == "int8"]
+    artifacts = [artifact for artifact in bundle.artifacts if not artifact.is_reference]
     cost = f"{artifacts[0].macs / 1e6:,.1f} M multiply-accumulates a frame"
     return facts(
         (

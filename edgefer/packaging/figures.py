@@ -96,7 +96,7 @@ def read_evidence(path: Path, bundle: Bundle) -> Evidence:
             f"{path}: not an evaluation: {error}", remedy="Make one with `edgefer evaluate BUNDLE --data FACES --json`."
         ) from error
     for artifact in bundle.artifacts:
-        if artifact.precision == "int8" and artifact.sha256 not in judged:
+        if not artifact.is_reference and artifact.sha256 not in judged:
             raise InputError(
                 f"{path}: is about other files: it did not judge the {artifact.file} of {bundle.path}",
                 remedy="Evaluate this bundle.",

@@ -52,7 +52,7 @@ def golden_cases(bundle: Bundle) -> list[GoldenCase]:
     runners = {
         artifact.format: open_runner(bundle.path / artifact.file, artifact.format)
         for artifact in bundle.artifacts
-        if artifact.precision == "int8"
+        if not artifact.is_reference
     }
     cases = []
     for name, image in _drawings():

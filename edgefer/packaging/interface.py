@@ -20,7 +20,7 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": bundle.name,
-        "artifacts": {a.format: f"models/{a.file}" for a in bundle.artifacts if a.precision == "int8"},
+        "artifacts": {a.format: f"models/{a.file}" for a in bundle.artifacts if not a.is_reference},
         "input": {
             "shape": [1, height, width, 3],
             "layout": "NHWC",

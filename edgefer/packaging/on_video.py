@@ -27,7 +27,7 @@ def read_policy_for(bundle: Bundle, path: Path) -> Policy:
     """
     with about(path):
         policy = read_policy(path)
-        policy.check([artifact.sha256 for artifact in bundle.artifacts if artifact.precision == "int8"], bundle.spec)
+        policy.check([artifact.sha256 for artifact in bundle.artifacts if not artifact.is_reference], bundle.spec)
     return policy
 
 

@@ -96,7 +96,7 @@ def package(
     _check_destination(path)
     with progress.stage("read"):
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
-        artifacts = [artifact for artifact in opened.artifacts if artifact.precision == "int8"]
+        artifacts = [artifact for artifact in opened.artifacts if not artifact.is_reference]
         formats = [artifact.format for artifact in artifacts]
         if browser_demo and "onnx" not in formats:
             raise UsageError(f"{opened.path}: the demo page needs an ONNX artifact", remedy="Convert with --formats.")

@@ -42,7 +42,7 @@ def bill_of_materials(
     models = [
         _model(bundle, artifact, provenance, evidence, licence)
         for artifact in bundle.artifacts
-        if artifact.precision == "int8"
+        if not artifact.is_reference
     ]
     components = [*models, *map(_library, libraries)]
     document = {

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from edgefer.bundle import REFERENCE_PRECISION
 from edgefer.evaluation.heads import chooses_class, decides
 from edgefer.evaluation.quick_look import shown
 from edgefer.host.text import counted
@@ -31,10 +32,10 @@ _MEANINGS = {
 def section_verdict(manifest: Manifest) -> Html:
     """The headline: budget and allowed drop kept or not, and agreement with the float network."""
     budget = manifest["budget_bytes"]
-    artifacts = [artifact for artifact in manifest["artifacts"] if artifact["precision"] == "int8"]
+    artifacts = [artifact for artifact in manifest["artifacts"] if artifact["precision"] != REFERENCE_PRECISION]
     over = [artifact for artifact in artifacts if artifact["bytes"] > budget]
     largest = _mb(max(artifact["bytes"] for artifact in artifacts))
-    verdict = f"The budget of {_mb(budget)} holds: the largest int8 file has {largest}."
+    verdict = f"The budget of {_mb(budget)} holds: the largest file has {largest}."
     if over:
         excess = ", ".join(f"{_format(a['format'])} is {a['bytes'] - budget:,} bytes over" for a in over)
         verdict = f"The budget of {_mb(budget)} does not hold: {excess}."
@@ -210,8 +211,10 @@ def size_chart(manifest: Manifest) -> Html:
             '<line class="budget" x1="{budget:.2f}%" x2="{budget:.2f}%" y1="0" y2="14"/></svg>',
             file=artifact["file"],
             size=_mb(artifact["bytes"]),
-            note=f", {100 * artifact['bytes'] / budget:.0f} % of the budget" if artifact["precision"] == "int8" else "",
-            over=" over" if artifact["precision"] == "int8" and artifact["bytes"] > budget else "",
+            note=f", {100 * artifact['bytes'] / budget:.0f} % of the budget"
+            if artifact["precision"] != REFERENCE_PRECISION
+            else "",
+            over=" over" if artifact["precision"] != REFERENCE_PRECISION and artifact["bytes"] > budget else "",
             precision=artifact["precision"],
             length=100 * artifact["bytes"] / longest,
             budget=100 * budget / longest,
@@ -219,7 +222,7 @@ def size_chart(manifest: Manifest) -> Html:
         for artifact in manifest["artifacts"]
     )
     return html(
-        "<figure>\n{bars}\n<figcaption>The line marks the budget of {budget} for each int8 file. "
+        "<figure>\n{bars}\n<figcaption>The line marks the budget of {budget} for each file but the reference. "
         "MB are 1,000,000 bytes.</figcaption>\n</figure>",
         bars=bars,
         budget=_mb(budget),
@@ -385,7 +388,7 @@ def _agreement_sentence(manifest: Manifest) -> Html:
 
 
 def _agreement_cell(manifest: Manifest, artifact: Mapping[str, Any], head: OutputSpec) -> str:
-    if artifact["precision"] != "int8":
+    if artifact["precision"] == REFERENCE_PRECISION:
         return "reference"
     return shown(head, manifest["held_back"]["agreement"][artifact["format"]][head.name])
 

@@ -1,4 +1,5 @@
 import json
+import zipfile
 from importlib.resources import files
 
 import jsonschema
@@ -9,6 +10,8 @@ import pytest
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.cli.convert import summary
+from edgefer.evaluation.inspection import inspect
+from edgefer.evaluation.rebuild import rebuild
 from edgefer.graph.onnx_io import to_onnx
 from tests.graph.networks import network, norm_constants, numbers
 
@@ -118,3 +121,30 @@ def test_a_converted_bundle_is_whole_and_its_artifacts_agree(bring, tmp_path):
     assert list(tflite) == list(onnx_model) == ["mood", "arousal"]
     for head in tflite:
         np.testing.assert_allclose(tflite[head].values, onnx_model[head].values, atol=0.02)
+
+
+@pytest.mark.parametrize("precision", ["w8", "fp16"])
+def test_small_weights_alone_make_a_bundle_that_all_commands_take(bring, tmp_path, precision):
+    bundle = Bundle.open(convert(bring, tmp_path / "out", precision=precision).path)
+    names = {artifact.file for artifact in bundle.artifacts}
+    assert names == {f"tiny_{precision}.tflite", f"tiny_{precision}.onnx", "tiny_fp32.onnx"}
+    assert bundle.precision == precision
+    assert [error.message for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(dict(bundle.manifest))] == []
+    assert rebuild(bundle).exact == {"tflite": True, "onnx": True}
+    evaluation = edgefer.evaluate(bundle.path, bring / "faces.npz")
+    assert {"tflite", "onnx"} <= set(evaluation.outputs.values)
+    edgefer.package(bundle.path, tmp_path / "out.zip")
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert any(name.endswith(f"models/tiny_{precision}.tflite") for name in archive.namelist())
+    assert inspect(bundle).undelegated == ()
+    image = np.random.default_rng(7).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    reference = edgefer.load(bundle.path / "tiny_fp32.onnx")(image)
+    for format in ("tflite", "onnx"):
+        found = edgefer.load(bundle.path, format)(image)
+        for head in found:
+            np.testing.assert_allclose(found[head].values, reference[head].values, atol=0.02)
+
+
+def test_what_chooses_among_int8_and_float_is_refused_where_all_is_float(bring, tmp_path):
+    with pytest.raises(edgefer.UsageError, match="computes in float throughout"):
+        convert(bring, tmp_path / "out", precision="w8", mixed=True)

@@ -69,7 +69,7 @@ class Values:
         """A constant tensor: `array`, quantized where `params` say how, stored in `layout`."""
         layout = layout or identity(array.ndim)
         data = array if params is None else params.quantize(array)
-        scales = None if params is None else _stored_scales(params, layout)
+        scales = None if params is None or params.dtype == "float16" else _stored_scales(params, layout)
         data = data.transpose(layout)
         return self.writer.tensor(name, data.shape, params.dtype if params else data.dtype.name, scales, data)
 
@@ -97,6 +97,8 @@ class Values:
             return self.constant(value, array, params or self.params(value), layout)
         if params is None:
             return self.constant(value, array, None, layout)
+        if params.dtype == "float16":
+            return self._dequantized(value, self.constant(value, array, params, layout))
         if params.dtype != "int8":
             return self.constant(value, params.dequantize(params.quantize(array)), None, layout)
         return self._dequantized(value, self.fetch(value, True, layout))

@@ -29,6 +29,8 @@ def operator_version(
 def _for_dtype(op: str, dtypes: Sequence[str], per_channel: bool) -> int:
     if "int4" in dtypes:
         return _INT4[op]
+    if op == "DEQUANTIZE" and "float16" in dtypes:
+        return 3
     if op == "DEQUANTIZE" and per_channel:
         return 5
     if "int8" not in dtypes or op in _NEVER_VERSIONED:
