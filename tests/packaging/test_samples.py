@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgefer.faces.crop import cut_out
+from edgefer.faces.face import Face
 from edgefer.images.decode import decode
+from edgefer.images.preprocess import to_pixels
 from edgefer.packaging.on_video import read_policy_for, video_json
 from edgefer.packaging.traces import traces_json
+from edgefer.runtime.runners import open_runner
 from tests.host.without_vnni import hidden
 from tests.packaging.golden_table import expected_values
 from tests.packaging.policies import write_policy
@@ -118,6 +122,18 @@ def test_golden_tests_pass_without_vnni_and_say_so_where_exact_sums_were_not_ask
     done = run(python_sample[0], sample, "--golden", env=environment)
     assert done.returncode == 1
     assert "with session.x64quantprecision it passes" in done.stdout
+
+
+def test_python_and_cpp_cut_a_face_out_of_a_picture(python_sample, cpp_sample, unpacked, fer_b0, tmp_path):
+    image = decode((unpacked / "golden" / "surprise.png").read_bytes())
+    (tmp_path / "picture.ppm").write_bytes(b"P6\n%d %d\n255\n" % image.shape[1::-1] + image.tobytes())
+    box = (-9.5, 12.25, 61.0, 58.5)
+    pixels = to_pixels(cut_out(image, Face(*box), fer_b0.spec.input.crop), fer_b0.spec.input)
+    for format, program in {"tflite": python_sample, "onnx": (cpp_sample, unpacked)}.items():
+        done = run(*program, tmp_path / "picture.ppm", *box)
+        found = [float(line.split()[1]) for line in done.stdout.splitlines()]
+        expected = open_runner(fer_b0.artifact(format), format)(pixels)["expression"]
+        np.testing.assert_allclose(found, expected, atol=0.02)
 
 
 def test_cpp_refuses_what_is_no_image(cpp_sample, unpacked):

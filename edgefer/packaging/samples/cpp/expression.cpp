@@ -2,6 +2,7 @@
 //
 //   cmake -B build -DONNXRUNTIME=DIR && cmake --build build     (DIR: an unpacked release of ONNX Runtime)
 //   build/expression ../.. face.ppm       a crop of one upright face; `magick face.jpg face.ppm` makes one
+//   build/expression ../.. group.ppm 31 40 90 90         the box of a face in a picture: x, y, width, height
 //   build/expression ../.. --golden       proves that this machine computes what it should
 //
 // For faces in video, face_timeline.hpp says when to ask the network, and smooths its answers.
@@ -72,6 +73,20 @@ Bytes resample(const Bytes& pixels, int outer, int length, int inner, int count)
 Image resize(const Image& image, int width, int height) {
   const Bytes across = resample(image.rgb, image.height, image.width, 3, width);
   return {width, height, resample(across, 1, image.height, width * 3, height)};
+}
+
+// The part of a picture whose left, top, width and height these are; what lies outside of it repeats its edge.
+Image cut(const Image& picture, const std::array<long, 4>& rectangle) {
+  const auto [left, top, width, height] = rectangle;
+  Image part{int(width), int(height), {}};
+  for (long y = top; y < top + height; ++y) {
+    const long row = std::clamp(y, 0L, long(picture.height) - 1);
+    for (long x = left; x < left + width; ++x) {
+      const auto from = picture.rgb.begin() + (row * picture.width + std::clamp(x, 0L, long(picture.width) - 1)) * 3;
+      part.rgb.insert(part.rgb.end(), from, from + 3);
+    }
+  }
+  return part;
 }
 
 #if defined(_M_X64) || defined(_M_IX86)
@@ -210,13 +225,18 @@ bool golden(const fs::path& package) {
 }
 
 int main(int argc, char** argv) try {
-  if (argc != 3) throw std::runtime_error("usage: expression PACKAGE (face.ppm | --golden)");
+  if (argc != 3 && argc != 7) throw std::runtime_error("usage: expression PACKAGE (face.ppm [X Y W H] | --golden)");
   const fs::path package = argv[1];
   if (std::string(argv[2]) == "--golden") {
     const bool both[] = {golden(package), traces(package, std::cout)};
     return both[0] && both[1] ? 0 : 1;
   }
-  const auto values = ExpressionModel(network(package)).read(ppm(argv[2]));
+  Image shown = ppm(argv[2]);
+  if (argc == 7) {
+    const double box[] = {std::stod(argv[3]), std::stod(argv[4]), std::stod(argv[5]), std::stod(argv[6])};
+    shown = cut(shown, FaceTimeline(package).rectangle(box[0], box[1], box[2], box[3]));
+  }
+  const auto values = ExpressionModel(network(package)).read(shown);
   std::ifstream labels(package / "labels.txt");
   std::string label;
   for (std::size_t i = 0; i < values.size() && std::getline(labels, label); ++i) {

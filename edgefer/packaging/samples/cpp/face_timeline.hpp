@@ -1,8 +1,7 @@
 // A face before a camera: on which frames to ask the network, and its answers, smoothed.
 //
 //   FaceTimeline timeline(package);                   one for each face that is followed
-//   const auto [left, top, width, height] = timeline.rectangle(x, y, w, h);
-//   const Bytes pixels = resize(...).rgb;             of what that cuts out of the frame
+//   const Bytes pixels = resize(cut(picture, timeline.rectangle(x, y, w, h)), ...).rgb;
 //   const auto scores = timeline.see(frame, time_s, [&model, pixels] { return model.run(pixels); });
 //   timeline.see(frame, time_s, nullptr);             the face is not in this frame
 //

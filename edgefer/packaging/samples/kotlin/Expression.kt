@@ -52,11 +52,19 @@ class ExpressionModel(network: ByteBuffer, private val labels: List<String>) : A
     }
 
     /** The network's input; not normalised, the network does that inside. */
-    fun pixels(face: Bitmap): ByteArray {
-        val argb = IntArray(face.width * face.height)
-        face.getPixels(argb, 0, face.width, 0, 0, face.width, face.height)
-        val rgb = ByteArray(argb.size * 3) { (argb[it / 3] shr (16 - 8 * (it % 3))).toByte() }
-        return resize(rgb, face.width, face.height, width, height)
+    fun pixels(face: Bitmap): ByteArray = pixels(face, listOf(0, 0, face.width, face.height))
+
+    /** The same of a part of a picture: left, top, width, height. What lies outside of the picture repeats its edge. */
+    fun pixels(picture: Bitmap, rectangle: List<Int>): ByteArray {
+        val (left, top, across, down) = rectangle
+        val argb = IntArray(picture.width * picture.height)
+        picture.getPixels(argb, 0, picture.width, 0, 0, picture.width, picture.height)
+        val rgb = ByteArray(across * down * 3) {
+            val x = (left + it / 3 % across).coerceIn(0, picture.width - 1)
+            val y = (top + it / 3 / across).coerceIn(0, picture.height - 1)
+            (argb[y * picture.width + x] shr (16 - 8 * (it % 3))).toByte()
+        }
+        return resize(rgb, across, down, width, height)
     }
 
     override fun close() = interpreter.close()

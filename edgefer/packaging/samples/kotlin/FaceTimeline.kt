@@ -1,8 +1,7 @@
 // A face before a camera: on which frames to ask the network, and its answers, smoothed.
 //
 //   val timeline = FaceTimeline.load(context.assets)                       // one for each face that is followed
-//   val (left, top, width, height) = timeline.rectangle(x, y, w, h)        // what to cut out of the frame
-//   val pixels = model.pixels(crop)
+//   val pixels = model.pixels(picture, timeline.rectangle(x, y, w, h))     // Bitmap, and a face's box in it
 //   val scores = timeline.see(frame, seconds) { model.run(pixels) }
 //   timeline.see(frame, seconds, null)                                     // the face is not in this frame
 //   check(goldenTraces(context.assets).all { it.passed })                  // in androidTest

@@ -2,6 +2,7 @@
 
 pip install numpy pillow ai-edge-litert     # or "onnxruntime>=1.25", for the .onnx file
 python expression.py face.jpg               # a crop of one upright face
+python expression.py group.jpg 31 40 90 90  # the box of a face in a picture: x, y, width, height
 python expression.py --golden               # proves that this machine computes what it should
 
 For faces in video, face_timeline.py says when to ask the network, and smooths its answers.
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from face_timeline import traces
+from face_timeline import FaceTimeline, traces
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -139,7 +140,11 @@ def golden() -> bool:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--golden"]:
         sys.exit(0 if golden() & traces() else 1)
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 6):
         sys.exit(__doc__)
-    for label, value in ExpressionModel.load()(Image.open(sys.argv[1])).items():
+    shown = Image.open(sys.argv[1]).convert("RGB")
+    if len(sys.argv) == 6:
+        x, y, width, height = map(float, sys.argv[2:])
+        shown = Image.fromarray(FaceTimeline.load().cut(np.asarray(shown), (x, y, width, height)))
+    for label, value in ExpressionModel.load()(shown).items():
         print(f"{label:12} {value:6.3f}")

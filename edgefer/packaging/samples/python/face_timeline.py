@@ -1,8 +1,8 @@
 """A face before a camera: on which frames to ask the network, and its answers, smoothed.  Needs numpy alone.
 
     timeline = FaceTimeline.load()                # one for each face that is followed
-    rectangle = timeline.rectangle(box)           # what to cut out of the frame: left, top, width, height
-    pixels = model.pixels(crop)                   # model: an ExpressionModel
+    crop = timeline.cut(picture, box)             # picture: uint8 (height, width, 3); box: x, y, width, height
+    pixels = model.pixels(Image.fromarray(crop))  # model: an ExpressionModel
     scores = timeline.see(frame, time_s, partial(model.run, pixels))
     scores = timeline.see(frame, time_s, None)    # the face is not in this frame
 
@@ -67,6 +67,13 @@ class FaceTimeline:
             wide = tall = max(wide, tall)
         across, down = max(round(wide), 1), max(round(tall), 1)
         return round(x + width / 2 - across / 2), round(y + height / 2 - down / 2), across, down
+
+    def cut(self, picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.uint8]:
+        """What the network is shown of a face; what lies outside of the picture repeats its edge."""
+        left, top, across, down = self.rectangle(box)
+        rows = np.clip(np.arange(top, top + down), 0, picture.shape[0] - 1)
+        columns = np.clip(np.arange(left, left + across), 0, picture.shape[1] - 1)
+        return picture[rows[:, np.newaxis], columns]
 
     def see(self, frame: int, time_s: float, ask: Ask | None) -> Values | None:
         """Values of all outputs, smoothed; None where nothing is known.

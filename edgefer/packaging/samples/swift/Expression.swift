@@ -49,20 +49,30 @@ final class ExpressionModel {
 
   /// The network's input; not normalised, the network does that inside.
   func pixels(of face: CGImage) throws -> [UInt8] {
-    var rgba = [UInt8](repeating: 0, count: face.width * face.height * 4)
+    try pixels(of: face, in: [0, 0, face.width, face.height])
+  }
+
+  /// The same of a part of a picture: left, top, width, height. What lies outside of the picture repeats its edge.
+  func pixels(of picture: CGImage, in rectangle: [Int]) throws -> [UInt8] {
+    var rgba = [UInt8](repeating: 0, count: picture.width * picture.height * 4)
     let drawn = rgba.withUnsafeMutableBytes { memory -> Bool in
       guard
         let context = CGContext(
-          data: memory.baseAddress, width: face.width, height: face.height, bitsPerComponent: 8,
-          bytesPerRow: face.width * 4, space: CGColorSpace(name: CGColorSpace.sRGB)!,
+          data: memory.baseAddress, width: picture.width, height: picture.height, bitsPerComponent: 8,
+          bytesPerRow: picture.width * 4, space: CGColorSpace(name: CGColorSpace.sRGB)!,
           bitmapInfo: CGImageAlphaInfo.noneSkipLast.rawValue)
       else { return false }
-      context.draw(face, in: CGRect(x: 0, y: 0, width: face.width, height: face.height))
+      context.draw(picture, in: CGRect(x: 0, y: 0, width: picture.width, height: picture.height))
       return true
     }
     guard drawn else { throw CocoaError(.coderInvalidValue) }
-    let rgb = (0..<face.width * face.height * 3).map { rgba[$0 / 3 * 4 + $0 % 3] }
-    return resize(rgb, width: face.width, height: face.height, toWidth: width, toHeight: height)
+    let (left, top, across, down) = (rectangle[0], rectangle[1], rectangle[2], rectangle[3])
+    let rgb = (0..<across * down * 3).map { index -> UInt8 in
+      let x = min(max(left + index / 3 % across, 0), picture.width - 1)
+      let y = min(max(top + index / 3 / across, 0), picture.height - 1)
+      return rgba[(y * picture.width + x) * 4 + index % 3]
+    }
+    return resize(rgb, width: across, height: down, toWidth: width, toHeight: height)
   }
 }
 

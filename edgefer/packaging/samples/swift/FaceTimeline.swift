@@ -1,8 +1,8 @@
 // A face before a camera: on which frames to ask the network, and its answers, smoothed.
 //
 //   let timeline = try FaceTimeline(package: Bundle.main.bundleURL)        // one for each face that is followed
-//   let cut = timeline.rectangle(x: x, y: y, width: w, height: h)          // left, top, width, height in the frame
-//   let pixels = try model.pixels(of: crop)
+//   let cut = timeline.rectangle(x: x, y: y, width: w, height: h)          // left, top, width, height in the picture
+//   let pixels = try model.pixels(of: picture, in: cut)                    // CGImage
 //   let scores = try timeline.see(frame, time: seconds) { try model.run(pixels) }
 //   try timeline.see(frame, time: seconds, ask: nil)                       // the face is not in this frame
 //   XCTAssert(try goldenTraces(package: Bundle.main.bundleURL).allSatisfy(\.passed))
