@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -41,7 +42,9 @@ _LOOK_S = 1.0
 _PATIENCE_S = 60.0
 """How long workers are waited for where there is none."""
 _TELL_S = 30.0
-_GATHER_S = 60.0
+_FETCHERS = 4
+_DESERTED = 3
+"""So often all workers that may do a job may be lost before it is held to be its fault, as Dask has it for each."""
 
 
 @contextmanager
@@ -68,7 +71,8 @@ def cluster(
         raise UsageError(
             f"a cluster needs Dask, and {error.name} is not installed", remedy='pip install "edgefer[cluster]"'
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say is said by what we raise
+    for name in [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they have to say is said by what we raise
     cloudpickle.register_pickle_by_value(fitness)
     own: LocalCluster | None = None
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "10GB"}):
@@ -158,31 +162,47 @@ class Cluster:
             raise UsageError(f"{here.name}: is of this machine alone", remedy="Leave --cluster out.")
         crew = _Crew(self._client, self._address, task, self._any_version, self._progress, self.tally)
         waiting, running = deque(range(len(jobs))), dict[Any, tuple[int, frozenset[str]]]()
-        finished: SimpleQueue[Future] = SimpleQueue()
+        finished: SimpleQueue[tuple[Any, Outcome | BaseException]] = SimpleQueue()
+        deserted = Counter[int]()
         done = 0
+        fetchers = ThreadPoolExecutor(_FETCHERS)
+
+        def fetch(future: Future) -> None:
+            try:
+                finished.put((future, future.result()))
+            except BaseException as error:
+                finished.put((future, error))
+
+        def came(future: Future) -> None:
+            with suppress(RuntimeError):  # all is over
+                fetchers.submit(fetch, future)
+
         try:
             while waiting or running:
                 if crew.look():
                     for future, (place, able) in list(running.items()):
                         if not able & crew.threads.keys():  # all that might have done it are gone
                             del running[future]
+                            future.cancel()
+                            deserted[place] += 1
                             waiting.appendleft(place)
                 while waiting and len(running) < crew.places:
                     place = waiting.popleft()
+                    if deserted[place] > _DESERTED:
+                        done += 1
+                        yield place, _ended(jobs[place])
+                        continue
                     future = crew.submit(jobs[place], self.carries)
                     running[future] = (place, frozenset(crew.threads))
-                    future.add_done_callback(finished.put)
+                    future.add_done_callback(came)
                 try:
-                    future = finished.get(timeout=_LOOK_S / 2)
+                    future, answer = finished.get(timeout=_LOOK_S / 2)
                 except Empty:
                     continue
                 if future not in running:
                     continue
                 place, _ = running.pop(future)
-                outcome = crew.outcome(future, jobs[place])
-                if outcome is None:
-                    waiting.appendleft(place)
-                    continue
+                outcome = crew.outcome(answer, future, jobs[place])
                 done += 1
                 self.tally.done += 1
                 for _ in range(jobs[place].steps or 0):
@@ -193,7 +213,15 @@ class Cluster:
         finally:
             for future in running:
                 with suppress(Exception):
-                    future.release()
+                    future.cancel()
+            fetchers.shutdown(wait=False, cancel_futures=True)
+
+
+def _ended(job: Job) -> InputError:
+    return InputError(
+        f"{job.name}: one worker after the other ended while at it",
+        remedy="Is there not enough memory for it? Their logs tell more.",
+    )
 
 
 class _Crew:
@@ -263,34 +291,27 @@ class _Crew:
             lambda: self._client.submit(on_worker.perform, *arguments, key=key, workers=list(self.threads))
         )
 
-    def outcome(self, future: Future, job: Job) -> Outcome | None:
-        """Of a job that is over; None where it must be done again.
+    def outcome(self, answer: Outcome | BaseException, future: Future, job: Job) -> Outcome:
+        """Of a job that is over.
 
         Raises:
             EvidenceError: the scheduler is gone.
         """
         from distributed import KilledWorker
 
-        try:
-            outcome: Outcome = future.result(timeout=_GATHER_S)
-        except KilledWorker:
-            return InputError(
-                f"{job.name}: one worker after the other ended while at it",
-                remedy="Is there not enough memory for it? Their logs tell more.",
-            )
-        except EdgeferError:
-            raise
-        except Exception as error:
-            if future.status == "error":
-                raise EvidenceError(
-                    f"{job.name}: a worker fails on it: {type(error).__name__}: {error}",
-                    remedy="What was done is kept: the same command goes on from there.",
-                    detail="".join(format_exception(error)),
-                ) from error
-            if isinstance(error, TimeoutError):
-                return None
-            raise self._gone() from error
-        return outcome
+        if isinstance(answer, bytes | InputError):
+            return answer
+        if isinstance(answer, KilledWorker):
+            return _ended(job)
+        if isinstance(answer, EdgeferError):
+            raise answer
+        if future.status == "error":
+            raise EvidenceError(
+                f"{job.name}: a worker fails on it: {type(answer).__name__}: {answer}",
+                remedy="What was done is kept: the same command goes on from there.",
+                detail="".join(format_exception(answer)),
+            ) from answer
+        raise self._gone() from answer
 
     def tell(self, done: int, total: int) -> None:
         """How far it is, now and then."""
