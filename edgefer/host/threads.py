@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TypeVar
 
@@ -46,6 +47,17 @@ def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
         while (item := following.result()) is not None:
             following = thread.submit(next, items, None)
             yield item
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """A block in which products of matrices run in the thread that asks for them.
+
+    Their last digits do not depend on the number of processors then, nor do they wait for threads of ours.
+    """
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, "blas")
+    return limits
 
 
 @cache

@@ -9,7 +9,7 @@ channels differ 10 to 100 times in range is stored in int8 with little loss.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
@@ -223,7 +223,7 @@ def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, Mapping[str, 
     return graph.with_constants(constants).with_nodes(nodes, info), names
 
 
-def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Sequence[Array]) -> dict[str, QuantParams]:
+def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Iterable[Array]) -> dict[str, QuantParams]:
     """How each x' = x / r is stored so that the error of y' = x' * sigmoid(x' * r) is least.
 
     The error depends on x' and r alone, so channels of about the same r share a histogram.

@@ -18,30 +18,28 @@ by piece between its cut points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.host.memory import release
-from edgefer.host.threads import ahead
+from edgefer.host.rows import Rows
+from edgefer.host.threads import ahead, one_blas_thread
 from edgefer.plan import Plan
-from edgefer.quantize.fit.rounding import Inputs, can_be_rounded, rounded
-from edgefer.quantize.observe.per_image import run, runnable, spread
+from edgefer.quantize.fit.rounding import Inputs, rounded
+from edgefer.quantize.observe.per_image import each_image, run, run_each, runnable, spread
 from edgefer.quantize.scales.integer_kernels import bias_params
 from edgefer.quantize.scales.ranges import Values
 
 _SIDE = 6  # at most so many rows and columns of each feature map are looked at
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
 _CHANNELS = 32  # whose values are float64 together
-_KEPT = 1 << 15  # numbers in a value that is kept for all images; larger ones are computed again
-
-_Rows: TypeAlias = list[Array]
-"""Values of some images, one or several, along the first axis of each."""
+_KEPT = 1 << 18  # numbers in a value that is kept, in a file, for all images; larger ones are computed again
 
 
 def correct(
@@ -55,22 +53,30 @@ def correct(
         feeds: calibration inputs.
         advance: called after each of `pieces(graph)` pieces.
     """
-    current, quantized = graph, feeds
+    with one_blas_thread():
+        return _corrected_layers(graph, plan, feeds, advance)
+
+
+def _corrected_layers(
+    graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None]
+) -> tuple[Graph, Plan]:
+    current = graph
+    quantized: Iterable[Array] = feeds
     for piece in ahead(_float_pieces(graph, plan, feeds)):
         for node, wanted in zip(piece.layers, piece.expected, strict=True):
             if node.name in piece.inputs:
-                tied = [piece.inputs.pop(each.name) for each in _tied(graph, node)]
-                current = _with_rounded_weights(current, plan, node, tied)
+                seen = (piece.inputs.pop(each.name) for each in _tied(graph, node))
+                current = _with_rounded_weights(current, plan, node, seen)
             watched = _watching(
                 _with_stored_weights(current, plan, node), piece.start, [], [_alone(node, _stored(node))]
             )
-            (found,) = _blocks(run([runnable(watched, plan)], quantized, _sampled_rows), len(feeds))
+            outputs = run_each([runnable(watched, plan)], quantized)
+            (found,) = _blocks(([_sampled(value)] for (value,) in outputs), len(feeds))
             gain, shift = _affine(wanted, found, with_slope=len(_tied(graph, node)) == 1)
             current, plan = _corrected(current, plan, node, gain, shift)
         if piece.end not in graph.outputs:
             stored = runnable(observing(extract(current, [piece.start], [piece.end]), [piece.end]), plan)
-            (reached,) = _blocks(run([stored], quantized, _rows), len(feeds))
-            quantized = list(reached)
+            quantized = Rows(reached for (reached,) in run_each([stored], quantized))
         release()
         advance()
     return current, plan
@@ -98,14 +104,16 @@ class _Piece:
 def _float_pieces(graph: Graph, plan: Plan, feeds: Sequence[Array]) -> Iterator[_Piece]:
     """All pieces, in network order; of `plan`, only what is stored matters."""
     ends = _piece_ends(graph)
+    exact: Iterable[Array] = feeds
     for start, outputs in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
         nodes = extract(graph, [start], outputs).nodes
         layers = tuple(node for node in nodes if _can_be_corrected(graph, plan, node))
         names = {node.name for node in layers}
         inputs = {node.name: Inputs(graph, node) for node in layers if _can_be_rounded(graph, node, names)}
-        rows = _float_outputs(graph, start, outputs[0], layers, inputs, feeds)
-        reached, *expected = _blocks(rows, len(feeds))
-        feeds = list(reached)
+        reached = Rows()
+        samples = _float_outputs(graph, start, outputs[0], layers, inputs, exact, reached)
+        expected = _blocks(samples, len(feeds))
+        exact = reached
         yield _Piece(start, outputs[0], layers, inputs, tuple(expected))
 
 
@@ -145,29 +153,37 @@ def _can_be_rounded(graph: Graph, node: Node, names: Collection[str]) -> bool:
     """Whether a layer's weights can be rounded for all that read them, which are among the layers named."""
     tied = _tied(graph, node)
     alike = {(each.op, each.int("group", 1), each.int("transB")) for each in tied}
-    return len(alike) == 1 and all(each.name in names for each in tied) and can_be_rounded(graph, node)
+    return len(alike) == 1 and all(each.name in names for each in tied)
 
 
 def _float_outputs(
-    graph: Graph, start: str, end: str, layers: Sequence[Node], inputs: Mapping[str, Inputs], feeds: Sequence[Array]
-) -> Iterator[_Rows]:
-    """For the feeds of `start`, the value `end`, and samples of what `layers` return; `inputs` see theirs."""
+    graph: Graph,
+    start: str,
+    end: str,
+    layers: Sequence[Node],
+    inputs: Mapping[str, Inputs],
+    feeds: Iterable[Array],
+    reached: Rows,
+) -> Iterator[list[Array]]:
+    """For each of the feeds of `start`, samples of what `layers` return; `inputs` see theirs, `reached` keeps `end`."""
     watching = list(inputs.values())
     read = [node.inputs[0] for node in layers if node.name in inputs]
     network = runnable(_watching(graph, start, [end, *read], [_alone(node) for node in layers]))
 
-    def keep(values: list[Array], images: int) -> tuple[list[Array], _Rows]:
-        reached, *others = values
+    def keep(values: list[Array], images: int) -> tuple[list[Array], list[list[Array]]]:
+        last, *others = values
         seen = [each.patches(x) for each, x in zip(watching, others, strict=False)]
-        return seen, _rows([reached, *map(_sampled, others[len(watching) :])], images)
+        return seen, each_image([last, *map(_sampled, others[len(watching) :])], images)
 
-    for seen, outputs in run([network], feeds, keep):
+    for seen, rows in run([network], feeds, keep):
         for each, patches in zip(watching, seen, strict=True):
             each.add(patches)
-        yield outputs
+        for last, *samples in rows:
+            reached.append(last)
+            yield samples
 
 
-def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Sequence[Inputs]) -> Graph:
+def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Iterable[Inputs]) -> Graph:
     name = node.inputs[1]
     return graph.with_constants({name: rounded(graph.constants[name], plan.tensors[name], *inputs)})
 
@@ -202,24 +218,13 @@ def _sampled(values: Array) -> Array:
     return np.ascontiguousarray(values[:, :, rows, columns])
 
 
-def _rows(values: list[Array], images: int) -> _Rows:
-    """The values of some images, with an axis for the images before all others."""
-    return [value.reshape(images, *((1, *value.shape[1:]) if images > 1 else value.shape)) for value in values]
-
-
-def _sampled_rows(values: list[Array], images: int) -> _Rows:
-    return _rows([_sampled(value) for value in values], images)
-
-
-def _blocks(rows: Iterator[_Rows], count: int) -> list[Array]:
-    """Each value for all `count` images in one block, as many small arrays would leave memory in pieces."""
-    blocks: list[Array] = []
-    done = 0
-    for row in rows:
-        blocks = blocks or [np.empty((count, *values.shape[1:]), values.dtype) for values in row]
+def _blocks(rows: Iterator[list[Array]], count: int) -> list[Array]:
+    """Each value of a row, for all `count` rows in one block, as many small arrays would leave memory in pieces."""
+    first = next(rows)
+    blocks = [np.empty((count, *values.shape), values.dtype) for values in first]
+    for index, row in enumerate(chain([first], rows)):
         for block, values in zip(blocks, row, strict=True):
-            block[done : done + len(values)] = values
-        done += len(row[0])
+            block[index] = values
     return blocks
 
 

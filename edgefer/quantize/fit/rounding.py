@@ -23,13 +23,9 @@ _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
 _AT_ONCE = 1 << 18  # numbers that are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
 _SETTLED = 0.25  # of a step: how far a weight may lie from its integer
-_WIDEST = 9 * 512  # weights of an output: of more, the covariance takes hundreds of megabytes, and minutes
+_WIDEST = 1280  # inputs whose covariances are known; of more, in parts, as memory and time grow with the square
+_TOGETHER = 1 << 18  # numbers in covariances that are worked on at once
 _BLOCK = 64  # weights whose errors are made up for together in all that follow
-
-
-def can_be_rounded(graph: Graph, node: Node) -> bool:
-    """Whether the covariance of what a layer's outputs are made of is small enough to work with."""
-    return _size(graph, node) <= _WIDEST
 
 
 def _size(graph: Graph, node: Node) -> int:
@@ -39,11 +35,12 @@ def _size(graph: Graph, node: Node) -> int:
 
 
 class Inputs:
-    """What a layer computes its outputs from, as a covariance over images.
+    """What a layer computes its outputs from, as covariances over images.
 
     Attributes:
         groups: of channels.
-        size: weights that each output has.
+        parts: of each group's inputs; those of different parts are taken for independent.
+        size: inputs of a part.
     """
 
     def __init__(self, graph: Graph, node: Node) -> None:
@@ -60,9 +57,11 @@ class Inputs:
         self._count = 0
         self._origin: Array = np.zeros((), np.float32)
         self.groups = node.int("group", 1)
-        self.size = _size(graph, node)
-        self._sum: Values = np.zeros((self.groups, self.size))
-        self._products: Array = np.zeros((self.groups, self.size, self.size), np.float32)
+        inputs = _size(graph, node)
+        self.parts = next(count for count in range(-(-inputs // _WIDEST), inputs + 1) if inputs % count == 0)
+        self.size = inputs // self.parts
+        self._sum: Values = np.zeros((self.groups * self.parts, self.size))
+        self._products: Array = np.zeros((self.groups * self.parts, self.size, self.size), np.float32)
 
     def patches(self, x: Array) -> Array:
         """What some outputs are made from, for one image or several: (groups, inputs, images * positions)."""
@@ -77,7 +76,7 @@ class Inputs:
         windows = sliding_window_view(x, reach, axis=(2, 3))[:, :, ::down, ::across, ::below, ::beside]
         rows, columns = self._positions
         some = windows[:, :, rows, columns].transpose(0, 2, 3, 1, 4, 5).copy()  # not a view, which would keep all of x
-        return some.reshape(-1, self.groups, self.size).transpose(1, 2, 0)
+        return some.reshape(-1, self.groups, self.parts * self.size).transpose(1, 2, 0)
 
     def add(self, patches: Array) -> None:
         """Count some."""
@@ -85,19 +84,19 @@ class Inputs:
         if sum(each.size for each in self._seen) >= _AT_ONCE:
             self._multiply()
 
-    def covariance(self) -> Values:
-        """Over all that was counted, float64 (groups, inputs, inputs), positive definite; to be asked for once."""
+    def covariances(self, some: slice) -> Values:
+        """Over all that was counted, of some parts: float64 (parts, inputs, inputs), positive definite."""
         if self._seen:
             self._multiply()
-        mean = self._sum / self._count
-        found, self._products = self._products / np.float64(self._count), np.zeros(())  # megabytes, not needed twice
+        mean = self._sum[some] / self._count
+        found = self._products[some] / np.float64(self._count)
         found -= mean[:, :, np.newaxis] * mean[:, np.newaxis, :]
         variance = np.einsum("gkk->gk", found)
         variance += _DAMPING * variance.mean(axis=1, keepdims=True) + 1e-12
         return found
 
     def _multiply(self) -> None:
-        seen = np.concatenate(self._seen, axis=2)
+        seen = np.concatenate(self._seen, axis=2).reshape(*self._sum.shape, -1)
         self._seen = []
         if not self._count:
             self._origin = seen.mean(axis=2, keepdims=True)
@@ -120,12 +119,19 @@ def rounded(weights: Array, params: QuantParams, *inputs: Inputs) -> Array:
     """
     assert params.axis is not None
     channels = np.moveaxis(weights, params.axis, 0)
-    groups, size = inputs[0].groups, inputs[0].size
-    scale = np.asarray(params.scale).reshape(groups, -1, 1)
-    steps = channels.reshape(groups, -1, size) / scale
-    integers = _rounded(steps, reduce(np.add, (each.covariance() for each in inputs)), params.limits)
-    found = (np.clip(steps, integers - _SETTLED, integers + _SETTLED) * scale).reshape(channels.shape)
-    return np.ascontiguousarray(np.moveaxis(found, 0, params.axis), np.float32)
+    groups, parts, size = inputs[0].groups, inputs[0].parts, inputs[0].size
+    scale = np.asarray(params.scale).reshape(groups, 1, -1, 1)
+    rows = channels.reshape(groups, -1, parts, size).swapaxes(1, 2)
+    found = np.empty(rows.shape, np.float32)
+    at_once = max(_TOGETHER // size**2, 1)
+    for first in range(0, groups * parts, at_once):
+        some = np.unravel_index(range(first, min(first + at_once, groups * parts)), (groups, parts))
+        scales = scale[some[0], 0]
+        steps = rows[some] / scales
+        these = slice(first, first + at_once)
+        integers = _rounded(steps, reduce(np.add, (each.covariances(these) for each in inputs)), params.limits)
+        found[some] = np.clip(steps, integers - _SETTLED, integers + _SETTLED) * scales
+    return np.ascontiguousarray(np.moveaxis(found.swapaxes(1, 2).reshape(channels.shape), 0, params.axis))
 
 
 def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Values:

@@ -18,7 +18,7 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.host import cache
 from edgefer.host.directories import cache_directory
 from edgefer.plan import QuantParams
-from edgefer.quantize.observe.per_image import each, observe
+from edgefer.quantize.observe.per_image import each_image, observe
 from edgefer.quantize.scales.histogram import COUNTED, HALF, Histogram
 from edgefer.quantize.scales.ranges import View, mse_optimal
 from edgefer.spec import InputSpec
@@ -48,7 +48,7 @@ def collect(
             try:
                 histograms[name].add(array, images)
             except ValueError:
-                return [_not_finite(tensors, found) for found in each(values, images)]
+                return [_not_finite(tensors, found) for found in each_image(values, images)]
         return [""] * images
 
     rows = observe(graph, tensors, feeds, count)

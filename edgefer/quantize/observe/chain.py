@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import extract, observing, parts
 from edgefer.host.memory import release
+from edgefer.host.rows import Rows
 from edgefer.plan import Plan
 from edgefer.quantize.observe.per_image import Runnable, run_each, runnable
 
@@ -23,7 +24,7 @@ class Part:
     """
 
     graph: Graph
-    feeds: Sequence[Array]
+    feeds: Iterable[Array]
     rest: tuple[Graph, ...]
 
 
@@ -43,7 +44,7 @@ class Chain:
         """
         self._feeds, self._outputs = feeds, tuple(outputs)
         self._sessions: dict[tuple[str, ...], tuple[Graph, Runnable]] = {}
-        self._reached: tuple[tuple[Graph, ...], Sequence[Array]] = ((), feeds)
+        self._reached: tuple[tuple[Graph, ...], Iterable[Array]] = ((), feeds)
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The smallest part of `graph` that makes and reads all `values`."""
@@ -58,7 +59,7 @@ class Chain:
         middle = extract(graph, chain[first].inputs, chain[last].outputs)
         return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
 
-    def finish(self, part: Part, plan: Plan) -> Callable[[Sequence[Array]], Iterator[list[Array]]]:
+    def finish(self, part: Part, plan: Plan) -> Callable[[Iterable[Array]], Iterator[list[Array]]]:
         """What computes the outputs for each of some of the part's feeds, where `plan` says how the part is stored.
 
         All that follows is computed in float.
@@ -67,14 +68,14 @@ class Chain:
         networks = [first, *map(self._network, part.rest)]
         return lambda feeds: run_each(networks, feeds)
 
-    def _values_behind(self, chain: tuple[Graph, ...]) -> Sequence[Array]:
+    def _values_behind(self, chain: tuple[Graph, ...]) -> Iterable[Array]:
         """What the chain returns for each image."""
         known, values = self._reached
         if len(known) > len(chain) or not all(map(_is_same, known, chain)):
             known, values = (), self._feeds
         if len(known) < len(chain):
             networks = [self._network(part) for part in chain[len(known) :]]
-            values = [outputs[0] for outputs in run_each(networks, values)]
+            values = Rows(outputs[0] for outputs in run_each(networks, values))
             release()
         self._reached = chain, values
         return values

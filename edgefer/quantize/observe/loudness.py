@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from edgefer.quantize.observe.per_image import observe
 from edgefer.quantize.scales.ranges import Values
 
 
-def loudness(graph: Graph, names: Sequence[str], feeds: Sequence[Array]) -> dict[str, Values]:
+def loudness(graph: Graph, names: Sequence[str], feeds: Iterable[Array]) -> dict[str, Values]:
     """The largest magnitude of each channel (axis 1) of each value, over all feeds of the graph's only input."""
     found = {name: np.zeros(graph.shape(name)[1]) for name in names}
 

@@ -94,10 +94,10 @@ def run(
 
 def run_each(networks: Sequence[Runnable], feeds: Iterable[Array]) -> Iterator[list[Array]]:
     """The outputs of the last of `networks` for each image; see `run`."""
-    return chain.from_iterable(run(networks, feeds, each))
+    return chain.from_iterable(run(networks, feeds, each_image))
 
 
-def each(values: list[Array], images: int) -> list[list[Array]]:
+def each_image(values: list[Array], images: int) -> list[list[Array]]:
     """For each of the images, its values."""
     if images == 1:
         return [values]

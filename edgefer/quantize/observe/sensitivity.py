@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from math import inf
 from typing import Any
 
@@ -80,11 +81,11 @@ class Sensitivity:
         plan = Plan(stored, dict.fromkeys(sorted(readers | makers), "int8"))
         part = self.part(graph, stored)
         outputs = self._chain.finish(part, plan)
-        first = list(outputs(part.feeds[:_FIRST])) if matters else []
+        first = list(outputs(islice(part.feeds, _FIRST))) if matters else []
         noise = self._typical_noise(first) if first else inf
-        return (
-            noise if noise < _CLEARLY * matters else self._typical_noise([*first, *outputs(part.feeds[len(first) :])])
-        )
+        if noise < _CLEARLY * matters:
+            return noise
+        return self._typical_noise([*first, *outputs(islice(part.feeds, len(first), None))])
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The part of `graph` that makes and reads `values`, and what it reads for each image."""

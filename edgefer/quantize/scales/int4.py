@@ -13,6 +13,7 @@ from edgefer.quantize.scales.integer_kernels import bias_params, smallest_scales
 from edgefer.quantize.scales.ranges import Values
 
 _LARGEST = 7
+_AT_ONCE = 1 << 16  # weights that are tried in float64 together, with all scales
 _SHARES = np.arange(1.0, 0.49, -0.05)  # of the largest weight, beyond which others saturate
 
 
@@ -43,11 +44,22 @@ def int4_params(weights: Array, axis: int, floor: Values) -> QuantParams:
 
     It is the one of the least squared error, or the `floor` where that is larger.
     """
-    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1).astype(np.float64)
-    largest = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-6 * max(float(np.abs(rows).max()), 1e-6))
-    scales = np.stack([(largest * share / _LARGEST).astype(np.float32) for share in _SHARES]).astype(np.float64)
-    stored = np.clip(np.rint(rows / scales), -_LARGEST, _LARGEST) * scales
-    best = np.square(stored - rows).sum(axis=2).argmin(axis=0)
-    chosen = np.maximum(scales[best, np.arange(len(rows)), 0], floor.astype(np.float32))
+    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    magnitudes = np.abs(rows).max(axis=1, keepdims=True).astype(np.float64)
+    largest = np.maximum(magnitudes, 1e-6 * max(float(magnitudes.max()), 1e-6))
+    at_once = max(_AT_ONCE // rows.shape[1], 1)
+    some = [slice(start, start + at_once) for start in range(0, len(rows), at_once)]
+    best = np.concatenate([_least_noisy(rows[few], largest[few]) for few in some])
+    chosen = np.maximum(best, floor.astype(np.float32))
     scale = tuple(map(float, chosen))
     return QuantParams("int4", scale, (0,) * len(scale), axis, narrow=True)
+
+
+def _least_noisy(rows: Array, largest: Values) -> Values:
+    """Of the scales that store `rows` of weights with some shares of their `largest`, each row's best."""
+    exact = rows.astype(np.float64)
+    scales = np.stack([(largest * share / _LARGEST).astype(np.float32) for share in _SHARES]).astype(np.float64)
+    stored = np.clip(np.rint(exact / scales), -_LARGEST, _LARGEST) * scales
+    best = np.square(stored - exact).sum(axis=2).argmin(axis=0)
+    found: Values = scales[best, np.arange(len(rows)), 0]
+    return found

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from edgefer.plan import QuantParams
+from edgefer.quantize.fit import rounding
 from edgefer.quantize.fit.rounding import Inputs, rounded
 from edgefer.quantize.scales.ranges import per_channel_symmetric
 from tests.emit.harness import sample, values_of
@@ -64,11 +65,13 @@ def test_weights_lie_near_their_integers_on_the_side_that_they_were_on(name):
     np.testing.assert_allclose(found, stored + np.clip(weights - stored, -quarter, quarter), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize(("dtype", "largest"), [("int8", 127), ("int4", 7)])
-def test_outputs_change_less_than_with_the_nearest_integers(dtype, largest):
+@pytest.mark.parametrize(("dtype", "largest", "widest"), [("int8", 127, 27), ("int4", 7, 27), ("int8", 127, 9)])
+def test_outputs_change_less_than_with_the_nearest_integers(monkeypatch, dtype, largest, widest):
+    monkeypatch.setattr(rounding, "_WIDEST", widest)
     graph, node = layer("y = Conv<kernel_shape=[3, 3]>(x, w)", (16, 3, 3, 3), side=8)
     rng = np.random.default_rng(1)
     inputs, patches = Inputs(graph, node), []
+    assert inputs.size == widest
     for _ in range(64):
         x = rng.normal(size=(1, 3, 8, 8)).cumsum(axis=2).cumsum(axis=3).astype(np.float32)  # neighbours are alike
         patches.append(inputs.patches(x))

@@ -3,7 +3,7 @@ from threading import Event
 import numpy as np
 import pytest
 
-from edgefer.quantize.observe.per_image import Runnable, each, observe, run, run_each, runnable
+from edgefer.quantize.observe.per_image import Runnable, each_image, observe, run, run_each, runnable
 from tests.emit.harness import sample, values_of
 from tests.emit.minmax_plan import minmax_plan
 from tests.graph.networks import RESIDUAL, network, numbers
@@ -25,11 +25,11 @@ def test_once_closed_no_more_are_run():
             return [feed["x"]]
 
     networks = [Runnable(Session(), 1)]
-    rows = run(networks, range(100), each)
+    rows = run(networks, range(100), each_image)
     assert next(rows) == [[0]]
     rows.close()
     closed.set()
-    assert list(run(networks, [100], each)) == [[[100]]]
+    assert list(run(networks, [100], each_image)) == [[[100]]]
     assert len(started) < 10
 
 

@@ -1,0 +1,48 @@
+"""Arrays, one for each image, kept in a file: memory is for what is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Rows:
+    """Arrays, in a file that has no name and is gone with this object; one thread at a time may read it."""
+
+    def __init__(self, arrays: Iterable[npt.NDArray[Any]] = ()) -> None:
+        """Keep `arrays`.
+
+        Raises:
+            OSError: there is no room for them.
+        """
+        self._file = TemporaryFile()  # noqa: SIM115
+        self._kinds: list[tuple[tuple[int, ...], np.dtype[Any]]] = []
+        for array in arrays:
+            self.append(array)
+
+    def append(self, array: npt.NDArray[Any]) -> None:
+        """Keep one more; not while they are read.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        self._kinds.append((array.shape, array.dtype))
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._kinds)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        """Each in turn, read from the file."""
+        position = 0
+        for shape, dtype in self._kinds:
+            self._file.seek(position)
+            array = np.empty(shape, dtype)
+            self._file.readinto(array.reshape(-1).view(np.uint8).data)
+            position += array.nbytes
+            yield array
