@@ -28,7 +28,7 @@ import numpy as np
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.host.memory import release
-from edgefer.host.rows import Rows
+from edgefer.host.on_disk import Rows
 from edgefer.host.threads import ahead, one_blas_thread
 from edgefer.plan import Plan
 from edgefer.quantize.fit.rounding import Inputs, rounded

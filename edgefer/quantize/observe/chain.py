@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import extract, observing, parts
 from edgefer.host.memory import release
-from edgefer.host.rows import Rows
+from edgefer.host.on_disk import Rows
 from edgefer.plan import Plan
 from edgefer.quantize.observe.per_image import Runnable, run_each, runnable
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from edgefer.host.rows import Rows
+from edgefer.host.on_disk import Rows
 
 
 def test_arrays_come_back_as_they_were_and_as_often_as_asked():
