@@ -328,6 +328,41 @@ def matmul(net: Net) -> None:
     net.add("MatMul", net.last, net.weights(net.shape[-1], net.choose(2, 5)))
 
 
+def recurrent(net: Net) -> None:
+    size = net.shape[-1]
+    steps = prod(net.shape) // size
+    if steps > 6 or size > 40:
+        return
+    op, direction = net.choose("LSTM", "GRU", "RNN"), net.choose("forward", "reverse", "bidirectional")
+    gates, ways = {"LSTM": 4, "GRU": 3, "RNN": 1}[op], 2 if direction == "bidirectional" else 1
+    net.add("Reshape", net.last, net.indices(steps, 1, size))
+    parts = [net.weights(ways, gates * 3, size), net.weights(ways, gates * 3, 3), net.numbers(ways, gates * 6)]
+    more = {"linear_before_reset": net.choose(0, 1)} if op == "GRU" else {}
+    net.add(op, net.last, *parts, hidden_size=3, direction=direction, **more)
+    net.add("Reshape", net.last, net.indices(1, steps, ways * 3))
+
+
+def einsum(net: Net) -> None:
+    net.add("Einsum", net.last, net.weights(net.shape[-1], net.choose(2, 5)), equation="...c,cd->...d")
+
+
+def sampled(net: Net) -> None:
+    if prod(net.shape) > 1000:
+        return
+    places = net.constant(net.rng.uniform(-1.5, 1.5, (1, net.choose(2, 5), 3, 2)).astype(np.float32))
+    mode, padding = net.choose("bilinear", "nearest"), net.choose("zeros", "border", "reflection")
+    net.add("GridSample", net.last, places, mode=mode, padding_mode=padding, align_corners=net.choose(0, 1))
+
+
+def in_one_dimension(net: Net) -> None:
+    channels = net.shape[1]
+    net.add("Reshape", net.last, net.indices(1, channels, -1))
+    taps = net.choose(1, 2, 3)
+    net.add("Conv", net.last, net.weights(2, channels, taps), net.numbers(2), strides=[net.choose(1, 2)])
+    if net.shape[2] > 2:
+        net.add(net.choose("MaxPool", "AveragePool"), net.last, kernel_shape=[2], pads=[net.choose(0, 1), 0])
+
+
 def _window(net: Net, *, dilated: bool = True) -> dict:
     """Kernel, strides, pads and dilations that fit the image."""
     kernel, dilations, before, after = [], [], [], []
@@ -356,6 +391,8 @@ IMAGE_STEPS: tuple[Builder, ...] = (
     depth_to_space,
     prelu,
     per_channel,
+    sampled,
+    in_one_dimension,
 )
 ANY_STEPS: tuple[Builder, ...] = (
     activation,
@@ -378,4 +415,6 @@ ANY_STEPS: tuple[Builder, ...] = (
     softmax,
     repeated,
     reduction,
+    recurrent,
+    einsum,
 )

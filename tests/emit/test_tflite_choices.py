@@ -8,7 +8,8 @@ import pytest
 from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan
-from tests.emit.harness import run_onnx, run_tflite, sample
+from edgefer.runtime.delegation import undelegated
+from tests.emit.harness import operators, run_onnx, run_tflite, sample
 from tests.graph.networks import network
 
 CONSTANTS = {
@@ -71,6 +72,21 @@ def test_float_equals_onnx_runtime(name: str) -> None:
     expected = run_onnx(graph, feeds)["y"]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_one_operator_of_fast_kernels(approximate: str) -> None:
+    text = {
+        "none": "a = Div(x, root)\nb = Erf(a)\nc = Add(b, one)\nd = Mul(x, c)\ny = Mul(d, half)",
+        "tanh": "a = Mul(x, x)\nb = Mul(a, x)\nc = Mul(b, cubic)\nd = Add(x, c)\ne = Mul(d, share)\nf = Tanh(e)\n"
+        "g = Add(f, one)\nh = Mul(x, g)\ny = Mul(h, half)",
+    }
+    numbers = {"root": 2**0.5, "one": 1, "half": 0.5, "cubic": 0.044715, "share": (2 / np.pi) ** 0.5}
+    graph = network(text[approximate], "y", {name: np.float32(number) for name, number in numbers.items()})
+    file, feeds = emit_tflite(normalise(graph), Plan()), sample(graph, scale=3)
+    assert operators(file) == ["GELU"]
+    assert undelegated(file) == []
+    np.testing.assert_allclose(run_tflite(file, feeds)["y"], run_onnx(graph, feeds)["y"], atol=2e-3)
 
 
 def test_a_long_short_term_memory_may_look_at_its_cell_and_limit_its_gates() -> None:

@@ -65,8 +65,6 @@ def _labels(at: Formula) -> tuple[list[list[str]], list[str]] | None:
     if len(labels) > 2 or any(len(set(own)) < len(own) for own in labels):
         return None
     most = max((sum(len(label) > 1 for label in own) for own in labels), default=0)
-    if any(len({sum(len(label) > 1 for label in own), most}) > 1 for own in labels):
-        return None
     if not arrow:
         return labels, [
             *_hidden(most),
@@ -77,8 +75,8 @@ def _labels(at: Formula) -> tuple[list[list[str]], list[str]] | None:
 
 
 def _hidden(count: int) -> list[str]:
-    """Labels of the axes that an ellipsis stands for."""
-    return [f"...{index}" for index in range(count)]
+    """Labels of the axes that an ellipsis stands for, which operands have in common from the last on."""
+    return [f"...{index}" for index in reversed(range(count))]
 
 
 @decomposes("Det")
