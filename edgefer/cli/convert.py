@@ -17,6 +17,7 @@ from edgefer.errors import UsageError
 from edgefer.evaluation.quick_look import frame_times, measure_name, shown
 from edgefer.host.text import counted, printable
 from edgefer.host.units import format_size, parse_size
+from edgefer.quantize.costs.machines import TARGETS
 from edgefer.quantize.method import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format, open_runner
@@ -60,7 +61,8 @@ Examples:
   edgefer convert model.onnx --calibration faces/ -o out
   edgefer convert checkpoint.pt --calibration faces.zip --budget 5MB
   edgefer convert model.onnx --calibration faces/ --effort best --max-drop 0.3
-  edgefer convert model.onnx --calibration faces/ --mixed --costs pi5.json
+  edgefer convert model.onnx --calibration faces/ --target pi5
+  edgefer convert model.onnx --calibration faces/ --mixed --costs board.json
   edgefer convert resnet18.pt --calibration faces/ --shrink --unlabelled many_faces/
   edgefer convert model.onnx --calibration faces/ --precision w8
 """
@@ -112,9 +114,14 @@ Examples:
     help="Let parts compute in float, from int8-stored weights, for up to 1.25 times the latency.",
 )
 @click.option(
+    "--target",
+    type=click.Choice(list(TARGETS)),
+    help="Where to be fast, by what operators cost there; by default a compromise of all.",
+)
+@click.option(
     "--costs",
     metavar="FILE.json",
-    help="What operators cost on the board that is to be fast, by `edgefer benchmark --operator-costs --json`.",
+    help="The same of a board of yours: what `edgefer benchmark --operator-costs --json` wrote.",
 )
 @click.option(
     "--shrink",
@@ -163,6 +170,7 @@ def convert(
     budget: int,
     max_drop: float | None,
     mixed: bool,
+    target: str | None,
     costs: str | None,
     shrink: bool,
     unlabelled: str | None,
@@ -188,6 +196,7 @@ def convert(
         budget=budget,
         max_drop=max_drop,
         mixed=mixed,
+        target=target,
         costs=costs,
         shrink=shrink,
         unlabelled=unlabelled,

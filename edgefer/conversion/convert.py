@@ -40,9 +40,9 @@ from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
+from edgefer.quantize.costs.machines import EVERYWHERE, TARGETS
 from edgefer.quantize.method import Effort, Quantized, quantize
 from edgefer.quantize.observe.drop import Answer
-from edgefer.quantize.solve.cost import LITERT_X86
 from edgefer.quantize.solve.size import sized_plan
 from edgefer.quantize.solve.solver import LATENCY, Bounds
 from edgefer.quantize.weights_only import Precision, quantize_weights
@@ -81,6 +81,7 @@ def convert(
     budget: int = BUDGET,
     max_drop: float | None = None,
     mixed: bool = False,
+    target: str | None = None,
     costs: str | Path | None = None,
     shrink: bool = False,
     unlabelled: str | Path | None = None,
@@ -106,8 +107,9 @@ def convert(
             float where this needs it, as few as can be.
         mixed: whether parts may compute in float, from int8-stored weights, where the artifacts then take at most
             1.25 times as long; without `max_drop`, those that lose most in int8.
-        costs: what `edgefer benchmark --operator-costs --json` wrote, of the board that is to be fast; which parts
-            compute in float is then chosen by what operators cost there, instead of on an x86 server.
+        target: where the artifacts are to be fast: `pi4`, `pi5`, `android` or `x86`, by what operators cost there; by
+            default none of them may lose much by what another gains.
+        costs: the same of a board of yours: what `edgefer benchmark --operator-costs --json` wrote.
         shrink: whether channels may be removed where int8 is over the budget, and weights learned again; needs the
             `torch` extra.
         unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed.
@@ -136,11 +138,6 @@ def convert(
         raise UsageError("onnx2tf writes the network as it is", remedy="Leave out --shrink, or the backend.")
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
-    if costs is not None and not (mixed or max_drop is not None):
-        raise UsageError(
-            "what operators cost matters only where parts may compute in float",
-            remedy="Allow that by --mixed or --max-drop, or leave out --costs.",
-        )
     if precision != "int8" and (
         mixed or max_drop is not None or effort != "fast" or tflite_backend == "onnx2tf" or shrink
     ):
@@ -148,7 +145,11 @@ def convert(
             f"{precision} computes in float throughout, which leaves nothing to mix, to learn or to bound",
             remedy="Leave out --mixed, --max-drop, --effort, --shrink and --tflite-backend, or take --precision int8.",
         )
-    cost_model = LITERT_X86 if costs is None else read_operator_costs(costs)
+    if target is not None and costs is not None:
+        raise UsageError("both a target and the costs of a board say where it is to be fast", remedy="Leave out one.")
+    if target is not None and target not in TARGETS:
+        raise UsageError(f"targets are {', '.join(TARGETS)}; got {target}", remedy="Measure others: see --costs.")
+    machines = (read_operator_costs(costs),) if costs is not None else TARGETS[target] if target else EVERYWHERE
     if output is not None:
         check_destination(Path(output))
 
@@ -196,17 +197,18 @@ def convert(
                 lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
                 progress,
                 mixed=mixed or max_drop is not None,
-                costs=cost_model,
+                machines=machines,
             )
         else:
             with progress.stage("store weights"), about(network.source.path):
                 quantized = quantize_weights(graph, precision, images.calibration, network.spec.input)
     if precision == "int8" and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
-    if costs is None and quantized.solution is not None and quantized.solution.chosen.floats:
+    if machines is EVERYWHERE and quantized.solution is not None and quantized.solution.chosen.floats:
         progress.note(
-            f"what computes in float was chosen by what operators cost on {cost_model.machine}, on ARM that may be "
-            "far slower: measure your board with `edgefer benchmark --operator-costs --json FILE` and give --costs FILE"
+            f"what computes in float was chosen by what operators cost on {machines[0].machine}, on ARM that may be "
+            "far slower: give a --target, or measure your board with `edgefer benchmark --operator-costs --json FILE` "
+            "and give --costs FILE"
         )
     with Apart() as apart:
         for format in own:

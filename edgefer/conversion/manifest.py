@@ -88,6 +88,7 @@ def build_manifest(
         "quantization": {
             "scheme": _FLOAT[precision] if precision in _FLOAT else _scheme(quantized.plan),
             "ranges": "none" if precision in _FLOAT else "minimum mean squared error, judged after SiLU",
+            "left_out": quantized.left_out,
             "equalised": list(quantized.equalised),
             "biases": "as they were" if precision == "fp16" else _BIASES,
             "learned_steps": quantized.learned,

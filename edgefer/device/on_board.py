@@ -22,7 +22,7 @@ from edgefer.device.target import Device
 from edgefer.device.verdict import SETTLING_S, judge
 from edgefer.device.workload import Workload
 from edgefer.errors import DeviceError
-from edgefer.quantize.solve.cost import CostModel
+from edgefer.quantize.costs.cost import CostModel
 
 TICKS = 20
 """What one measurement counts for in the progress of a run."""

@@ -11,8 +11,8 @@ from edgefer.device.results import SCHEMA
 from edgefer.device.session import Listener, Session
 from edgefer.errors import InputError
 from edgefer.host.documents import read_document
-from edgefer.quantize.solve.cost import CostModel
-from edgefer.quantize.solve.probes import measured_costs
+from edgefer.quantize.costs.cost import CostModel
+from edgefer.quantize.costs.probes import measured_costs
 
 ROUNDS = 200
 """Inferences of each file that are timed."""

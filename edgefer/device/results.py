@@ -19,7 +19,7 @@ from edgefer.device.latency import Latency
 from edgefer.device.pipeline import Pipeline
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
-from edgefer.quantize.solve.cost import CostModel
+from edgefer.quantize.costs.cost import CostModel
 
 SCHEMA = "edgefer.benchmark/1"
 

@@ -10,7 +10,7 @@ from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Run
 from edgefer.host.text import printable
 from edgefer.host.units import format_size
-from edgefer.quantize.solve.cost import CostModel
+from edgefer.quantize.costs.cost import CostModel
 
 Row: TypeAlias = tuple[str, ...]
 

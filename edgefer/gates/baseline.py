@@ -82,6 +82,8 @@ def _timing(timing: Timing) -> dict[str, Any]:
         "instructions": timing.instructions,
         "peak_rss_bytes": timing.peak_rss,
         "delegated": timing.delegated,
+        "load_ms": timing.load,
+        "first_ms": timing.first,
     }
 
 
@@ -114,7 +116,8 @@ def _read(timing: Mapping[str, Any]) -> Timing:
     p50, p90 = (tuple(_numbers(line) for line in timing[key]) for key in ("p50_ms", "p90_ms"))
     unfit = "" if p50 else "its times were no evidence when it was made"
     instructions, peak_rss, delegated = map(_optional, (timing[k] for k in _COUNTS))
-    return Timing(p50, p90, None, instructions, peak_rss, delegated, unfit)
+    load, first = (_optional(timing.get(key)) for key in ("load_ms", "first_ms"))
+    return Timing(p50, p90, None, instructions, peak_rss, delegated, load, first, unfit)
 
 
 def _optional(value: Any) -> float | None:

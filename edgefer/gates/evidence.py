@@ -74,6 +74,8 @@ class Timing:
         instructions: per frame.
         peak_rss: bytes.
         delegated: percent of nodes.
+        load: from the file to a runtime that is ready, ms.
+        first: the first inference, ms.
         unfit: why its times are no evidence, `""` if they are.
     """
 
@@ -83,6 +85,8 @@ class Timing:
     instructions: float | None = None
     peak_rss: float | None = None
     delegated: float | None = None
+    load: float | None = None
+    first: float | None = None
     unfit: str = ""
 
 
@@ -153,6 +157,8 @@ class Evidence:
                 counted = {"instructions": timing.instructions, "delegated": timing.delegated}
                 if not device.emulated:
                     counted["peak_rss"] = timing.peak_rss
+                    if not timing.unfit:
+                        counted |= {"load_time": timing.load, "first_inference": timing.first}
                     for metric, runs in (("latency_p50", timing.p50), ("latency_p90", timing.p90)):
                         timed = Timed(runs, device.cpu, timing.fastest)
                         yield metric, place, Unfit(timing.unfit) if timing.unfit else timed

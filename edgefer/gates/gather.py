@@ -158,6 +158,8 @@ def _timing(entry: Mapping[str, Any], unfit: str) -> Timing:
         instructions=None if instructions is None else count(instructions["total"]),
         peak_rss=None if entry["peak_rss_bytes"] is None else count(entry["peak_rss_bytes"]),
         delegated=100 * count(nodes["delegated"]) / count(nodes["total"]) if nodes and nodes["total"] else None,
+        load=count(entry["load_ms"]),
+        first=count(entry["first_ms"]),
         unfit=unfit,
     )
 
@@ -197,6 +199,8 @@ def _joined(timings: Sequence[Timing]) -> Timing:
         instructions=_median(timing.instructions for timing in timings),
         peak_rss=_median(timing.peak_rss for timing in timings),
         delegated=_median(timing.delegated for timing in timings),
+        load=_median(timing.load for timing in fit),
+        first=_median(timing.first for timing in fit),
         unfit="" if fit else timings[-1].unfit,
     )
 

@@ -48,5 +48,7 @@ METRICS = {
         Metric("latency_p90", TIME, True, "benchmark", "25 %"),
         Metric("instructions", COUNT, True, "benchmark"),
         Metric("peak_rss", SIZE, True, "benchmark"),
+        Metric("load_time", TIME, True, "benchmark"),
+        Metric("first_inference", TIME, True, "benchmark"),
     )
 }

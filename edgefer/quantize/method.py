@@ -12,13 +12,18 @@ import numpy as np
 from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Array, Graph
+from edgefer.graph.macs import parameters
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
 from edgefer.host.threads import in_order
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_pixels
 from edgefer.plan import Plan, QuantParams
+from edgefer.quantize.costs.cost import CostModel
+from edgefer.quantize.costs.machines import EVERYWHERE
+from edgefer.quantize.costs.prices import Prices
 from edgefer.quantize.equalise.cross_layer import equalise_layers
+from edgefer.quantize.equalise.leave_out import leave_out
 from edgefer.quantize.equalise.split_channels import split
 from edgefer.quantize.equalise.through_silu import equalise
 from edgefer.quantize.fit.correct import correct, pieces
@@ -27,7 +32,6 @@ from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.solve.cost import LITERT_X86, CostModel
 from edgefer.quantize.solve.size import is_surely_within, smallest_size
 from edgefer.quantize.solve.solver import Bounds, Solution, solve
 from edgefer.spec import InputSpec
@@ -39,6 +43,9 @@ STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 150, "best": 1000}
 
 FITTED_ON = 128
 """At most so many calibration images are run again, to equalise channels and to correct layers."""
+
+THINNED_ON = 256
+"""At most so many are run to guess channels that are left out from others."""
 
 MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
@@ -60,6 +67,7 @@ class Quantized:
     Attributes:
         graph: equal to the float graph but for equalised channels, rounding, and corrected gains and biases.
         plan: how it is stored.
+        left_out: numbers that channels which hardly matter had for parameters.
         equalised: names of the SiLU inputs whose channels were equalised.
         learned: steps that weights and biases were learned for.
         halves: noise over signal at the heads, on held-back images, with ranges from either half of the
@@ -69,6 +77,7 @@ class Quantized:
 
     graph: Graph
     plan: Plan
+    left_out: int
     equalised: tuple[str, ...]
     learned: int
     halves: tuple[float, ...]
@@ -91,7 +100,7 @@ def quantize(
     progress: Progress,
     *,
     mixed: bool = False,
-    costs: CostModel = LITERT_X86,
+    machines: Sequence[CostModel] = EVERYWHERE,
 ) -> Quantized:
     """Quantize everything that has integer kernels to int8, or as much as the bounds allow.
 
@@ -106,7 +115,7 @@ def quantize(
         size: bytes of the largest artifact of a graph and its Plan.
         progress: listens to the stages.
         mixed: whether parts may compute in float.
-        costs: what nodes cost where it is to be fast.
+        machines: what nodes cost where it is to be fast, first where what computes in float is chosen for.
     """
     keep_float = contract_nodes(graph)
     if (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
@@ -117,9 +126,13 @@ def quantize(
     feeds = _some(images.calibration, spec, FITTED_ON)
     few = feeds[:: -(-len(feeds) // MEASURED_ON)]
     judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
+    prices = Prices(graph, machines)
     with progress.stage("equalise"):
-        equalised, prescribed = _even(graph, tuple(heads), feeds, few)
+        thinned = _thinned(graph, tuple(heads), images.calibration, spec, few, prices)
+        equalised, prescribed = _even(thinned, tuple(heads), feeds, few, prices)
         release()
+    if left_out := parameters(graph) - parameters(thinned):
+        progress.detail(f"{left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
@@ -141,7 +154,7 @@ def quantize(
                 judge=lambda graph, plan: judge.noise_and_drop(graph, plan, heads),
                 finish=lambda graph, plan: correct(graph, plan, feeds),
                 mixed=mixed,
-                costs=costs,
+                costs=machines[0],
                 advance=advance,
             )
         plan, stored = solution.chosen.plan, solution.graph
@@ -169,15 +182,24 @@ def quantize(
         else:
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
             steps = 0
-    return Quantized(stored, plan, tuple(prescribed), steps, noises, solution)
+    return Quantized(stored, plan, left_out, tuple(prescribed), steps, noises, solution)
+
+
+def _thinned(
+    graph: Graph, heads: Sequence[str], images: ImageSet, spec: InputSpec, few: Sequence[Array], prices: Prices
+) -> Graph:
+    """The graph without channels that hardly matter, as `few` images tell; it is fitted on others."""
+    known = {feed.tobytes() for feed in few}
+    others = [feed for feed in _some(images, spec, THINNED_ON) if feed.tobytes() not in known] or few
+    return leave_out(graph, others, Sensitivity(graph, heads, few), prices)
 
 
 def _even(
-    graph: Graph, heads: Sequence[str], feeds: Sequence[Array], few: Sequence[Array]
+    graph: Graph, heads: Sequence[str], feeds: Sequence[Array], few: Sequence[Array], prices: Prices
 ) -> tuple[Graph, Mapping[str, QuantParams]]:
     """The graph with channels of like ranges, and how SiLU inputs that were equalised are stored."""
     sensitivity = Sensitivity(graph, heads, few)
-    return equalise(split(equalise_layers(graph, sensitivity), sensitivity), feeds, sensitivity)
+    return equalise(split(equalise_layers(graph, sensitivity), sensitivity, prices), feeds, sensitivity, prices)
 
 
 def _steps(effort: Effort, progress: Progress) -> int:

@@ -61,7 +61,7 @@ def quantize_weights(graph: Graph, precision: Precision, images: ImageSet, spec:
         plan = Plan(dict.fromkeys(plan.tensors, FLOAT16), plan.nodes)
     else:
         graph, plan = correct(graph, with_stored_weights(graph, Plan(), frozenset(graph.named)), feeds)
-    return Quantized(graph, plan, (), 0, (), None)
+    return Quantized(graph, plan, 0, (), 0, (), None)
 
 
 FLOAT16 = QuantParams("float16", (1.0,), (0,), narrow=True)

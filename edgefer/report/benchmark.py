@@ -11,7 +11,7 @@ from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Benchmark, Run
 from edgefer.device.summary import cost_rows, name, pipeline_rows, pipeline_verdict, rows, title
 from edgefer.evaluation.head_metrics import Interval
-from edgefer.quantize.solve.cost import CostModel
+from edgefer.quantize.costs.cost import CostModel
 from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
 

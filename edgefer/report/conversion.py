@@ -162,6 +162,7 @@ def section_quantization(manifest: Manifest) -> Html:
         "ranges": "Ranges",
         "biases": "Biases",
         "learned_steps": "Weights learned for, in steps",
+        "left_out": "Parameters left out, of channels that hardly matter",
         "silu": "SiLU activations",
         "squeeze_excite": "Squeeze-and-excite blocks",
         "parameters": "Parameters",

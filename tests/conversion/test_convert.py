@@ -17,8 +17,9 @@ from edgefer.host.progress import Silent
 from edgefer.images import open_images
 from edgefer.images.preprocess import to_pixels
 from edgefer.plan import Plan
+from edgefer.quantize.costs.cost import CostModel, Line
+from edgefer.quantize.costs.machines import LITERT_X86
 from edgefer.quantize.observe.drop import Answer
-from edgefer.quantize.solve.cost import LITERT_X86, CostModel, Line
 from edgefer.runtime.runners import open_runner
 from tests.conversion.files import replaced, write_faces, write_network
 from tests.evaluation.tiny import EXPRESSIONS, SPEC, network
@@ -522,9 +523,12 @@ def test_costs_are_of_one_board(model, faces, out, tmp_path, models):
     assert not out.exists()
 
 
-def test_costs_that_nothing_depends_on_are_wrong_usage(model, faces, out):
-    with pytest.raises(UsageError, match="only where parts may compute in float"):
-        convert(model, out, calibration=faces, costs="board.json")
+def test_where_to_be_fast_is_said_once_and_by_a_known_name(model, faces, out):
+    with pytest.raises(UsageError, match="both a target and the costs"):
+        convert(model, out, calibration=faces, target="pi5", costs="board.json")
+    with pytest.raises(UsageError, match="targets are pi4, pi5, android, x86; got pi9"):
+        convert(model, out, calibration=faces, target="pi9")
+    assert not out.exists()
 
 
 def test_a_budget_that_cannot_be_kept_is_told_with_the_size_that_could(model, faces, out):

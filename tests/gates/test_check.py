@@ -113,6 +113,12 @@ def test_more_memory_fails_the_memory_gate_alone(bundle, baseline):
     assert outcomes(judged(bundle, baseline, benchmarks=[{"peak_rss_bytes": 50_000_000}]), "fail") == {"peak_rss"}
 
 
+@pytest.mark.parametrize(("key", "metric"), [("load_ms", "load_time"), ("first_ms", "first_inference")])
+def test_a_slow_start_fails_its_gate_alone(bundle, baseline, key, metric):
+    assert outcomes(judged(bundle, baseline, benchmarks=[{key: 90.0}]), "fail") == {metric}
+    assert outcomes(judged(bundle, baseline, benchmarks=[{key: 35.0}]), "fail") == set()
+
+
 def test_a_node_that_xnnpack_leaves_fails_the_delegation_gate_alone(tmp_path, baseline):
     result = judged(make_bundle(tmp_path, undelegated=["SOFTMAX (y)"]), baseline)
     assert outcomes(result, "fail") == {"delegated"}
@@ -180,7 +186,7 @@ def test_too_few_images_are_not_enough_evidence_to_pass(tmp_path, bundle):
 def test_a_run_that_is_not_trusted_is_no_evidence_of_time(bundle, baseline, status):
     result = judged(bundle, baseline, benchmarks=[{"status": status, "ms": 30.0}])
     assert result.exit_code == 5
-    assert outcomes(result, "unknown") == {"latency_p50", "latency_p90"}
+    assert outcomes(result, "unknown") == {"latency_p50", "latency_p90", "load_time", "first_inference"}
     assert f"{status}: the clock fell to 600 MHz" in next(d for d in result.decisions if d.outcome == "unknown").reason
     assert "instructions" in outcomes(result, "pass")
 
@@ -192,7 +198,7 @@ def test_one_trusted_run_among_others_is_what_counts(bundle, baseline):
 
 def test_too_few_frames_are_no_evidence_of_time(bundle, baseline):
     result = judged(bundle, baseline, benchmarks=[{"frames": 100}])
-    assert outcomes(result, "unknown") == {"latency_p50", "latency_p90"}
+    assert outcomes(result, "unknown") == {"latency_p50", "latency_p90", "load_time", "first_inference"}
     assert "100 frames were timed; 128 are needed" in " ".join(result.notes)
 
 
@@ -231,7 +237,9 @@ def test_what_missing_evidence_means_is_the_gates_choice(bundle, gates, missing,
 def test_evidence_that_the_baseline_has_is_never_skipped(bundle, baseline):
     result = edgefer.check(bundle, baseline, evaluation=write_evaluation(bundle, expressions()))
     assert result.exit_code == 5
-    assert outcomes(result, "unknown") == {"latency_p50", "latency_p90", "instructions", "peak_rss", "delegated"}
+    assert outcomes(result, "unknown") == {
+        *("latency_p50", "latency_p90", "instructions", "peak_rss", "delegated", "load_time", "first_inference")
+    }
 
 
 def test_a_failed_gate_outweighs_one_that_cannot_be_told(tmp_path, baseline):

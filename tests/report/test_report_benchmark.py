@@ -14,7 +14,7 @@ from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
 from edgefer.evaluation.head_metrics import Estimate
 from edgefer.evaluation.results import CrossRuntime, Drift
-from edgefer.quantize.solve.cost import LITERT_X86
+from edgefer.quantize.costs.machines import LITERT_X86
 from edgefer.report import benchmark_report
 from edgefer.spec import OutputSpec
 from tests.report.browser import PROGRAM, Browser

@@ -26,6 +26,7 @@ from edgefer.graph.passes.remove_identities import remove_identities
 from edgefer.graph.passes.resolve_padding import resolve_padding
 from edgefer.graph.passes.separate_biases import separate_biases
 from edgefer.graph.passes.tie_weights import tie_weights
+from edgefer.graph.passes.trim_kernels import trim_kernels
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fold_constants,
@@ -41,6 +42,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     plain_gemms,
     fold_batch_norm,
     fuse_activations,
+    trim_kernels,
     separate_biases,
     tie_weights,
     remove_channels,

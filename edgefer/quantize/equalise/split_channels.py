@@ -24,7 +24,8 @@ from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.patterns import find_silus
 from edgefer.graph.regions import divide, find_region, permute
 from edgefer.plan import QuantParams
-from edgefer.quantize.equalise.price import price
+from edgefer.quantize.costs.cost import Work, work
+from edgefer.quantize.costs.prices import Prices, node_works
 from edgefer.quantize.equalise.through_silu import is_cheaper_equalised
 from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.loudness import loudness
@@ -32,19 +33,16 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import FIXED_OUTPUT
 from edgefer.quantize.scales.ranges import Values, identity, silu
 
-_APART = 4000  # passes over an element that one more group takes, however small
-_JOINED = 25  # the same for each group and pixel where depthwise outputs are joined
-_PADDED = 5  # the same for each element that kernels compute for nothing
-_TILE = 16  # channels that they compute at once: a group that is no multiple takes as long as the next one
 _FEWEST = 4  # loud channels
 
 
-def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
+def split(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph:
     """The graph with activations split into loud and quiet channels where that pays; its outputs stay what they were.
 
     Args:
         graph: the float network, one input.
         sensitivity: measures what storing an activation costs, before and after.
+        prices: what dividing one must take away.
     """
     sites = [site for node in graph.nodes if (site := _Site.of(graph, node)) is not None]
     loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
@@ -52,8 +50,8 @@ def split(graph: Graph, sensitivity: Sensitivity) -> Graph:
     for site in sites:
         if not can_split(graph, site.values[0]):
             continue  # it shared its channels with a site that is divided now
-        divided, cost = _divided(graph, site, loud[site.output], params, sensitivity)
-        if divided is not graph and not is_cheaper_equalised(graph, site.values[0], sensitivity, cost):
+        divided, cost = _divided(graph, site, loud[site.output], params, sensitivity, prices)
+        if divided is not graph and not is_cheaper_equalised(graph, site.values[0], sensitivity, prices, cost):
             graph = divided
     return graph
 
@@ -107,10 +105,15 @@ class _Site:
 
 
 def _divided(
-    graph: Graph, site: _Site, loud: Values, params: Mapping[str, QuantParams], sensitivity: Sensitivity
+    graph: Graph,
+    site: _Site,
+    loud: Values,
+    params: Mapping[str, QuantParams],
+    sensitivity: Sensitivity,
+    prices: Prices,
 ) -> tuple[Graph, float]:
     """The graph with the site in as many groups as pay, and what noise and price add up to."""
-    best, finer = graph, _finer(graph, site, (len(loud),))
+    best, finer = graph, _finer(graph, site, (len(loud),), prices)
     least = finer[0][0] if finer else inf
     cost = sensitivity.noise_of(graph, {value: params[value] for value in site.stored}, least)
     while finer:
@@ -121,24 +124,26 @@ def _divided(
             treated, parts = _treat(graph, site, loud, sizes)
             noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
             if noise + worth < cost:
-                best, cost, finer = treated, noise + worth, _finer(graph, site, sizes)
+                best, cost, finer = treated, noise + worth, _finer(graph, site, sizes, prices)
     return best, cost
 
 
-def _finer(graph: Graph, site: _Site, sizes: Sequence[int]) -> list[tuple[float, tuple[int, ...]]]:
+def _finer(graph: Graph, site: _Site, sizes: Sequence[int], prices: Prices) -> list[tuple[float, tuple[int, ...]]]:
     """All ways to divide one group once more, where the numbers of loud channels double, by what each must be worth."""
     ends, channels = set(accumulate(sizes)), sum(sizes)
     steps = [_FEWEST << power for power in range((channels // (2 * _FEWEST)).bit_length())]
     points = [sorted({0, step} | ends) for step in steps if step not in ends]
     finer = [tuple(end - start for start, end in pairwise(each)) for each in points]
-    return sorted((price(graph, _passes(graph, site, each)), each) for each in finer)
+    return sorted((_price(graph, site, each, prices), each) for each in finer)
 
 
-def _passes(graph: Graph, site: _Site, sizes: Sequence[int]) -> float:
-    """What computing a site in groups takes, in passes over an element."""
-    pixels, joined = (prod(graph.shape(value)[2:]) for value in (site.output, site.depthwise))
-    padded = _TILE * (sum(-(-size // _TILE) for size in sizes) - -(-sum(sizes) // _TILE))
-    return _APART * (len(sizes) - 1) + _JOINED * joined * len(sizes) + _PADDED * pixels * padded
+def _price(graph: Graph, site: _Site, sizes: Sequence[int], prices: Prices) -> float:
+    """Of computing a site in groups, whose depthwise outputs are joined."""
+    makers = [graph.producers[value] for value in (*site.values, site.depthwise)]
+    whole = node_works(graph, makers)
+    joined = work(graph, makers[-1])
+    apart = [each._replace(channels=size) for size in sizes for each in whole]
+    return prices.of(whole, [*apart, Work("Concat", joined.channels, joined.elements)])
 
 
 def _treat(graph: Graph, site: _Site, loud: Values, sizes: tuple[int, ...]) -> tuple[Graph, tuple[str, ...]]:

@@ -20,7 +20,8 @@ from edgefer.graph.ir import Array, Graph, Node, fresh_name, fresh_node_name
 from edgefer.graph.patterns import Silu, find_silus
 from edgefer.graph.regions import is_depthwise, mixes_channels
 from edgefer.plan import QuantParams
-from edgefer.quantize.equalise.price import price
+from edgefer.quantize.costs.cost import Work
+from edgefer.quantize.costs.prices import Prices
 from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.loudness import loudness
 from edgefer.quantize.observe.per_image import observe
@@ -31,40 +32,43 @@ from edgefer.quantize.scales.ranges import Values, View, identity, mse_optimal_o
 LARGEST_CORRECTION = 8.0
 """Channels come at most this much closer: the noise of those that are scaled up grows with it."""
 
-_PASSES = 2  # over each element: the Mul, and that of the SiLU, which kernels then cannot look up with its Sigmoid
 _FROM_INPUT = 0.1  # of what must be taken away: what storing x adds where treating is worth a try
 _BEND = 2.0  # SiLU is bent most from about -2 upwards, so that x is needed from there to the largest y
 _GROUPS_PER_OCTAVE = 2  # of r, where channels share a histogram
 _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it is exact
 
 
-def equalise(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity) -> tuple[Graph, Mapping[str, QuantParams]]:
+def equalise(
+    graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity, prices: Prices
+) -> tuple[Graph, Mapping[str, QuantParams]]:
     """The graph with the SiLUs treated where that pays, and how their inputs x' are best stored.
 
     Args:
         graph: the float network, one input; its outputs stay what they were.
         feeds: calibration inputs.
         sensitivity: measures what storing a SiLU costs, before and after.
+        prices: what treating one must take away.
     """
     sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
     untreated = _untreated(graph, sites, sensitivity.feeds)
-    noises = {site.x: _noise_if_loud(graph, site, untreated[site.x], sensitivity) for site in sites}
-    loud = [site for site in sites if noises[site.x] >= _price(graph, site)]
+    price = {site.x: _price(graph, site, prices) for site in sites}
+    noises = {site.x: _noise_if_loud(graph, site, untreated[site.x], sensitivity, price[site.x]) for site in sites}
+    loud = [site for site in sites if noises[site.x] >= price[site.x]]
     ratios: dict[str, Values] = {}
     largest = loudness(graph, [site.mul.output for site in loud], feeds)
     for site in loud:
         ratio = _ratio(largest[site.mul.output])
-        most = noises[site.x] - _price(graph, site)
+        most = noises[site.x] - price[site.x]
         treated, name, noise = _candidate(graph, site, ratio, sensitivity, most)
         if noise <= most:
             graph, ratios[name] = treated, ratio
     return graph, _input_params(graph, ratios, feeds)
 
 
-def is_cheaper_equalised(graph: Graph, x: str, sensitivity: Sensitivity, cost: float) -> bool:
+def is_cheaper_equalised(graph: Graph, x: str, sensitivity: Sensitivity, prices: Prices, cost: float) -> bool:
     """Whether noise and price of the SiLU of `x` add up to at most `cost` once it is treated; it may be impossible."""
     site = next((site for site in find_silus(graph) if site.x == x and _can_be_treated(graph, site)), None)
-    most = cost - _price(graph, site) if site is not None else 0.0
+    most = cost - _price(graph, site, prices) if site is not None else 0.0
     if site is None or most <= 0:
         return False
     part = sensitivity.part(graph, [site.mul.output])
@@ -72,18 +76,22 @@ def is_cheaper_equalised(graph: Graph, x: str, sensitivity: Sensitivity, cost: f
     return _candidate(graph, site, ratio, sensitivity, most)[2] <= most
 
 
-def _noise_if_loud(graph: Graph, site: Silu, stored: Mapping[str, QuantParams], sensitivity: Sensitivity) -> float:
+def _noise_if_loud(
+    graph: Graph, site: Silu, stored: Mapping[str, QuantParams], sensitivity: Sensitivity, price: float
+) -> float:
     """The noise of storing all that would be scaled, or of x alone where that adds too little to go on."""
     others = dict(stored)
-    worthwhile = _FROM_INPUT * _price(graph, site)
+    worthwhile = _FROM_INPUT * price
     noise = sensitivity.noise_of(graph, {site.x: others.pop(site.x)}, worthwhile)
     if noise < worthwhile:
         return noise
     return noise + _sum_of_noises(graph, others, sensitivity)
 
 
-def _price(graph: Graph, site: Silu) -> float:
-    return price(graph, _PASSES * prod(graph.shape(site.x)))
+def _price(graph: Graph, site: Silu, prices: Prices) -> float:
+    """Of the Mul, and of that of the SiLU, which kernels then cannot look up with its Sigmoid."""
+    channels = graph.shape(site.x)[1]
+    return prices.of([], [Work("Elementwise", channels, prod(graph.shape(site.x)) / channels)] * 2)
 
 
 def _candidate(

@@ -91,6 +91,7 @@ def _is_same(graph: Graph, other: Graph) -> bool:
     """Whether both compute the same from the same constants."""
     return (
         graph.nodes == other.nodes
+        and all(graph.info[value] == other.info.get(value) for value in graph.inputs)
         and graph.constants.keys() == other.constants.keys()
         and all(array is other.constants[name] for name, array in graph.constants.items())
     )

@@ -65,7 +65,9 @@ class Sensitivity:
         drops = [expected_drop(self._expected[head], found[head], answers[head]) for head in self.heads]
         return self._noise(found), max(drops)
 
-    def noise_of(self, graph: Graph, stored: Mapping[str, QuantParams], matters: float = 0.0) -> float:
+    def noise_of(
+        self, graph: Graph, stored: Mapping[str, QuantParams], matters: float = 0.0, changed: Iterable[str] = ()
+    ) -> float:
         """The same where only the activations `stored` are integers, and all is computed in float.
 
         What one shift for each column would take away does not count: correcting biases takes it away.  Nor do the
@@ -75,11 +77,12 @@ class Sensitivity:
             graph: as for `noise`.
             stored: how each is stored.
             matters: the noise that something depends on; what is clearly less is told after a few images.
+            changed: values that are others than in the float network, or are read otherwise.
         """
         readers = {node.name for value in stored for node in graph.consumers.get(value, ())}
         makers = {graph.producers[value].name for value in stored if value in graph.producers}
         plan = Plan(stored, dict.fromkeys(sorted(readers | makers), "int8"))
-        part = self.part(graph, stored)
+        part = self.part(graph, [*stored, *changed])
         outputs = self._chain.finish(part, plan)
         first = list(outputs(islice(part.feeds, _FIRST))) if matters else []
         noise = self._typical_noise(first) if first else inf

@@ -28,11 +28,12 @@ from edgefer.graph.subgraph import parts
 from edgefer.host import cache
 from edgefer.host.directories import cache_directory
 from edgefer.plan import Compute, Plan, QuantParams
+from edgefer.quantize.costs.cost import CostModel
+from edgefer.quantize.costs.machines import LITERT_X86
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int4 import can_be_int4, with_int4
 from edgefer.quantize.scales.integer_kernels import has_integer_kernel, weight_axis
 from edgefer.quantize.scales.ranges import per_channel_symmetric
-from edgefer.quantize.solve.cost import LITERT_X86, CostModel
 
 LATENCY = 1.25
 """With `--mixed`, a network may take at most so many times as long as the full-int8 one, by the cost model."""

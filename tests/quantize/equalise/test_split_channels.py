@@ -6,7 +6,10 @@ from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
-from edgefer.quantize.equalise.split_channels import can_split, split
+from edgefer.quantize.costs.machines import EVERYWHERE
+from edgefer.quantize.costs.prices import Prices
+from edgefer.quantize.equalise.split_channels import can_split
+from edgefer.quantize.equalise.split_channels import split as split_for
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
@@ -50,6 +53,10 @@ def feeds(count=8):
 
 def measured(graph):
     return Sensitivity(graph, ["head"], feeds())
+
+
+def split(graph, sensitivity):
+    return split_for(graph, sensitivity, Prices(graph, EVERYWHERE))
 
 
 def int8(graph):

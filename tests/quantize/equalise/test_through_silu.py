@@ -8,6 +8,8 @@ from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.plan import QuantParams
+from edgefer.quantize.costs.machines import EVERYWHERE
+from edgefer.quantize.costs.prices import Prices
 from edgefer.quantize.equalise.through_silu import LARGEST_CORRECTION
 from edgefer.quantize.equalise.through_silu import equalise as equalise_measured
 from edgefer.quantize.observe.activations import collect
@@ -61,7 +63,7 @@ def feeds(count=8):
 
 
 def equalise(graph, images):
-    return equalise_measured(graph, images, Sensitivity(graph, graph.outputs, images))
+    return equalise_measured(graph, images, Sensitivity(graph, graph.outputs, images), Prices(graph, EVERYWHERE))
 
 
 def run(model, feed):

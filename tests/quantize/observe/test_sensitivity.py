@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 
 from edgefer.graph.passes import normalise
 from edgefer.plan import QuantParams
-from edgefer.quantize.equalise.price import WORTH, price
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from tests.graph.networks import network, numbers
 
@@ -39,11 +37,3 @@ def test_what_clearly_does_not_matter_is_told_after_a_few_images_from_all_over_t
     assert of_all != of_some
     found = [Sensitivity(GRAPH, ["y"], images).noise_of(GRAPH, STORED, matters) for matters in (2.1 * of_some, of_some)]
     assert found == [of_some, of_all]
-
-
-def test_a_price_is_in_proportion_to_the_passes_whatever_the_network_is_split_into():
-    one = network("a = Conv(x, w)\ny = Conv(a, v)", "y", {"w": numbers(8, 3, 1, 1), "v": numbers(2, 8, 1, 1)})
-    halves = "a = Conv(x, w)\nb = Conv(x, u)\nc = Concat<axis=1>(a, b)\ny = Conv(c, v)"
-    two = network(halves, "y", {"w": numbers(4, 3, 1, 1), "u": numbers(4, 3, 1, 1), "v": numbers(2, 8, 1, 1)})
-    assert price(one, 250) == pytest.approx(WORTH)  # (8 + 2) channels of 5 x 5
-    assert price(two, 500) == pytest.approx(2 * WORTH)

@@ -10,11 +10,12 @@ from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.passes import normalise
 from edgefer.host.directories import cache_directory
 from edgefer.plan import Plan
+from edgefer.quantize.costs.cost import CostModel, Line
+from edgefer.quantize.costs.machines import LITERT_X86
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve import solver
-from edgefer.quantize.solve.cost import LITERT_X86, CostModel, Line
 from edgefer.quantize.solve.size import smallest_size
 from edgefer.quantize.solve.solver import Bounds, solve
 

@@ -16,12 +16,11 @@ import numpy as np
 from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.ir import Graph
-from edgefer.graph.macs import node_macs
 from edgefer.plan import Compute, Plan
+from edgefer.quantize.costs.cost import CostModel, Line, work
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.ranges import affine
-from edgefer.quantize.solve.cost import CostModel, Line, elements, kind
 
 FEW, MANY = 1, 4
 """Copies; not more, for their results must stay in the cache, as they do in a network."""
@@ -69,10 +68,9 @@ def measured_costs(machine: str, unit: str, measure: Measure) -> CostModel:
     found = [_of_one(costs) for costs in measure(groups)]
     rows: dict[tuple[str, Compute], list[_Row]] = {}
     for (graph, _), (in_int8, in_float) in zip(operators, found[: len(operators)], strict=True):
-        node = graph.nodes[0]
-        name, size = kind(graph, node), (elements(graph, node), node_macs(graph, node))
-        rows.setdefault((name, "int8"), []).append(_Row(in_int8, *size))
-        rows.setdefault((name, "float"), []).append(_Row(in_float, *size))
+        found_work = work(graph, graph.nodes[0])
+        rows.setdefault((found_work.kind, "int8"), []).append(_Row(in_int8, *found_work.size))
+        rows.setdefault((found_work.kind, "float"), []).append(_Row(in_float, *found_work.size))
     conversions = [
         _Row(converted - plain, channels * side**2, 0)
         for (channels, side), (converted, plain) in zip(MAPS, found[len(operators) :], strict=True)
@@ -120,14 +118,20 @@ def _operators() -> Iterator[tuple[tuple[int, int], _Make]]:
             yield (channels, size), partial(_conv, (channels, 1, taps, taps), channels)
         yield (channels, size), lambda build, x, name: build.sigmoid(name, x)
         yield (channels, size), lambda build, x, name: build.global_average_pool(name, x)
-        yield (channels, size), lambda build, x, name: build.mul(name, x, x)
-        yield (channels, size), lambda build, x, name: build.add(name, x, x)
+        for op in ("Mul", "Add", "Concat"):
+            yield (channels, size), partial(_of_two, op, (1, channels, size, size))
 
 
 def _conv(shape: tuple[int, int, int, int], groups: int, build: GraphBuilder, x: str, name: str) -> str:
     rng = np.random.default_rng(list(name.encode()))  # copies have weights of their own, as layers of a network do
     weights, biases = (rng.normal(size=size).astype(np.float32) for size in (shape, shape[0]))
     return build.conv(name, x, weights, biases, padding=shape[2] // 2, groups=groups)
+
+
+def _of_two(op: str, shape: tuple[int, ...], build: GraphBuilder, x: str, name: str) -> str:
+    """An operator on `x` and another input: what is multiplied with itself would be looked up in a table."""
+    other = build.input(f"{name}_other", shape)
+    return build.op(op, name, x, other, **({"axis": 1} if op == "Concat" else {}))
 
 
 def _side_by_side(shape: tuple[int, int], make: _Make, copies: int) -> Graph:

@@ -11,8 +11,11 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.macs import node_macs
 from edgefer.plan import Compute
 
-KINDS = ("Dense", "Depthwise", "Elementwise", "GlobalAveragePool", "Sigmoid")
+KINDS = ("Concat", "Dense", "Depthwise", "Elementwise", "GlobalAveragePool", "Sigmoid")
 """Nodes with weights by their kernels, others by their operator, with one name for all that is left."""
+
+TILE = 16
+"""Channels that kernels with weights compute at once: a layer that makes no multiple takes as long as the next one."""
 
 
 class Line(NamedTuple):
@@ -25,6 +28,29 @@ class Line(NamedTuple):
     def at(self, elements: int, macs: int) -> float:
         """Cost of a node that makes so many elements with so many multiply-accumulates."""
         return self.per_node + self.per_element * elements + self.per_mac * macs
+
+
+class Work(NamedTuple):
+    """What a node does, channel by channel.
+
+    Attributes:
+        kind: one of `KINDS`.
+        channels: that it makes.
+        elements: that each of them has; pooling is counted by those that it reads.
+        macs: multiply-accumulates for each of them.
+    """
+
+    kind: str
+    channels: int
+    elements: float
+    macs: float = 0.0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Elements and multiply-accumulates, those that kernels do for nothing included."""
+        padded = self.kind in ("Dense", "Depthwise")
+        channels = -(-self.channels // TILE) * TILE if padded else self.channels
+        return round(channels * self.elements), round(channels * self.macs)
 
 
 @dataclass(frozen=True)
@@ -48,7 +74,11 @@ class CostModel:
 
     def of_node(self, graph: Graph, node: Node, compute: Compute) -> float:
         """Cost of one run of `node`."""
-        return self.lines[kind(graph, node), compute].at(elements(graph, node), node_macs(graph, node))
+        return self.of_work(work(graph, node), compute)
+
+    def of_work(self, work: Work, compute: Compute) -> float:
+        """Cost of doing it once."""
+        return self.lines[work.kind, compute].at(*work.size)
 
     def of_conversion(self, graph: Graph, value: str) -> float:
         """Cost of converting `value` between int8 and float."""
@@ -81,17 +111,20 @@ class CostModel:
         return cls(str(data["machine"]), str(data["unit"]), lines, _line(data["conversion"]))
 
 
-def kind(graph: Graph, node: Node) -> str:
-    """Which line a node belongs to."""
-    if node_macs(graph, node):
+def work(graph: Graph, node: Node) -> Work:
+    """What `node` does."""
+    shape = graph.shape(node.output)
+    channels = max(shape[1] if len(shape) == 4 else shape[-1] if shape else 1, 1)
+    read_or_made = node.inputs[:1] if node.op == "GlobalAveragePool" else node.outputs
+    elements = sum(prod(graph.shape(value)) for value in read_or_made)
+    macs = node_macs(graph, node)
+    return Work(_kind(node, macs), channels, elements / channels, macs / channels)
+
+
+def _kind(node: Node, macs: int) -> str:
+    if macs:
         return "Depthwise" if node.op == "Conv" and node.int("group", 1) > 1 else "Dense"
     return node.op if node.op in KINDS else "Elementwise"
-
-
-def elements(graph: Graph, node: Node) -> int:
-    """Elements that a node makes; pooling is counted by those that it reads."""
-    values = node.inputs[:1] if node.op == "GlobalAveragePool" else node.outputs
-    return sum(prod(graph.shape(value)) for value in values)
 
 
 def _line(data: Mapping[str, Any]) -> Line:
@@ -99,24 +132,3 @@ def _line(data: Mapping[str, Any]) -> Line:
     if not (all(isfinite(cost) and cost >= 0 for cost in line) and any(line)):
         raise ValueError(f"{line} is not what an operator costs")
     return line
-
-
-LITERT_X86 = CostModel(
-    "an x86 server with AVX-512 VNNI",
-    "ns",
-    {
-        ("Dense", "float"): Line(1530, 0, 0.0226),
-        ("Dense", "int8"): Line(287, 0.118, 0.0068),
-        ("Depthwise", "float"): Line(877, 0.00671, 0.0562),
-        ("Depthwise", "int8"): Line(957, 0.0849, 0.0487),
-        ("Elementwise", "float"): Line(0, 0.0766, 0),
-        ("Elementwise", "int8"): Line(16.9, 0.11, 0),
-        ("GlobalAveragePool", "float"): Line(991, 0.0117, 0),
-        ("GlobalAveragePool", "int8"): Line(583, 0.00137, 0),
-        ("Sigmoid", "float"): Line(100, 0.185, 0),
-        ("Sigmoid", "int8"): Line(24.5, 0.0958, 0),
-    },
-    conversion=Line(38, 0.0468, 0),
-    overstates=1.16,
-)
-"""LiteRT 2.3 in one thread, by `benchmarks/operator_costs.py`; mixed networks of which it says 1.29 take 1.25."""

@@ -3,8 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from edgefer.quantize.solve.cost import LITERT_X86, CostModel, Line
-from edgefer.quantize.solve.probes import FEW, MANY, fitted, measured_costs
+from edgefer.quantize.costs.cost import CostModel, Line
+from edgefer.quantize.costs.machines import LITERT_X86
+from edgefer.quantize.costs.probes import FEW, MANY, fitted, measured_costs
 
 
 def test_a_cost_model_survives_plain_data():
@@ -44,7 +45,7 @@ def test_a_line_is_found_again_and_no_coefficient_is_negative():
 
 
 def test_a_machine_is_measured_by_what_many_copies_take_longer_than_few(monkeypatch):
-    monkeypatch.setattr("edgefer.quantize.solve.probes.emit_tflite", lambda graph, plan: (graph, plan))
+    monkeypatch.setattr("edgefer.quantize.costs.probes.emit_tflite", lambda graph, plan: (graph, plan))
     launch = 1e5
     truth = replace(LITERT_X86, machine="a board")
 

@@ -1,0 +1,44 @@
+"""What it costs to treat an activation, or saves to leave channels out, so that all treatments are judged alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgefer.graph.ir import Graph, Node
+from edgefer.graph.patterns import find_silus
+from edgefer.quantize.costs.cost import CostModel, Work, work
+
+WORTH = 0.017
+"""Noise over signal at the heads that is worth taking twice as long."""
+
+
+class Prices:
+    """What treating a network is worth where it is to be fast."""
+
+    def __init__(self, graph: Graph, machines: Sequence[CostModel]) -> None:
+        """All of the network computes in int8.
+
+        Args:
+            graph: the network, untreated.
+            machines: of several, the one counts on which a treatment costs most, or saves least.
+        """
+        works = node_works(graph, graph.nodes)
+        self._whole = [(machine, _cost(machine, works)) for machine in machines]
+
+    def of(self, before: Iterable[Work], after: Iterable[Work]) -> float:
+        """Noise over signal at the heads that doing the one instead of the other must take away.
+
+        It is negative where less is to do, and then no more noise may be added.
+        """
+        old, new = list(before), list(after)
+        return WORTH * max((_cost(machine, new) - _cost(machine, old)) / whole for machine, whole in self._whole)
+
+
+def node_works(graph: Graph, nodes: Iterable[Node]) -> list[Work]:
+    """What some of a graph's nodes do; the Mul of a SiLU nothing, as kernels look it up with its Sigmoid."""
+    looked_up = {silu.mul.name for silu in find_silus(graph)}
+    return [work(graph, node) for node in nodes if node.name not in looked_up]
+
+
+def _cost(machine: CostModel, works: Iterable[Work]) -> float:
+    return sum(machine.of_work(each, "int8") for each in works)

@@ -1,0 +1,161 @@
+r"""Channels that hardly matter are left out: a layer makes fewer, and what reads them does with those that are left.
+
+    y = W x + b    becomes    y = (W_k + W_g P) x_k + b'    with    P = C_gk C_kk^-1
+
+for the channels k that are kept and g that are gone, whose covariance over calibration images is C: each channel that
+is gone is replaced by its best linear guess from the others, and its mean goes into the bias (structured pruning by
+reconstruction; He et al., 2017, arXiv:1707.06168).  A network that is larger than its task has many such channels.
+What they add to the variance of the layers that read them puts them in order; how many are left out is settled by the
+noise at the heads, measured, against the time that it saves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.regions import Region, find_region, find_regions, keep
+from edgefer.quantize.costs.cost import TILE
+from edgefer.quantize.costs.prices import Prices, node_works
+from edgefer.quantize.observe.per_image import observe, spread
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.integer_kernels import weight_axis
+from edgefer.quantize.scales.ranges import Values
+
+_TRIES = 3
+"""At most so many numbers of channels are measured in each place."""
+
+_HEARD = 0.003
+"""Of the noise in a layer's output, relative to its signal, this much is expected at the heads until it is measured."""
+
+_SIDE = 2  # at most so many rows and columns of a map are looked at
+_DAMPING = 0.05  # of the mean variance of channels, added to that of each: covariances are of few samples
+
+
+def leave_out(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity, prices: Prices) -> Graph:
+    """The graph without the channels that are not worth computing; its outputs are nearly what they were.
+
+    Args:
+        graph: the float network, one input.
+        feeds: calibration inputs, others than those of `sensitivity`, which would flatter what was fitted on them.
+        sensitivity: measures the noise of leaving channels out.
+        prices: what that saves.
+    """
+    regions = [region for region in find_regions(graph) if _can_lose_channels(graph, region)]
+    samples = _samples(graph, [node for region in regions for node in region.readers], feeds)
+    noise = 0.0
+    for producer in [region.producers[0].name for region in regions]:
+        region = find_region(graph, graph.named[producer].output)
+        assert region is not None
+        graph, noise = _thinned(graph, region, samples, sensitivity, prices, noise)
+    return graph
+
+
+def _can_lose_channels(graph: Graph, region: Region) -> bool:
+    return (
+        region.channels > TILE
+        and bool(region.readers)
+        and all(
+            node.input(2) and len(graph.consumers[node.inputs[2]]) == 1 and node.inputs[0] in region.values
+            for node in region.readers
+        )
+    )
+
+
+def _samples(graph: Graph, readers: Sequence[Node], feeds: Sequence[Array]) -> Mapping[str, Array]:
+    """What layers read, by its name: float32 (channels, samples), at some positions of each image."""
+    values = list(dict.fromkeys(node.inputs[0] for node in readers))
+
+    def some(observed: list[Array], images: int) -> list[Array]:
+        positions = [tuple(spread(size, _SIDE) for size in array.shape[2:]) for array in observed]
+        picked = [array[(slice(None), slice(None), *where)] for array, where in zip(observed, positions, strict=True)]
+        return [np.moveaxis(array, 1, 0).reshape(array.shape[1], -1).copy() for array in picked]
+
+    batches = list(observe(graph, values, feeds, some))
+    return {value: np.concatenate([each[index] for each in batches], axis=1) for index, value in enumerate(values)}
+
+
+def _thinned(
+    graph: Graph,
+    region: Region,
+    samples: Mapping[str, Array],
+    sensitivity: Sensitivity,
+    prices: Prices,
+    before: float,
+) -> tuple[Graph, float]:
+    """The graph with as few of a region's channels as pay, and the noise at the heads that was `before`."""
+    shares = np.max([_shares(graph, node, samples[node.inputs[0]]) for node in region.readers], axis=0)
+    order = np.argsort(shares, kind="stable")
+    lost = np.concatenate([[0.0], np.cumsum(shares[order])])
+    counts = range(region.channels % TILE or TILE, region.channels - TILE + 1, TILE)
+    saved = {count: _saved(graph, region, count, prices) for count in counts}
+    best, least, gain, heard = graph, before, 0.0, _HEARD
+    tried: set[int] = set()
+    while len(tried) < _TRIES:
+        count = max(saved, key=lambda count: saved[count] - heard * lost[count])
+        if count in tried or saved[count] <= heard * lost[count]:
+            break
+        tried.add(count)
+        candidate = _without(graph, region, order[:count], samples)
+        noise = sensitivity.noise_of(candidate, {}, changed=region.values)
+        added = max(noise - before, 0.0)
+        if saved[count] - added > gain:
+            best, least, gain = candidate, noise, saved[count] - added
+        heard = added / max(lost[count], 1e-30)
+    return best, least
+
+
+def _shares(graph: Graph, node: Node, samples: Array) -> Values:
+    """What each channel that a layer reads adds to the variance of its output, of all that they add."""
+    weights = np.square(graph.constants[node.inputs[1]].astype(np.float64))
+    added: Values = samples.var(axis=1, dtype=np.float64) * weights.sum(
+        axis=tuple(axis for axis in range(weights.ndim) if axis != _axis(graph, node))
+    )
+    return added / max(float(added.sum()), 1e-30)
+
+
+def _axis(graph: Graph, node: Node) -> int:
+    """The axis of a layer's weights that the channels which it reads lie along."""
+    return 1 - (weight_axis(graph, node) or 0)
+
+
+def _saved(graph: Graph, region: Region, count: int, prices: Prices) -> float:
+    """What leaving out so many channels is worth."""
+    made = node_works(graph, (*region.producers, *region.inside))
+    read = node_works(graph, region.readers)
+    left = region.channels - count
+    fewer = [each._replace(channels=left) if each.channels == region.channels else each for each in made]
+    lighter = [each._replace(macs=each.macs * left / region.channels) for each in read]
+    return -prices.of([*made, *read], [*fewer, *lighter])
+
+
+def _without(graph: Graph, region: Region, gone: Array, samples: Mapping[str, Array]) -> Graph:
+    """The graph without some of a region's channels, which what reads them guesses from those that are left."""
+    kept = np.setdiff1d(np.arange(region.channels), gone)
+    guesses = {node.inputs[0]: _guesses(samples[node.inputs[0]], kept, gone) for node in region.readers}
+    constants: dict[str, Array] = {}
+    for node in region.readers:
+        guess, shift = guesses[node.inputs[0]]
+        weights, bias = (graph.constants[name] for name in node.inputs[1:])
+        last = np.moveaxis(weights, _axis(graph, node), -1).astype(np.float64)
+        shifts = (last[..., gone] @ shift).reshape(*bias.shape, -1).sum(axis=-1)
+        last[..., kept] += last[..., gone] @ guess
+        constants[node.inputs[1]] = np.moveaxis(last, -1, _axis(graph, node)).astype(weights.dtype)
+        constants[node.inputs[2]] = (bias + shifts).astype(bias.dtype)
+    return keep(graph.with_constants(constants), region, [int(channel) for channel in kept])
+
+
+def _guesses(samples: Array, kept: Array, gone: Array) -> tuple[Values, Values]:
+    """How channels that are gone follow from those kept: factors (gone, kept) and constants (gone,).
+
+    With X the samples less their mean, P = X_g X_k' (X_k X_k' + d)^-1 = X_g (X_k' X_k + d)^-1 X_k', which is as large
+    as there are samples.
+    """
+    mean = samples.mean(axis=1, dtype=np.float64)
+    centred = samples - mean[:, np.newaxis]
+    alike = centred[kept].T @ centred[kept]
+    np.einsum("nn->n", alike)[:] += _DAMPING * np.square(centred).sum() / len(samples) + 1e-12
+    factors: Values = centred[gone] @ np.linalg.solve(alike, centred[kept].T)
+    return factors, mean[gone] - factors @ mean[kept]
