@@ -48,14 +48,22 @@ class _Stub(ModuleType):
         return _Anything(name, (), {})
 
 
-def import_timm() -> ModuleType:
-    """timm, which imports torchvision for what is not needed here."""
+def stand_ins() -> dict[str, ModuleType]:
+    """Of the parts of torchvision that timm imports and that are not needed here."""
     parts = ("", ".transforms", ".transforms.functional", ".ops", ".ops.misc", ".models", ".models.feature_extraction")
-    stubs = {name: _Stub(name) for part in (*parts, ".datasets") if (name := f"torchvision{part}") not in sys.modules}
+    stubs: dict[str, ModuleType] = {
+        name: _Stub(name) for name in (f"torchvision{part}" for part in (*parts, ".datasets"))
+    }
     for name, stub in stubs.items():
         parent, _, child = name.rpartition(".")
-        if parent in stubs:
+        if parent:
             setattr(stubs[parent], child, stub)
+    return stubs
+
+
+def import_timm() -> ModuleType:
+    """timm, whether torchvision is there or not."""
+    stubs = {name: stub for name, stub in stand_ins().items() if name not in sys.modules}
     sys.modules.update(stubs)
     try:
         import timm

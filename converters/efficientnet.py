@@ -20,7 +20,7 @@ from edgefer.checkpoint import Checkpoint, Global, Module, Tensor, Weights, read
 from edgefer.errors import InputError
 from edgefer.graph.builder import GraphBuilder, Padding
 from edgefer.networks.linear_heads import LinearHeads
-from edgefer.networks.network import Network, Source
+from edgefer.networks.network import Network, Source, Twin
 
 FAMILY = "efficientnet"
 
@@ -38,25 +38,26 @@ def load(source: Source) -> Network:
     """
     checkpoint, tensorflow = _with_timm_names(read_checkpoint(source.path, source.weights, _ANCHOR))
     blocks = _blocks(source, checkpoint.tensors)
-    facts = _facts(source, checkpoint, blocks, tensorflow)
+    arch = source.stated.get("arch", checkpoint.fields.get("arch"))
+    facts = _facts(source, checkpoint, blocks, tensorflow, arch)
     spec = source.read_spec(_own_spec(checkpoint.fields))
     classifier = {name: tensor for name, tensor in checkpoint.tensors.items() if name.startswith("classifier.")}
     backbone = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in classifier}
     layers = _Layers(GraphBuilder(source.name), Weights(source.path, backbone, _SUPPORTED), facts)
     modules = {**checkpoint.beside_modules, **checkpoint.modules}
     heads = LinearHeads(source, {**classifier, **checkpoint.beside}, modules, own="classifier")
-    outputs = heads.add_wanted(layers.build, spec, _backbone(layers, blocks, spec.input.size))
-    left = _left_out(source, [*layers.weights.left_out("an EfficientNet"), *sorted(heads.weights.left)])
-    notes = (*checkpoint.notes, *heads.notes, *left)
-    return Network(source.name, FAMILY, layers.build.graph(*outputs), spec, source, notes=notes)
+    features = _backbone(layers, blocks, spec.input.size)
+    outputs = heads.add_wanted(layers.build, spec, features)
+    left = [*layers.weights.left_out("an EfficientNet"), *sorted(heads.weights.left)]
+    notes = (*checkpoint.notes, *heads.notes, *_left_out(source, left))
+    twin = Twin(str(arch), layers.weights.taken, features) if arch is not None else None
+    return Network(source.name, FAMILY, layers.build.graph(*outputs), spec, source, twin=twin, notes=notes)
 
 
 def _left_out(source: Source, names: list[str]) -> list[str]:
     """What to tell about tensors that belong to something else: a loss, a teacher."""
-    if not names:
-        return []
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return [f"left out of {source.path.name}, as no part of the network: {shown}"]
+    return [f"left out of {source.path.name}, as no part of the network: {shown}"] if names else []
 
 
 # --- the network ------------------------------------------------------------------------------------------
@@ -217,13 +218,12 @@ class _Facts(Protocol):
         ...
 
 
-def _facts(source: Source, checkpoint: Checkpoint, blocks: list[_Block], tensorflow: bool) -> _Facts:
+def _facts(source: Source, checkpoint: Checkpoint, blocks: list[_Block], tensorflow: bool, arch: object) -> _Facts:
     if checkpoint.modules:
         module_facts = _ModuleFacts(source, checkpoint.modules)
         module_facts.require_plain_pool_and_gates()
         return module_facts
     design = _design(source, blocks)
-    arch = source.stated.get("arch", checkpoint.fields.get("arch"))
     if arch is None and not tensorflow:
         raise InputError(
             f"{source.path}: its tensors are those of {design.name}, but weights alone do not say which architecture "

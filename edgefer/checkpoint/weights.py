@@ -29,6 +29,11 @@ class Weights:
         self.left = {name for name in tensors if not name.endswith(".num_batches_tracked")}
         self._remedy = remedy
 
+    @property
+    def taken(self) -> dict[str, Tensor]:
+        """Those that were."""
+        return {name: self.tensors[name] for name in self.tensors if name not in self.left}
+
     def take(self, name: str, *shape: int | None) -> Array:
         """The tensor `name` as float32, of `shape`, where None stands for any size.
 

@@ -16,7 +16,7 @@ from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.remedies import require_tflite
-from edgefer.conversion.trial import made_of, probe, prove, prove_tflite, sample
+from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.onnx2tf import emit_with_onnx2tf
@@ -174,11 +174,11 @@ def convert(
             remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
         )
     if str(calibration) == SYNTHETIC:  # which takes minutes to make
-        _try(network, graph, None, own, progress)
+        proof = _try(network, graph, None, own, progress)
     images = calibration_images(calibration, network, samples, progress)
     compared = compared_images(images, network.spec, max_drop, progress)
     if str(calibration) != SYNTHETIC:
-        _try(network, graph, images.calibration, own, progress)
+        proof = _try(network, graph, images.calibration, own, progress)
     reference = _onnx(network, graph, Plan())
     models: dict[str, bytes] = dict.fromkeys(formats, b"")
     if len(own) < len(formats):
@@ -218,7 +218,7 @@ def convert(
                     network, format, quantized.graph, emit, sample(images.held_back, network.spec.input), apart
                 )
     manifest = build_manifest(
-        network, graph, quantized, images, budget, models, reference, tflite_backend, precision, shrunk
+        network, graph, quantized, images, budget, models, reference, tflite_backend, precision, proof, shrunk
     )
     files = _files(network, quantized.plan, models, reference, precision)
     release()
@@ -236,13 +236,14 @@ def convert(
 
 def _try(
     network: Network, graph: Graph, images: ImageSet | None, formats: Sequence[Format], progress: Progress
-) -> None:
+) -> Proof:
     """Refuse, before any work is done, what would end in another network, or in files that nothing runs."""
     few = sample(images, network.spec.input)
     with progress.stage("prove"), Apart() as apart:
-        prove(network, graph, few, apart, progress)
+        proof = prove(network, graph, few, apart, progress)
         if "tflite" in formats:
             prove_tflite(network, graph, few, apart)
+        return proof
 
 
 def _shrunk(

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgefer.bundle import REFERENCE_PRECISION, SCHEMA, Artifact
+from edgefer.conversion.trial import Proof
 from edgefer.evaluation.metrics import decibels
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
@@ -42,6 +43,7 @@ def build_manifest(
     reference: bytes,
     tflite_backend: str,
     precision: Precision,
+    proof: Proof,
     shrunk: Shrunk | None = None,
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
@@ -58,6 +60,7 @@ def build_manifest(
         reference: the float ONNX file.
         tflite_backend: who wrote the TFLite file.
         precision: what artifacts are stored in.
+        proof: what the reference was compared with before.
         shrunk: the network of fewer channels that was quantized instead of `graph`, if any was.
     """
     artifacts = [
@@ -74,6 +77,7 @@ def build_manifest(
             "sha256": network.source.sha256,
             "family": network.family,
         },
+        "proof": proof.to_dict(),
         **network.spec.to_dict(),
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "budget_bytes": budget,

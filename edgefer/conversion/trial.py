@@ -2,14 +2,19 @@
 
 Everything that follows is judged against the reference, and would confirm whatever was misread.  So the file runs as
 it is, in ONNX Runtime, on a few images that are prepared as the Spec says; what comes from no ONNX file runs as its
-converter built it.  All of it happens in another process, which a runtime may end.
+converter built it, and its backbone beside timm's own where that is installed.  All of it happens in another process,
+which a runtime may end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
 from math import prod
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -24,7 +29,7 @@ from edgefer.images import Image, ImageSet
 from edgefer.images.preprocess import normalise, to_pixels
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
-from edgefer.runtime.apart import Apart
+from edgefer.runtime.apart import Apart, packed
 from edgefer.runtime.runners import Format
 from edgefer.spec import HeadActivation, InputSpec, OutputSpec
 
@@ -47,7 +52,10 @@ HALF_TOLERANCE = 3e-2
 """A file that itself computes in float16 or bfloat16 may differ by this share,"""
 
 OWN_NOISE = 4.0
-"""and any file by so many times what it differs from itself, with its nodes fused or not."""
+"""and any file by so many times what it differs from itself, with its nodes fused or not;"""
+
+TFLITE_NOISE = OWN_NOISE * TFLITE_TOLERANCE / TOLERANCE
+"""the float TFLite file by so many times that."""
 
 _REPORT = (
     "That is a fault of edgefer, not of the file: please report it, with the node that is named. "
@@ -58,7 +66,35 @@ _MUST_RUN = (
 )
 
 
-def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart, progress: Progress) -> None:
+Against: TypeAlias = Literal["file", "torch", "graph", "nothing"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the reference was compared with.
+
+    Attributes:
+        against: the user's own file, what PyTorch answers, the graph that a converter built, or nothing, as nothing
+            runs the file.
+        images: so many were compared.
+        differences: by head, as a share of its largest number.
+        twin: where the backbone was compared with the library that it was trained with: `library`, `arch` and
+            `difference` of the features.
+    """
+
+    against: Against
+    images: int = 0
+    differences: Mapping[str, float] = field(default_factory=dict)
+    twin: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain data, with two digits of each difference."""
+        differences = {head: _told(share) for head, share in self.differences.items()}
+        twin = {"twin": dict(self.twin)} if self.twin is not None else {}
+        return {"against": self.against, "images": self.images, "differences": differences, **twin}
+
+
+def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart, progress: Progress) -> Proof:
     """Make sure that the reference computes what the user's file does.
 
     Args:
@@ -68,15 +104,19 @@ def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart,
         apart: runs both.
         progress: is told where the file itself cannot be run.
 
+    Returns:
+        What was compared, and how far apart it is.
+
     Raises:
         InputError: they differ, and where; or ONNX Runtime refuses either.
     """
     original, reference = _original(network, images), _reference(network, graph, images)
     with about(network.source.path):
         given = _given(network, original, images, apart, progress)
+        twin = _prove_twin(network, images, apart, progress)
         if given is None:
-            return
-        found = reference.outputs(apart)
+            return Proof("nothing", twin=twin)
+        found, differences = reference.outputs(apart), {}
         for head in network.spec.outputs:
             off = _off(
                 head,
@@ -84,6 +124,7 @@ def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart,
                 _stacked(head_logits(graph, network.spec)[head.name], found),
                 _stacked(head.name, found),
             )
+            differences[head.name] = off
             if off > TOLERANCE and off > _own_share(network, head, original, apart):
                 node = first_that_differs(original, reference, graph, apart, 10 * TOLERANCE)
                 raise InputError(
@@ -93,6 +134,10 @@ def prove(network: Network, graph: Graph, images: Sequence[Image], apart: Apart,
                 )
         if coupling := _coupling(network, original, images, given, apart):
             progress.note(coupling)
+    given_by: Against = "graph"
+    if network.original is not None:
+        given_by = "file" if network.original.answer is None else "torch"
+    return Proof(given_by, len(images), differences, twin)
 
 
 def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart: Apart) -> None:
@@ -103,11 +148,14 @@ def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart:
     """
     with about(network.source.path):
         feeds = pixels_of(graph, images)
-        expected = Run(to_onnx(graph).SerializeToString(), feeds).outputs(apart)
+        reference = Run(to_onnx(graph).SerializeToString(), feeds)
+        expected = reference.outputs(apart)
         found = Run(emit_tflite(graph, Plan()), feeds, "tflite").outputs(apart)
         for head in network.spec.outputs:
-            off = max(_share(a[head.name], b[head.name]) for a, b in zip(expected, found, strict=True))
-            if off > TFLITE_TOLERANCE:
+            off = _largest_share(head.name, expected, found)
+            if off > TFLITE_TOLERANCE and off > TFLITE_NOISE * _largest_share(
+                head.name, expected, reference.by("unoptimised").outputs(apart)
+            ):
                 raise InputError(
                     f"the TFLite file would be another network: output {head.name!r} is off by {off:.2%} of its "
                     "largest number, before anything is quantized",
@@ -185,6 +233,40 @@ def _original(network: Network, images: Sequence[Image]) -> Run:
     name = network.graph.inputs[0]
     feeds = [{name: normalise(image, network.spec.input)} for image in images]
     return Run(to_onnx(network.graph).SerializeToString(), feeds)
+
+
+def _prove_twin(network: Network, images: Sequence[Image], apart: Apart, progress: Progress) -> dict[str, Any] | None:
+    """Make sure that the graph's backbone computes what timm's does, where that is installed and knows it.
+
+    Raises:
+        InputError: they differ.
+    """
+    twin = network.twin
+    if twin is None or not all(map(find_spec, ("torch", "torchvision", "timm"))):
+        return None
+    feeds = [{network.graph.inputs[0]: normalise(image, network.spec.input)} for image in images]
+    weights = {name: tensor.array().astype(np.float32) for name, tensor in twin.tensors.items()}
+    try:
+        theirs = Run(packed({"arch": twin.arch}, [weights]), feeds, "timm").outputs(apart)
+    except RefusedError as error:
+        progress.detail(f"not compared with timm's {twin.arch}: {error.message}\n{error.detail}")
+        return None
+    ours = Run(to_onnx(network.graph, [twin.value]).SerializeToString(), feeds)
+    fused, plain = (_stacked(twin.value, run.outputs(apart)) for run in (ours, ours.by("unoptimised")))
+    off = _share(_stacked("features", theirs), fused)
+    if off > max(TOLERANCE, OWN_NOISE * _share(plain, fused)):
+        raise InputError(
+            f"edgefer would make another network of it: its features are off by {off:.2%} of the largest from those "
+            f"of timm's {twin.arch}",
+            remedy="Was it trained as another architecture, with another padding say? State it by --arch. "
+            "Else that is a fault of edgefer: please report it, and export the network to ONNX.",
+        )
+    library = ", ".join(f"{name} {version(name)}" for name in ("timm", "torch"))
+    return {"library": library, "arch": twin.arch, "difference": _told(off)}
+
+
+def _told(share: float) -> float:
+    return float(f"{share:.1e}")
 
 
 def _reference(network: Network, graph: Graph, images: Sequence[Image]) -> Run:
@@ -291,6 +373,10 @@ def _own_share(network: Network, head: OutputSpec, original: Run, apart: Apart) 
 def _share(expected: Array, found: Array) -> float:
     off = np.abs(expected - found).max(initial=0) / max(np.abs(expected).max(initial=0), LEAST)
     return float(np.nan_to_num(off, nan=np.inf))
+
+
+def _largest_share(name: str, expected: Sequence[Values], found: Sequence[Values]) -> float:
+    return max(_share(one[name], other[name]) for one, other in zip(expected, found, strict=True))
 
 
 def _softmax(x: Array) -> Array:

@@ -19,7 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgefer.checkpoint import Checkpoint, read_checkpoint, tensor_names
+from edgefer.checkpoint import Checkpoint, Tensor, read_checkpoint, tensor_names
 from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Graph
 from edgefer.host.text import file_stem
@@ -148,6 +148,21 @@ class Original:
 
 
 @dataclass(frozen=True)
+class Twin:
+    """A network's backbone as the library builds it that it was trained with, from the same weights.
+
+    Attributes:
+        arch: timm's name of it.
+        tensors: its weights by timm's names, where they lie in the file.
+        value: of the graph, what it returns, features (1, F).
+    """
+
+    arch: str
+    tensors: Mapping[str, Tensor]
+    value: str
+
+
+@dataclass(frozen=True)
 class Network:
     """A float network.
 
@@ -160,6 +175,7 @@ class Network:
         source: the file it was read from.
         original: the network as its user runs it, where that is an ONNX file or a torch module.
         notes: what the user should know about how it was read.
+        twin: what the graph's backbone must compute, where a library that may be installed builds it, too.
     """
 
     name: str
@@ -169,6 +185,7 @@ class Network:
     source: Source
     original: Original | None = None
     notes: tuple[str, ...] = ()
+    twin: Twin | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from edgefer.bundle import REFERENCE_PRECISION
@@ -176,6 +176,21 @@ def section_quantization(manifest: Manifest) -> Html:
     return section("Quantization", facts((names.get(key, key), _written(value)) for key, value in summary.items()))
 
 
+def _proved(proof: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """What the float reference was compared with, in bundles that say so."""
+    if proof is None:
+        return
+    if proof["differences"]:
+        names = {"file": "the file itself", "torch": "what PyTorch answers", "graph": "the graph read from it"}
+        what = names[proof["against"]]
+        largest = max(proof["differences"].values())
+        images = counted(proof["images"], "image")
+        yield "Float reference", f"differs from {what} by at most {largest:.0e} of the largest number, on {images}"
+    if twin := proof.get("twin"):
+        found = f"differ by at most {twin['difference']:.0e} from {twin['arch']} ({twin['library']})"
+        yield "Its features", found
+
+
 def section_provenance(manifest: Manifest) -> Html:
     """Where everything came from, with hashes."""
     source = manifest["source"]
@@ -191,6 +206,7 @@ def section_provenance(manifest: Manifest) -> Html:
         facts(
             [
                 ("Trained network", f"{source['file']}, read as {source['family']}"),
+                *_proved(manifest.get("proof")),
                 ("Made by", f"edgefer {manifest['edgefer_version']}, {manifest['created']}"),
                 ("With", tools),
             ]

@@ -73,9 +73,26 @@ def _reference(model: bytes | Path) -> Run:
     return run
 
 
+def _timm(model: bytes) -> Run:
+    import timm
+    import torch
+
+    head, (weights,), _ = unpacked(model)
+    network = timm.create_model(head["arch"], num_classes=0).eval()
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
+
+    def run(feeds: Mapping[str, Array], values: Sequence[str] | None) -> dict[str, Array]:
+        (image,) = feeds.values()
+        with torch.inference_mode():
+            return {"features": network(torch.from_numpy(image)).numpy()}
+
+    return run
+
+
 _ENGINES: Mapping[str, Callable[[Any], Run]] = {
     "onnx": _onnx,
     "unoptimised": partial(_onnx, optimise=False),
     "tflite": _tflite,
     "reference": _reference,
+    "timm": _timm,
 }

@@ -28,14 +28,18 @@ import numpy.typing as npt
 from edgefer.errors import RefusedError
 
 Array: TypeAlias = npt.NDArray[Any]
-Engine: TypeAlias = Literal["onnx", "unoptimised", "tflite", "reference"]
-"""What runs a model: ONNX Runtime, the same without optimising the graph, LiteRT, or onnx's own slow evaluator."""
+Engine: TypeAlias = Literal["onnx", "unoptimised", "tflite", "reference", "timm"]
+"""What runs a model: ONNX Runtime, the same without optimising the graph, LiteRT, onnx's own slow evaluator, or timm.
+
+For timm a model is its name and weights, `packed({"arch": name}, [weights])`; it returns its features.
+"""
 
 NAMES: Mapping[str, str] = {
     "onnx": "ONNX Runtime",
     "unoptimised": "ONNX Runtime",
     "tflite": "LiteRT",
     "reference": "onnx's evaluator",
+    "timm": "timm",
 }
 
 TIMEOUT_S = 300.0

@@ -68,6 +68,11 @@ def test_a_calibration_set_of_other_classes_at_any_depth_calibrates(model, tmp_p
     bundle = convert(model, out, calibration=tmp_path / "people")
     assert bundle.manifest["calibration"]["count"] + bundle.manifest["held_back"]["count"] == 30
     assert bundle.manifest["held_back"]["agreement"]["onnx"].keys() == {"expression", "affect", "units"}
+    proof = bundle.manifest["proof"]
+    assert (proof["against"], proof["images"]) == ("file", 4)
+    assert proof["differences"].keys() == {"expression", "affect", "units"}
+    assert 0 <= max(proof["differences"].values()) < 1e-4
+    assert "differs from the file itself by at most" in (bundle.path / "report.html").read_text("utf-8")
 
 
 def test_labels_are_matched_before_the_work_begins_and_only_for_a_bound_on_the_drop(model, tmp_path, out):

@@ -41,6 +41,7 @@ def avoid_ties(
         fixed: groups whose parameters are prescribed.
     """
     settled = set(fixed)
+    made = {find(value): index for index, value in reversed([*enumerate(_in_order(graph))])}  # when, of a group's first
     wholes: dict[str, float] = {}  # by group, of what its scale is a whole fraction
     for node in nodes:
         output, inputs = find(node.output), [find(value) for value in node.inputs]
@@ -59,7 +60,7 @@ def avoid_ties(
             chosen[output] = next(_fractions(chosen[output], whole))
             settled.add(output)
         elif node.op in ("Add", "Sub") and not any(map(graph.is_constant, node.inputs)):
-            first, *others = sorted(set(inputs), key=lambda root: (root not in settled, root))
+            first, *others = sorted(set(inputs), key=lambda root: (root not in settled, made[root]))
             if len(others) != 1 or others[0] in settled:
                 continue
             whole = chosen[first].scale[0] * _SUM_FRACTIONS
@@ -75,6 +76,11 @@ def avoid_ties(
         for root in inputs:
             settled.add(root)
             wholes.pop(root, None)
+
+
+def _in_order(graph: Graph) -> list[str]:
+    """All values that are no constants, inputs first; names, which converters give as they like, decide nothing."""
+    return [*graph.inputs, *(value for node in graph.nodes for value in node.outputs)]
 
 
 def is_off_ties(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> bool:

@@ -48,6 +48,16 @@ def test_sigmoids_keep_away_from_ties_and_their_inputs_stay_whole_odd_fractions(
         assert is_whole(product / tensors[name].scale[0] * 16383)
 
 
+def test_names_decide_nothing():
+    weights = {"v": CONSTANTS["v"], "w": numbers(3, 3, 1, 1, seed=2)}
+    first, second = (
+        network(f"{a} = Conv(x, v)\n{b} = Conv(x, w)\ny = Add({b}, {a})", "y", weights) for a, b in ("ab", "ba")
+    )
+    renamed = {"a": "b", "b": "a"}
+    tensors = {renamed.get(name, name): params for name, params in planned(second).tensors.items()}
+    assert planned(first).tensors == tensors
+
+
 def test_a_scale_is_nudged_no_further_than_it_takes():
     graph = network("y = Sigmoid(x)", "y")
     near = next(params for params in map(near_zero, np.arange(2, 3, 1e-4)) if distance_of_a_sigmoid(params) < 1e-4)
