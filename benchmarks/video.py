@@ -295,7 +295,7 @@ def render(kept: Mapping[str, Section]) -> str:
             lines += [
                 "## Speed",
                 "",
-                f"{ratios[1]:.1f} times real time by processor time (median; {ratios[0]:.1f} to {ratios[2]:.1f} in "
+                f"{ratios[1]:.1f} times real time by processor time (median; {min(ratios):.1f} to {max(ratios):.1f} in "
                 f"{len(ratios)} rounds), and {max(section['wall_ratios']):.1f} times by the clock in the quietest "
                 f"round on a machine in use: {section['seconds']} s of 640x480 at 30 frames per second with one "
                 "face, on one core, BlazeFace and the network on every frame, from a cold start until the report is "
