@@ -15,7 +15,7 @@ from edgefer.host.units import format_size
 Row: TypeAlias = tuple[str, ...]
 _T = TypeVar("_T")
 
-NAMES = {"reference": "fp32", "onnx": "ONNX int8", "tflite": "TFLite int8"}
+NAMES = {"reference": "fp32", "onnx": "ONNX", "tflite": "TFLite"}
 
 
 def rows(head: HeadEvaluation) -> tuple[Row, list[Row]]:

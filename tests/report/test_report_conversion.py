@@ -17,7 +17,7 @@ def report(**changes: Any) -> Document:
 
 def test_the_headline_says_that_the_budget_holds_and_how_well_the_files_agree() -> None:
     text = report().text
-    assert "The budget of 8.00 MB holds: the largest int8 file has 5.13 MB." in text
+    assert "The budget of 8.00 MB holds: the largest file has 5.13 MB." in text
     assert "on 98 images held back from calibration, same top class: TFLite 93.9 %, ONNX 92.9 %." in text
 
 
