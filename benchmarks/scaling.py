@@ -90,6 +90,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Scale the evaluation of fer_b0 from 1 to 256 workers.")
     parser.add_argument("-o", "--output", type=Path, default=RESULT, help="Markdown file to write")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="edgefer-benchmark-") as scratch:
         folder = Path(scratch)
         os.environ["EDGEFER_HOME"] = str(folder / "home")
@@ -109,7 +110,7 @@ def main() -> int:
         costs = Costs(parts, coordination, admission + files / NETWORK_BYTES_S, again, judged(bundle, images))
     simulated = {factor: [simulate(costs, count, factor) for count in WORKERS] for factor in (1, 10)}
     alone = [sorted(seconds)[ROUNDS // 2] for seconds in zip(*rounds, strict=True)]
-    lines = render(costs, rounds, alone, simulated, opening)
+    lines = render(costs, rounds, alone, simulated, opening, load)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text("\n".join(lines), "utf-8")
     print(options.output.read_text("utf-8"))
@@ -248,6 +249,7 @@ def render(
     alone: Sequence[float],
     simulated: Mapping[int, Sequence[tuple[float, float]]],
     opening: float,
+    load: float,
 ) -> Iterator[str]:
     """The tables."""
     yield "# Evaluation on more workers"
@@ -258,6 +260,8 @@ def render(
     yield "|---:|---:|---:|---:|"
     for number, (one, two) in enumerate(rounds, 1):
         yield f"| {number} | {one:.1f} | {two:.1f} | {one / two / 2:.2f} |"
+    yield ""
+    yield f"Others' load on the two cores when it began: {load:.1f} (at rest: 0)."
     yield ""
     yield f"Of the medians: **{alone[0] / alone[1] / 2:.2f}**."
     yield ""

@@ -24,7 +24,7 @@ def test_a_sweep_on_boards_goes_on_where_it_was_interrupted(request, tmp_path, m
     boards = request.config.getoption("--device") or [
         request.getfixturevalue(cpu.replace("cortex-", "board_")).name for cpu in CPUS
     ]
-    file = write_sweep(tmp_path, boards, networks=3, options=4)
+    file = write_sweep(tmp_path, boards, networks=1, options=2)
     asked = read_request(file)
     measured = []
     real = module.benchmark
@@ -36,15 +36,15 @@ def test_a_sweep_on_boards_goes_on_where_it_was_interrupted(request, tmp_path, m
         return real(bundle, targets, **options)
 
     monkeypatch.setattr(module, "benchmark", benchmark)
-    stops = {5, 12}
+    stops = {2, 4}
     for _ in stops:
         with pytest.raises(StoppedError):
             sweep(asked, tmp_path / "parts")
     found = sweep(asked, tmp_path / "parts")
     assert not found.failures
-    assert len(found.points) == 3 * 4 * 2
+    assert len(found.points) == 2 * 2
     assert all(point.paces.keys() == {find_device(name).name for name in boards} for point in found.points)
-    assert len(measured) <= 3 * 4 * len(boards) + len(stops)
+    assert len(measured) <= 2 * len(boards) + len(stops)
     monkeypatch.setattr(module, "benchmark", None)  # nothing is left to be measured
     again = sweep(asked, tmp_path / "parts")
     assert list(csv_rows(again)) == list(csv_rows(found))
