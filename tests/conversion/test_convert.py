@@ -344,10 +344,11 @@ def test_a_network_over_the_budget_shrinks(faces, tmp_path):
         "input": {"size": [16, 12], "mean": [0.5] * 3, "std": [0.25] * 3},
         "outputs": [{"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["a", "b", "c"]}],
     }
-    options = {"calibration": faces, "spec": spec, "budget": 20_000}
+    options = {"calibration": faces, "spec": spec}
     whole = convert(tmp_path / "wide.onnx", tmp_path / "whole", **options)
-    assert whole.over_budget
-    bundle = convert(tmp_path / "wide.onnx", tmp_path / "out", shrink=True, unlabelled=faces, **options)
+    budget = int(0.9 * max(artifact.bytes for artifact in whole.artifacts if artifact.precision == "int8"))
+    more = {"budget": budget, "shrink": True, "unlabelled": faces}
+    bundle = convert(tmp_path / "wide.onnx", tmp_path / "out", **options, **more)
     assert not bundle.over_budget
     found = bundle.manifest["quantization"]["shrunk"]
     assert found["parameters"] < found["parameters_before"] == whole.manifest["quantization"]["parameters"]
