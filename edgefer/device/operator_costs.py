@@ -36,16 +36,10 @@ def operator_costs(session: Session, machine: str, emulated: bool, listener: Lis
     """
 
     def measure(groups: Sequence[Sequence[bytes]]) -> list[list[float]]:
-        digests = [[session.push(file) for file in group] for group in groups]
-        reply = session.request(
-            "operators",
-            listener=listener,
-            paths={digest: digest for group in digests for digest in group},
-            groups=digests,
-            rounds=COUNTED if emulated else ROUNDS,
-            counted=emulated,
-        )
-        return _counted(reply["snapshots"], [len(group) for group in groups]) if emulated else reply["least_ns"]
+        if emulated:
+            return instructions(session, groups, listener)
+        least: list[list[float]] = _run(session, groups, listener, counted=False)["least_ns"]
+        return least
 
     return measured_costs(machine, "instructions" if emulated else "ns", measure)
 
@@ -66,6 +60,25 @@ def read_operator_costs(path: str | Path) -> CostModel:
 def _models(document: Any) -> list[CostModel]:
     found = [run.get("operator_costs") for run in document["runs"]]
     return [CostModel.from_dict(costs) for costs in found if costs is not None]
+
+
+def instructions(
+    session: Session, groups: Sequence[Sequence[bytes]], listener: Listener | None = None
+) -> list[list[float]]:
+    """ARM instructions of an inference of each TFLite file, on an emulated board."""
+    return _counted(_run(session, groups, listener, counted=True)["snapshots"], [len(group) for group in groups])
+
+
+def _run(session: Session, groups: Sequence[Sequence[bytes]], listener: Listener | None, *, counted: bool) -> Any:
+    digests = [[session.push(file) for file in group] for group in groups]
+    return session.request(
+        "operators",
+        listener=listener,
+        paths={digest: digest for group in digests for digest in group},
+        groups=digests,
+        rounds=COUNTED if counted else ROUNDS,
+        counted=counted,
+    )
 
 
 def _counted(snapshots: str, sizes: Sequence[int]) -> list[list[float]]:
