@@ -51,7 +51,7 @@ SMOOTHINGS = {
 }
 COMPARED = "centred, 0.5 s either side"
 STRIDES = (30, 15, 5, 1)
-ALPHAS = (0.06, 0.1, 0.2)
+ALPHAS = (0.05, 0.06, 0.1, 0.2)
 ALPHA = 0.06
 LEAST_F1 = 0.95
 """Of the float network's."""
