@@ -46,13 +46,19 @@ def directory_option(command: Command) -> Command:
 
 
 def echo(text: str = "", *, nl: bool = True, err: bool = False) -> None:
-    """Print; where the reader has gone (`| head -1`), print nothing more, and let the work go on."""
+    """Print; where the reader has gone (`| head -1`), print nothing more, and let the work go on.
+
+    Raises:
+        OSError: it cannot be printed, as on a full disk; nothing more is.
+    """
     try:
         click.echo(text, nl=nl, err=err)
-    except BrokenPipeError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # what is still in a buffer would fail again at the end
         os.dup2(nowhere, (sys.stderr if err else sys.stdout).fileno())
         os.close(nowhere)
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def write_json(file: str | None, document: Any) -> None:

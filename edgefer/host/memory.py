@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_ARENA_MAX = -8  # M_ARENA_MAX of malloc.h
+_ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of malloc.h
+_LARGE = 1 << 20
+"""Bytes from which memory goes back to the system as soon as it is freed."""
 
 
 def release() -> None:
@@ -25,3 +27,4 @@ def share_arena() -> None:
         tune = getattr(ctypes.CDLL(None), "mallopt", None)
         if tune is not None:
             tune(_ARENA_MAX, 1)
+            tune(_MMAP_THRESHOLD, _LARGE)

@@ -20,6 +20,7 @@ from edgefer.checkpoint import Checkpoint, Module, Weights, read_checkpoint
 from edgefer.errors import InputError, UsageError
 from edgefer.graph.ir import Array
 from edgefer.graph.torch_module import Tensor, torch
+from edgefer.host.stderr import captured_stdout
 from edgefer.host.text import counted
 from edgefer.images import Image
 from edgefer.images.preprocess import normalise
@@ -245,7 +246,7 @@ _EXPORTERS: Mapping[str, Exporter] = {"torch.onnx.export(dynamo=False)": _traced
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Exporters tell developers of PyTorch much that users of edgefer can do nothing about."""
-    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+    with warnings.catch_warnings(), captured_stdout(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.simplefilter("ignore")
         disable(CRITICAL)
         try:

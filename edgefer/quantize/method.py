@@ -159,6 +159,8 @@ def quantize(
             )
         plan, stored = solution.chosen.plan, solution.graph
     else:
+        del merged  # likewise
+        release()
         with progress.stage("correct layers", pieces(equalised)) as advance:
             stored, plan = correct(equalised, plan, feeds, advance)
     steps = _steps(effort, progress)

@@ -157,14 +157,13 @@ def test_a_drop_that_cannot_be_kept_ends_with_1_and_says_by_how_much(run, files,
     assert "Wrote tiny_bundle" in out
 
 
-def test_a_drop_that_full_int8_keeps_leaves_everything_int8(run, files):
+def test_a_drop_that_full_int8_keeps_leaves_int8_what_float_would_not_make_faster(run, files):
     code, _, err = run(*TINY, "--max-drop", "100")
     manifest = Bundle.open(files / "tiny_bundle").manifest
     (chosen,) = (point for point in manifest["solution"]["points"] if point["chosen"])
     assert (code, err.count("over")) == (0, 0)
-    assert chosen["float"] == []
+    assert chosen["latency"] <= 1
     assert manifest["max_drop"] == 100
-    assert manifest["quantization"]["scheme"].startswith("full int8")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +323,11 @@ def test_a_full_standard_output_is_an_error_after_the_bundle_is_written(files):
         pytest.skip("needs /dev/full")
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
-            [sys.executable, "-m", "edgefer", "convert", *TINY], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "edgefer", "convert", *TINY],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         )
     assert result.returncode == 3
     assert "No space left on device" in result.stderr

@@ -65,16 +65,22 @@ def _can_lose_channels(graph: Graph, region: Region) -> bool:
 
 
 def _samples(graph: Graph, readers: Sequence[Node], feeds: Sequence[Array]) -> Mapping[str, Array]:
-    """What layers read, by its name: float32 (channels, samples), at some positions of each image."""
+    """What layers read, by its name: float16 (channels, samples), at some positions of each image."""
     values = list(dict.fromkeys(node.inputs[0] for node in readers))
 
     def some(observed: list[Array], images: int) -> list[Array]:
         positions = [tuple(spread(size, _SIDE) for size in array.shape[2:]) for array in observed]
         picked = [array[(slice(None), slice(None), *where)] for array, where in zip(observed, positions, strict=True)]
-        return [np.moveaxis(array, 1, 0).reshape(array.shape[1], -1).copy() for array in picked]
+        return [_halves(np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)) for array in picked]
 
-    batches = list(observe(graph, values, feeds, some))
-    return {value: np.concatenate([each[index] for each in batches], axis=1) for index, value in enumerate(values)}
+    parts = dict(zip(values, zip(*observe(graph, values, feeds, some), strict=True), strict=True))
+    return {value: np.concatenate(parts.pop(value), axis=1) for value in values}  # one after the other: they are large
+
+
+def _halves(numbers: Array) -> Array:
+    """As float16, which is fine enough for covariances, and takes half the memory; what is too large as its largest."""
+    largest = np.finfo(np.float16).max
+    return np.clip(numbers, -largest, largest).astype(np.float16)
 
 
 def _thinned(
