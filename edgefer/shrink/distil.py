@@ -12,7 +12,7 @@ import numpy as np
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import extract
 from edgefer.graph.torch_module import TorchGraph, torch
-from edgefer.quantize.fit.learn import Distorted, divergence, rate
+from edgefer.quantize.fit.learn import follow
 from edgefer.quantize.observe.drop import Answer
 
 _WEIGHT_RATE = 5e-4
@@ -43,9 +43,7 @@ def distil(
     Raises:
         UnsupportedOperatorError: an operator has no gradient here.
     """
-    names = tuple(heads)
-    network = TorchGraph(extract(student, student.inputs, names))
-    followed = TorchGraph(extract(teacher, teacher.inputs, names))
+    network = TorchGraph(extract(student, student.inputs, tuple(heads)))
     learned = {
         name: torch.from_numpy(student.constants[name].copy()).requires_grad_()
         for node in network.graph.nodes
@@ -54,26 +52,9 @@ def distil(
         if name in student.constants
     }
     sizes = [float(np.sqrt(np.mean(np.square(student.constants[name])))) for name in learned]
-    with torch.enable_grad():
-        optimiser = torch.optim.Adam(
-            [
-                {"params": [tensor], "peak": _WEIGHT_RATE * max(size, 1e-3)}
-                for tensor, size in zip(learned.values(), sizes, strict=True)
-            ],
-            betas=(0.9, 0.99),
-        )
-        batches = Distorted(images)
-        for step in range(steps):
-            batch = batches.draw()
-            with torch.no_grad():
-                expected = followed(batch, names)
-            found = network(batch, names, learned)
-            pairs = zip(expected, found, heads.values(), strict=True)
-            loss = torch.stack([divergence(*pair) for pair in pairs]).mean()
-            for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * rate(step, steps)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            advance()
+    groups = [
+        {"params": [tensor], "peak": _WEIGHT_RATE * max(size, 1e-3)}
+        for tensor, size in zip(learned.values(), sizes, strict=True)
+    ]
+    follow(lambda batch, values: network(batch, values, learned), teacher, heads, groups, images, steps, advance)
     return student.with_constants({name: tensor.detach().numpy() for name, tensor in learned.items()})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
+from typing import Any
 
 import numpy as np
 
@@ -58,19 +59,50 @@ def learn(
     Raises:
         UnsupportedOperatorError: an operator has no gradient here.
     """
+    student = FakeQuantized(extract(graph, graph.inputs, tuple(heads)), plan)
+    follow(
+        student,
+        reference,
+        heads,
+        [
+            {"params": list(student.weights.values()), "peak": _WEIGHT_RATE},
+            {"params": list(student.biases.values()), "peak": _BIAS_RATE},
+        ],
+        images,
+        steps,
+        advance,
+    )
+    return graph.with_constants(student.constants())
+
+
+def follow(
+    student: Callable[[Tensor, Sequence[str]], Sequence[Tensor]],
+    reference: Graph,
+    heads: Mapping[str, Answer],
+    groups: Sequence[Mapping[str, Any]],
+    images: Sequence[Array],
+    steps: int,
+    advance: Callable[[], None],
+) -> None:
+    """Bring a student's heads close to those of the reference, by Adam on batches of distorted images.
+
+    Args:
+        student: computes the values named of a batch.
+        reference: the float network to follow, with the same input and heads.
+        heads: the values to follow, each (1, columns), and what they are read as.
+        groups: the `params` to learn, which the student computes from, and the `peak` of their rate.
+        images: uint8 (1, H, W, 3).
+        steps: of Adam.
+        advance: called after each.
+
+    Raises:
+        UnsupportedOperatorError: an operator of the reference has no gradient here.
+    """
     names = tuple(heads)
-    student = FakeQuantized(extract(graph, graph.inputs, names), plan)
     teacher = TorchGraph(extract(reference, reference.inputs, names))
-    batches = Distorted(images)
+    batches = _Distorted(images)
     with torch.enable_grad():
-        optimiser = torch.optim.Adam(
-            [
-                {"params": list(student.weights.values()), "peak": _WEIGHT_RATE},
-                {"params": list(student.biases.values()), "peak": _BIAS_RATE},
-            ],
-            betas=(0.9, 0.99),
-            fused=True,
-        )
+        optimiser = torch.optim.Adam([dict(group) for group in groups], betas=(0.9, 0.99), fused=True)
         for step in range(steps):
             batch = batches.draw()
             with torch.no_grad():
@@ -78,15 +110,14 @@ def learn(
             found = zip(expected, student(batch, names), heads.values(), strict=True)
             loss = torch.stack([divergence(*head) for head in found]).mean()
             for group in optimiser.param_groups:
-                group["lr"] = group["peak"] * rate(step, steps)
+                group["lr"] = group["peak"] * _rate(step, steps)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             advance()
-    return graph.with_constants(student.constants())
 
 
-def rate(step: int, steps: int) -> float:
+def _rate(step: int, steps: int) -> float:
     """What share of the peak a step learns at: up in a straight line, down along a cosine."""
     return min(1.0, (step + 1) / _WARM_UP) * (1 + cos(pi * step / steps)) / 2
 
@@ -105,7 +136,7 @@ def _noise(expected: Tensor, found: Tensor) -> Tensor:
     return (found - expected).square().sum() / expected.square().sum().clamp_min(1e-12)
 
 
-class Distorted:
+class _Distorted:
     """Batches of images: mirrored, turned, scaled, moved, and lit otherwise, at random."""
 
     def __init__(self, images: Sequence[Array]) -> None:
