@@ -10,8 +10,6 @@ from math import inf, log10, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
@@ -36,7 +34,7 @@ from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
 from edgefer.images import CalibrationImages, ImageSet, open_images
-from edgefer.images.preprocess import iter_pixels
+from edgefer.images.preprocess import iter_feeds, iter_pixels
 from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
@@ -261,8 +259,7 @@ def _shrunk(
 
     more = images.calibration if unlabelled is None else open_images(Path(unlabelled), labelled=False)
     spec = network.spec.input
-    most = LEARNED_BYTES // (prod(spec.size) * 3)
-    chosen = more.select(sorted({index * len(more) // most for index in range(most)})) if len(more) > most else more
+    chosen = more.some(LEARNED_BYTES // (prod(spec.size) * 3))
 
     def size(smaller: Graph) -> int:
         plan = sized_plan(smaller, contract_nodes(smaller))
@@ -272,8 +269,8 @@ def _shrunk(
         shrunk = shrink(
             graph,
             heads,
-            [pixels[np.newaxis] for pixels in iter_pixels(chosen, spec)],
-            [pixels[np.newaxis] for pixels in iter_pixels(images.held_back, spec)],
+            list(iter_feeds(chosen, spec)),
+            list(iter_feeds(images.held_back, spec)),
             size,
             budget,
             progress,

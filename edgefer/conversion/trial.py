@@ -26,7 +26,7 @@ from edgefer.graph.ir import Array, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.progress import Progress
 from edgefer.images import Image, ImageSet
-from edgefer.images.preprocess import normalise, to_pixels
+from edgefer.images.preprocess import iter_pixels, normalise, to_pixels
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.runtime.apart import Apart, packed
@@ -220,8 +220,7 @@ def probe(
 def sample(images: ImageSet | None, spec: InputSpec) -> list[Image]:
     """Images to try, at the network's size, from all over a set; blocks of noise where there is none."""
     if images is not None:
-        count = min(IMAGES, len(images))
-        return [to_pixels(images.read(index * len(images) // count), spec) for index in range(count)]
+        return list(iter_pixels(images.some(IMAGES), spec))
     blocks = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8, 3), np.uint8)
     return [to_pixels(block, spec) for block in blocks]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefer.errors import InputError
 from edgefer.faces.face import Face
-from edgefer.host.stderr import captured_stderr
+from edgefer.host.native_output import captured_stderr
 from edgefer.images import Image
 
 THRESHOLD = 0.6

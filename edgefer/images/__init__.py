@@ -5,9 +5,19 @@ calibration, held_back = split(faces)
 matched = match_labels(faces.label_names, ("angry", "happy"))
 """
 
-from edgefer.images.image_set import Image, ImageSet, Skipped
+from edgefer.images.image_set import Image, ImageSet, Skipped, evenly
 from edgefer.images.labels import LabelMatch, match_labels
 from edgefer.images.sources import open_images
 from edgefer.images.split import CalibrationImages, split
 
-__all__ = ["CalibrationImages", "Image", "ImageSet", "LabelMatch", "Skipped", "match_labels", "open_images", "split"]
+__all__ = [
+    "CalibrationImages",
+    "Image",
+    "ImageSet",
+    "LabelMatch",
+    "Skipped",
+    "evenly",
+    "match_labels",
+    "open_images",
+    "split",
+]

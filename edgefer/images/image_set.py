@@ -106,6 +106,10 @@ class ImageSet:
         chosen = self.select(indices).unlabelled()
         return replace(chosen, reader=self.reader.only(chosen.names, carried=carried), skipped=(), passed_over={})
 
+    def some(self, most: int) -> ImageSet:
+        """At most so many images, from all over the set."""
+        return self.select(evenly(len(self), most))
+
     def unlabelled(self) -> ImageSet:
         """The same images, and nothing of what the source says about them."""
         return replace(self, labels=None, label_names=(), arrays={}, columns={})
@@ -122,6 +126,12 @@ class ImageSet:
         if not self.passed_over:
             return ()
         return (f"passed over, as no images that can be read: {listed(self.passed_over)}",)
+
+
+def evenly(size: int, most: int) -> list[int]:
+    """At most `most` of `size` positions, evenly spaced, the first among them."""
+    count = min(most, size)
+    return [index * size // count for index in range(count)]
 
 
 def listed(kinds: Mapping[str, int], limit: int = 6) -> str:

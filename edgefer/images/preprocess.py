@@ -93,6 +93,11 @@ def iter_pixels(image_set: ImageSet, spec: InputSpec) -> Iterator[Image]:
         yield to_pixels(image_set.read(index), spec)
 
 
+def iter_feeds(image_set: ImageSet, spec: InputSpec) -> Iterator[Image]:
+    """The same as artifacts are fed: uint8 (1, h, w, 3)."""
+    return (pixels[np.newaxis] for pixels in iter_pixels(image_set, spec))
+
+
 Bank: TypeAlias = tuple[tuple[int, int, npt.NDArray[np.float64]], ...]
 
 _WEIGHT_ONE = 1 << 22

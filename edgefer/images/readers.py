@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.errors import InputError
-from edgefer.host.stderr import captured_stderr
+from edgefer.host.native_output import captured_stderr
 from edgefer.host.text import printable
 from edgefer.images.decode import Undecodable, decode
 from edgefer.images.image_set import Image

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from edgefer.errors import InputError
-from edgefer.host.stderr import captured_stderr
+from edgefer.host.native_output import captured_stderr
 from edgefer.host.text import printable
 from edgefer.images import known as remembered
 from edgefer.images.arrays import open_arrays

@@ -20,7 +20,7 @@ from edgefer.checkpoint import Checkpoint, Module, Weights, read_checkpoint
 from edgefer.errors import InputError, UsageError
 from edgefer.graph.ir import Array
 from edgefer.graph.torch_module import Tensor, torch
-from edgefer.host.stderr import captured_stdout
+from edgefer.host.native_output import captured_stdout
 from edgefer.host.text import counted
 from edgefer.images import Image
 from edgefer.images.preprocess import normalise

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
-
-import numpy as np
 
 from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
@@ -17,7 +15,7 @@ from edgefer.host.memory import release
 from edgefer.host.progress import Progress
 from edgefer.host.threads import in_order
 from edgefer.images import CalibrationImages, ImageSet
-from edgefer.images.preprocess import iter_pixels
+from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.machines import EVERYWHERE
@@ -123,9 +121,9 @@ def quantize(
             f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
             f"read them it takes about {smallest:,}; give a --budget of that size, or a smaller network"
         )
-    feeds = _some(images.calibration, spec, FITTED_ON)
+    feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
     few = feeds[:: -(-len(feeds) // MEASURED_ON)]
-    judge = Sensitivity(graph, tuple(heads), _some(images.held_back, spec, JUDGED_ON))
+    judge = Sensitivity(graph, tuple(heads), list(iter_feeds(images.held_back.some(JUDGED_ON), spec)))
     prices = Prices(graph, machines)
     with progress.stage("equalise"):
         thinned = _thinned(graph, tuple(heads), images.calibration, spec, few, prices)
@@ -175,7 +173,7 @@ def quantize(
             steps = 0
     if steps:
         with progress.stage("learn weights", steps) as advance:
-            pixels = list(_feeds(images.calibration, spec))
+            pixels = list(iter_feeds(images.calibration, spec))
             learned = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
         (before, drop_before), (noise, drop) = (judge.noise_and_drop(each, plan, heads) for each in (stored, learned))
         if (bounds.drop_over(drop), noise) <= (bounds.drop_over(drop_before), before):
@@ -192,7 +190,7 @@ def _thinned(
 ) -> Graph:
     """The graph without channels that hardly matter, as `few` images tell; it is fitted on others."""
     known = {feed.tobytes() for feed in few}
-    others = [feed for feed in _some(images, spec, THINNED_ON) if feed.tobytes() not in known] or few
+    others = [feed for feed in iter_feeds(images.some(THINNED_ON), spec) if feed.tobytes() not in known] or few
     return leave_out(graph, others, Sensitivity(graph, heads, few), prices)
 
 
@@ -225,7 +223,7 @@ def _observed(
             key = statistics.cache_key(graph, tensors, half.sha256, spec)
             histograms = statistics.load(key, tensors)
             if histograms is None:
-                histograms = statistics.collect(graph, tensors, _feeds(half, spec), advance)
+                histograms = statistics.collect(graph, tensors, iter_feeds(half, spec), advance)
                 statistics.store(key, histograms)
             else:
                 progress.detail(f"statistics of {len(half)} images are cached as {key[:12]}")
@@ -237,13 +235,3 @@ def _observed(
 def _merged(halves: Sequence[Mapping[str, Histogram]]) -> Mapping[str, Histogram]:
     first, second = halves
     return {name: first[name].merged(second[name]) for name in first}
-
-
-def _some(images: ImageSet, spec: InputSpec, most: int) -> list[Array]:
-    """Images from all over the set, as the network's input takes them."""
-    count = min(most, len(images))
-    return list(_feeds(images.select(index * len(images) // count for index in range(count)), spec))
-
-
-def _feeds(images: ImageSet, spec: InputSpec) -> Iterator[Array]:
-    return (pixels[np.newaxis] for pixels in iter_pixels(images, spec))

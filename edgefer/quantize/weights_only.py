@@ -17,7 +17,7 @@ from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.passes.formula import Formula, Term
 from edgefer.images import ImageSet
-from edgefer.images.preprocess import iter_pixels
+from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.fit.correct import correct
 from edgefer.quantize.method import FITTED_ON, Quantized
@@ -50,9 +50,7 @@ def quantize_weights(graph: Graph, precision: Precision, images: ImageSet, spec:
     Raises:
         InputError: float16 cannot hold what a layer makes.
     """
-    count = min(FITTED_ON, len(images))
-    some = images.select(index * len(images) // count for index in range(count))
-    feeds = [pixels[np.newaxis] for pixels in iter_pixels(some, spec)]
+    feeds = list(iter_feeds(images.some(FITTED_ON), spec))
     if precision == "fp16":
         graph = within_float16(graph, _largest(graph, feeds))
         plan = with_stored_weights(graph, Plan(), frozenset(graph.named))

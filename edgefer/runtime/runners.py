@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgefer.host.native_output import captured_stderr
 from edgefer.host.saturation import EXACT, sums_saturate
-from edgefer.host.stderr import captured_stderr
 from edgefer.runtime.refusals import refusal
 
 if TYPE_CHECKING:

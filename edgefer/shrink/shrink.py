@@ -21,6 +21,7 @@ from edgefer.graph.subgraph import extract
 from edgefer.graph.torch_module import Tensor, TorchGraph, torch
 from edgefer.host.progress import Progress
 from edgefer.host.units import format_size
+from edgefer.images import evenly
 from edgefer.quantize.fit.learn import divergence
 from edgefer.quantize.observe.drop import Answer
 from edgefer.shrink.distil import distil
@@ -95,9 +96,9 @@ def shrink(
     full, whole = size(graph), stored_bytes(graph)
     if full <= room:
         return None
-    few = _some(images, JUDGED_ON)
+    few = [images[index] for index in evenly(len(images), JUDGED_ON)]
     rounds = ceil(log(max(whole + room - full, 1) / whole) / log(1 - ROUND))
-    judge = _Judge(graph, heads, _some(held_back, JUDGED_ON))
+    judge = _Judge(graph, heads, [held_back[index] for index in evenly(len(held_back), JUDGED_ON)])
     student, kept, excess = graph, 0, full - room
     with progress.stage("shrink", (rounds - 1) * STEPS + LAST_STEPS) as advance:
         while excess > 0:
@@ -116,11 +117,6 @@ def shrink(
             f"{format_size(budget)}; give a --budget of that size, or a smaller network"
         )
     return Shrunk(student, graph, kept, len(images)) if student is not graph else None
-
-
-def _some(images: Sequence[Array], most: int) -> list[Array]:
-    count = min(len(images), most)
-    return [images[index * len(images) // count] for index in range(count)]
 
 
 class _Judge:

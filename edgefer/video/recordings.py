@@ -15,7 +15,7 @@ from typing import Any
 import cv2
 
 from edgefer.errors import InputError, UsageError
-from edgefer.host.stderr import captured_stderr
+from edgefer.host.native_output import captured_stderr
 from edgefer.video.frames import Frame
 
 _OPEN_FAILURES = "Is it a video that was downloaded completely?"

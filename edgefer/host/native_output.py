@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import TextIO
 
@@ -50,12 +50,13 @@ def _captured(descriptor: int, stream: TextIO) -> Iterator[Callable[[], str]]:
         try:
             yield noise
         finally:
-            _flush_native()
+            if descriptor == 1:
+                _flush_native()
             os.dup2(original, descriptor)
             os.close(original)
 
 
 def _flush_native() -> None:
-    """Write what the C library still holds in buffers of its own."""
-    with suppress(OSError, AttributeError):
+    """Write what the C library still holds in buffers of its own, as it does of standard output."""
+    if os.name == "posix":
         ctypes.CDLL(None).fflush(None)
