@@ -100,6 +100,11 @@ PUBLISHED = {
     "hsemotion_mobilefacenet": Published(
         "mobilefacenet", lambda: mobilefacenet.build(128, [0, 4, 6, 2], 512, 10), _plain
     ),
+    "mobilefacenet": Published(
+        "mobilefacenet",
+        lambda: mobilefacenet.build(64, [0, 4, 6, 2], 512, 7, side=4),
+        stated={"outputs": _outputs(SEVEN)},
+    ),
     "resnet18": Published("resnet", lambda: resnet.build(18, 7), _plain, {"input": SMALL, "outputs": _outputs(SEVEN)}),
     "resnet34_features": Published(
         "resnet", lambda: resnet.build(34, 7, wrapped=True), stated={"input": SMALL, "outputs": _outputs(SEVEN)}

@@ -1,7 +1,8 @@
 """MobileFaceNet as InsightFace builds it, and as HSEmotion trains it for expressions, valence and arousal.
 
 Chen et al., CCBR 2018.  HSEmotion publishes whole pickled modules with a linear layer `fc` on the 512 features: eight
-expressions, then valence and arousal (`mbf_va_mtl`).  Without `fc` it is an embedding.
+expressions, then valence and arousal (`mbf_va_mtl`).  Without `fc` it is an embedding.  The kernel of the last
+depthwise convolution covers what is left of the image, and so tells how large images were in training.
 """
 
 from __future__ import annotations
@@ -11,10 +12,7 @@ from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
 
-INPUT = {
-    **{"size": [112, 112], "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-    "crop": {"align": "five_points"},
-}
+INPUT = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop": {"align": "five_points"}}
 EXPRESSIONS = ["anger", "contempt", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"]
 OUTPUTS = [
     {"name": "expression", "kind": "expression", "activation": "softmax", "labels": EXPRESSIONS, "columns": [0, 8]},
@@ -23,6 +21,8 @@ OUTPUTS = [
 EMBEDDING = [{"name": "embedding", "kind": "embedding"}]
 
 _LAST = "features.layers.0.layers.0.weight"
+_STRIDE = 16
+"""Pixels of the image to one of the last map."""
 
 
 def recognises(source: Source) -> bool:
@@ -42,10 +42,11 @@ def load(source: Source) -> TorchNetwork:
     features = shapes.get("features.layers.2.weight", (512,))[0]
     classes = shapes["fc.weight"][0] if "fc.weight" in shapes else 0
     blocks = [_count(shapes, stage) for stage in (1, 3, 5, 7)]
-    spec: dict[str, Any] = {"input": INPUT}
+    side = shapes[_LAST][-1]
+    spec: dict[str, Any] = {"input": {**INPUT, "size": [_STRIDE * side] * 2}}
     if classes in (0, 10):
         spec["outputs"] = OUTPUTS if classes else EMBEDDING
-    return TorchNetwork(build(stem, blocks, features, classes), spec, checkpoint)
+    return TorchNetwork(build(stem, blocks, features, classes, side), spec, checkpoint)
 
 
 def _count(shapes: dict[str, tuple[int, ...]], stage: int) -> int:
@@ -54,7 +55,7 @@ def _count(shapes: dict[str, tuple[int, ...]], stage: int) -> int:
     return max((int(match[1]) + 1 for match in inside if match), default=0)
 
 
-def build(stem: int, blocks: list[int], features: int, classes: int) -> Any:
+def build(stem: int, blocks: list[int], features: int, classes: int, side: int = 7) -> Any:
     """The network.
 
     Args:
@@ -62,6 +63,7 @@ def build(stem: int, blocks: list[int], features: int, classes: int) -> Any:
         blocks: of each stage; 0 in the first for a single convolution.
         features: of the embedding.
         classes: columns of `fc`, 0 for none.
+        side: of the last map, a sixteenth of the image's.
     """
     import torch
     from torch import nn
@@ -111,7 +113,7 @@ def build(stem: int, blocks: list[int], features: int, classes: int) -> Any:
             )
             self.conv_sep = conv(wide, 512)
             flat = nn.Flatten(), nn.Linear(512, features, bias=False), nn.BatchNorm1d(features)
-            self.features = Layers(linear(512, 512, 7, groups=512), *flat)
+            self.features = Layers(linear(512, 512, side, groups=512), *flat)
             self.fc = nn.Linear(features, classes) if classes else nn.Identity()
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:

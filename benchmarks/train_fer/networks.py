@@ -10,15 +10,17 @@ from torch import nn
 
 from benchmarks.exports import timm
 from benchmarks.train_fer.network import EfficientNetB0, with_imagenet_convolutions
+from converters import mobilefacenet
 
 NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
     "efficientnet_b0": lambda classes: with_imagenet_convolutions(EfficientNetB0(classes)),
+    "mobilefacenet": lambda classes: mobilefacenet.build(64, [0, 4, 6, 2], 512, classes, side=4),
     **{
         name: lambda classes, name=name: timm().create_model(name, num_classes=classes)
         for name in ("resnet18", "mobilenetv3_large_100", "mobilevit_xxs")
     },
 }
-"""By timm's names, what builds each for so many classes."""
+"""By name, timm's where it has one, what builds each for so many classes.  `mobilefacenet` takes images of 64x64."""
 
 
 def export(network: nn.Module, size: int, path: Path) -> None:
