@@ -140,28 +140,34 @@ def _saved(graph: Graph, region: Region, count: int, prices: Prices) -> float:
 def _without(graph: Graph, region: Region, gone: Array, samples: Mapping[str, Array]) -> Graph:
     """The graph without some of a region's channels, which what reads them guesses from those that are left."""
     kept = np.setdiff1d(np.arange(region.channels), gone)
-    guesses = {node.inputs[0]: _guesses(samples[node.inputs[0]], kept, gone) for node in region.readers}
     constants: dict[str, Array] = {}
     for node in region.readers:
-        guess, shift = guesses[node.inputs[0]]
         weights, bias = (graph.constants[name] for name in node.inputs[1:])
         last = np.moveaxis(weights, _axis(graph, node), -1).astype(np.float64)
-        shifts = (last[..., gone] @ shift).reshape(*bias.shape, -1).sum(axis=-1)
-        last[..., kept] += last[..., gone] @ guess
+        guessed, shifts = _guessed(samples[node.inputs[0]], last[..., gone].reshape(-1, len(gone)), kept, gone)
+        last[..., kept] += guessed.reshape(*last.shape[:-1], len(kept))
         constants[node.inputs[1]] = np.moveaxis(last, -1, _axis(graph, node)).astype(weights.dtype)
-        constants[node.inputs[2]] = (bias + shifts).astype(bias.dtype)
+        constants[node.inputs[2]] = (bias + shifts.reshape(*bias.shape, -1).sum(axis=-1)).astype(bias.dtype)
     return keep(graph.with_constants(constants), region, [int(channel) for channel in kept])
 
 
-def _guesses(samples: Array, kept: Array, gone: Array) -> tuple[Values, Values]:
-    """How channels that are gone follow from those kept: factors (gone, kept) and constants (gone,).
+def _guessed(samples: Array, rows: Values, kept: Array, gone: Array) -> tuple[Values, Values]:
+    """Weights (rows, kept) and constants (rows,) that do what `rows` (rows, gone) did with channels that are gone.
 
-    With X the samples less their mean, P = X_g X_k' (X_k X_k' + d)^-1 = X_g (X_k' X_k + d)^-1 X_k', which is as large
-    as there are samples.
+    With X the samples less their mean, W_g P = W_g X_g X_k' (X_k X_k' + d)^-1 = W_g X_g (X_k' X_k + d)^-1 X_k': what is
+    inverted is as large as there are channels or samples, whichever are fewer.
     """
     mean = samples.mean(axis=1, dtype=np.float64)
     centred = samples - mean[:, np.newaxis]
-    alike = centred[kept].T @ centred[kept]
-    np.einsum("nn->n", alike)[:] += _DAMPING * np.square(centred).sum() / len(samples) + 1e-12
-    factors: Values = centred[gone] @ np.linalg.solve(alike, centred[kept].T)
-    return factors, mean[gone] - factors @ mean[kept]
+    left, made = centred[kept], rows @ centred[gone]
+    damping = _DAMPING * np.square(centred).sum() / len(samples) + 1e-12
+    if left.shape[0] <= left.shape[1]:
+        guessed = np.linalg.solve(_damped(left @ left.T, damping), left @ made.T).T
+    else:
+        guessed = np.linalg.solve(_damped(left.T @ left, damping), made.T).T @ left.T
+    return guessed, rows @ mean[gone] - guessed @ mean[kept]
+
+
+def _damped(matrix: Values, damping: float) -> Values:
+    np.einsum("nn->n", matrix)[:] += damping
+    return matrix
