@@ -11,7 +11,7 @@ from edgefer.cli.output import ConsoleProgress, echo, output_options, table, wri
 from edgefer.device.benchmark import SAMPLES
 from edgefer.device.benchmark import benchmark as run_benchmark
 from edgefer.device.results import Benchmark, Settings
-from edgefer.device.summary import cost_rows, pipeline_rows, pipeline_verdict, rows, title
+from edgefer.device.summary import cost_rows, pipeline_rows, pipeline_verdict, rows, throughput_rows, title
 from edgefer.host.text import printable
 from edgefer.report import benchmark_report
 
@@ -34,6 +34,7 @@ Examples:
   edgefer benchmark fer_b0_bundle                                on this machine
   edgefer benchmark fer_b0_bundle --device pi@192.168.1.20 --data faces.npz --json pi.json
   edgefer benchmark fer_b0_bundle --device pi4 --device pi5 --threads 1,2,4 --report boards.html
+  edgefer benchmark fer_b0_bundle --device pi5 --quick --throughput
   edgefer benchmark fer_b0_bundle --device a76 --quick --count-instructions
   edgefer benchmark fer_b0_bundle --device pi5 --operator-costs --json pi5.json
   edgefer benchmark fer_b0_bundle --device pi5 --pipeline clip.mp4
@@ -101,6 +102,12 @@ Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadab
     help="Also time whole frames of a video: detect, crop, infer, smooth, paced as a camera (--fps, or 30).",
 )
 @click.option(
+    "--throughput/--no-throughput",
+    default=None,
+    help="Frames per second of one stream, and of as many side by side as saturate the board; "
+    "left out with --quick, --fps and on emulated boards unless asked for.",
+)
+@click.option(
     "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
 )
 @output_options
@@ -117,6 +124,7 @@ def benchmark(
     count_instructions: bool,
     operator_costs: bool,
     pipeline: Path | None,
+    throughput: bool | None,
     report_file: str | None,
     json_file: str | None,
     quiet: bool,
@@ -139,6 +147,7 @@ def benchmark(
         count_instructions=count_instructions,
         operator_costs=operator_costs,
         pipeline=pipeline,
+        throughput=False if throughput is None and (quick or fps) else throughput,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     if not quiet and json_file != "-":
@@ -160,6 +169,8 @@ def summary(result: Benchmark) -> str:
         status = click.style(run.verdict.status, fg=COLOURS[run.verdict.status], bold=True)
         costs = () if run.operator_costs is None else ("", table(*cost_rows(run.operator_costs)))
         lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), *costs]
+        if any(artifact.throughput for artifact in run.artifacts.values()):
+            lines += ["", table(*throughput_rows(run))]
         if run.pipeline is not None:
             lines += ["", table(*pipeline_rows(run.pipeline, emulated=run.device["emulated"]))]
             lines.append(pipeline_verdict(run.pipeline))

@@ -203,6 +203,10 @@ class Agent:
         """Run a worker that compares many small files, by time or by instructions."""
         return self._counted("operators", work) if counted else self._work("operators", work, self._alive)
 
+    def do_run(self, **work: Any) -> Any:
+        """Run a worker with a program that was brought, which sees to the machine's conditions itself."""
+        return self._work("program", work, self._alive)
+
     def do_install(
         self, wheels: list[dict[str, str]], pip: str, requirements: list[str], online: bool
     ) -> dict[str, Any]:
@@ -643,11 +647,15 @@ class Tflite:
         return int(height), int(width)
 
     def feed(self, pixels: Any) -> None:
-        """Set the input."""
-        self._interpreter.set_tensor(self._input, pixels[None])
+        """Set the input to one image."""
+        self.feed_batch(pixels[None])
+
+    def feed_batch(self, pixels: Any) -> None:
+        """Set the input to images (N, h, w, 3), of which a TFLite artifact takes one."""
+        self._interpreter.set_tensor(self._input, pixels)
 
     def read(self) -> dict[str, Any]:
-        """Heads by name."""
+        """Heads by name, of the first image."""
         return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
 
     def nodes(self) -> dict[str, int] | None:
@@ -696,15 +704,19 @@ class Onnx:
         self._session = session
 
     def feed(self, pixels: Any) -> None:
-        """Set the input."""
-        self._feed = {self._input: pixels[None]}
+        """Set the input to one image."""
+        self.feed_batch(pixels[None])
+
+    def feed_batch(self, pixels: Any) -> None:
+        """Set the input to images (N, h, w, 3)."""
+        self._feed = {self._input: pixels}
 
     def invoke(self) -> None:
-        """Run one frame."""
+        """Run what was fed."""
         self._values = self._session.run(self._names, self._feed)
 
     def read(self) -> dict[str, Any]:
-        """Heads by name."""
+        """Heads by name, of the first image."""
         return {name: self._values[index][0] for index, name in enumerate(self._names)}
 
     def nodes(self) -> None:

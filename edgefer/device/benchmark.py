@@ -34,6 +34,7 @@ def benchmark(
     count_instructions: bool = False,
     operator_costs: bool = False,
     pipeline: str | Path | None = None,
+    throughput: bool | None = False,
     progress: Progress = SILENT,
 ) -> Benchmark:
     """Time a bundle's artifacts on devices, and compare what they compute there.
@@ -53,6 +54,8 @@ def benchmark(
             instructions on emulated boards, else in nanoseconds.
         pipeline: a video of a face; its frames go through detector, crop, network and smoothing on each device, at
             `settings.fps`, or 30 frames per second.
+        throughput: also frames per second, of one stream and of as many interpreters side by side as saturate a device;
+            None: not on emulated boards, whose time means nothing.
         progress: who is told.
 
     Raises:
@@ -68,7 +71,7 @@ def benchmark(
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = open_images(Path(data)) if isinstance(data, str | Path) else data
         clip = read_clip(Path(pipeline)) if pipeline is not None else None
-    extras = Extras(count_instructions, operator_costs, clip)
+    extras = Extras(count_instructions, operator_costs, clip, throughput)
     workload = prepare(bundle, images, samples, formats, progress)
     names = ", ".join(device.name for device in targets)
     failures: dict[str, DeviceError] = {}

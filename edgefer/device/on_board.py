@@ -19,6 +19,7 @@ from edgefer.device.pipeline import FPS, FRAMES, Clip, Pipeline, measure_pipelin
 from edgefer.device.results import ArtifactRun, Run, Settings, Timing, labelled
 from edgefer.device.session import AgentError, Session
 from edgefer.device.target import Device
+from edgefer.device.throughput import Streams, Throughput, measure_streams, most_attempts, throughput
 from edgefer.device.verdict import SETTLING_S, judge
 from edgefer.device.workload import Workload
 from edgefer.errors import DeviceError
@@ -41,16 +42,19 @@ class Extras:
         instructions: of every artifact, on an emulated board.
         operators: what they cost, each by itself.
         clip: that goes all the way from a camera to a smoothed answer.
+        throughput: frames per second of interpreters side by side; where None, on devices whose time means something.
     """
 
     instructions: bool = False
     operators: bool = False
     clip: Clip | None = None
+    throughput: bool | None = False
 
 
 def ticks(workload: Workload, settings: Settings, extras: Extras) -> int:
     """How many ticks `run_on` has."""
-    return TICKS * (len(workload.artifacts) * len(settings.threads) + extras.operators + (extras.clip is not None))
+    each = len(settings.threads) + (extras.throughput is not False)
+    return TICKS * (len(workload.artifacts) * each + extras.operators + (extras.clip is not None))
 
 
 def run_on(device: Device, workload: Workload, settings: Settings, extras: Extras, tick: Tick) -> Run:
@@ -68,13 +72,14 @@ def run_on(device: Device, workload: Workload, settings: Settings, extras: Extra
     """
     with Session(device) as session:
         inputs = {name: session.push(data) for name, data in workload.inputs.items()}
+        brought: dict[str, Mapping[str, str]] = {}
         found: dict[str, ArtifactRun] = {}
         missing: list[AgentError] = []
         recorder = _Recorder()
         costs = pipeline = None
         for artifact in workload.artifacts:
             model = session.push((workload.bundle.path / artifact.file).read_bytes())
-            paths = {**inputs, "model": model}
+            paths = brought[artifact.file] = {**inputs, "model": model}
             with _noted(missing):
                 found[artifact.file] = _measure(session, artifact, paths, workload, settings, recorder, tick)
                 if extras.instructions:
@@ -82,6 +87,10 @@ def run_on(device: Device, workload: Workload, settings: Settings, extras: Extra
                     found[artifact.file] = replace(found[artifact.file], instructions=counted)
         if not found:
             raise missing[0]
+        if extras.throughput or (extras.throughput is None and not _is_emulated(device, session.machine)):
+            for file, artifact_run in found.items():
+                side_by_side = _throughput(session, artifact_run.artifact, brought[file], settings, tick)
+                found[file] = replace(artifact_run, throughput=side_by_side)
         if extras.operators:
             with _noted(missing):
                 costs = _operators(session, tick)
@@ -194,6 +203,27 @@ def _measure(
 def _count(session: Session, artifact: Artifact, paths: Mapping[str, str]) -> Instructions:
     reply = session.request("count", paths=paths, format=artifact.format, inferences=INFERENCES)
     return per_frame(parse(reply["snapshots"]), range(INFERENCES))
+
+
+def _throughput(
+    session: Session, artifact: Artifact, paths: Mapping[str, str], settings: Settings, tick: Tick
+) -> Throughput:
+    ticker = _Ticker(tick)
+    cores, batches = session.machine["cores"] or 1, (1,)
+    total, done = most_attempts(cores, batches), 0
+
+    def attempt(batch: int, threads: int, instances: int) -> Streams:
+        nonlocal done
+        combination = (batch, threads, instances)
+        found = measure_streams(session, paths, artifact.format, combination, settings.frames, settings.seconds, ticker)
+        done += 1
+        ticker({"share": done / total})
+        return found
+
+    with _understood(session.device):
+        found = throughput(attempt, cores, batches)
+    ticker.finish()
+    return found
 
 
 def _operators(session: Session, tick: Tick) -> CostModel:

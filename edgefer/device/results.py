@@ -17,6 +17,7 @@ from edgefer.bundle import Artifact
 from edgefer.device.comparison import BoardDrift
 from edgefer.device.latency import Latency
 from edgefer.device.pipeline import Pipeline
+from edgefer.device.throughput import Throughput
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
 from edgefer.quantize.costs.cost import CostModel
@@ -108,6 +109,7 @@ class ArtifactRun:
         nodes: `total` and `delegated`; None where the runtime does not tell.
         drift: what it computes there.
         instructions: ARM instructions per inference; None where they were not counted.
+        throughput: frames per second of interpreters side by side; None where that was not asked.
     """
 
     artifact: Artifact
@@ -117,6 +119,7 @@ class ArtifactRun:
     nodes: Mapping[str, int] | None
     drift: BoardDrift
     instructions: Instructions | None
+    throughput: Throughput | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; neither LiteRT nor ONNX Runtime lets a program take a snapshot between two operators."""
@@ -129,6 +132,7 @@ class ArtifactRun:
             "nodes": self.nodes and dict(self.nodes),
             "drift": self.drift.to_dict(),
             "instructions": self.instructions and {**self.instructions.to_dict(), "by_operator": None},
+            "throughput": self.throughput and self.throughput.to_dict(),
         }
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from edgefer.device.latency import Latency
 from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Run
+from edgefer.device.throughput import SIDE_BY_SIDE, Streams, Throughput
 from edgefer.host.text import printable
 from edgefer.host.units import format_size
 from edgefer.quantize.costs.cost import CostModel
@@ -44,6 +45,43 @@ def cost_rows(costs: CostModel) -> tuple[Row, list[Row]]:
     lines["int8 to or from float"] = costs.conversion
     found = [(name, *map(_rounded, line)) for name, line in lines.items()]
     return (f"operators, {costs.unit}", "per node", "per element", "per multiply-accumulate"), found
+
+
+def throughput_rows(run: Run) -> tuple[Row, list[Row]]:
+    """Header and rows of the table about frames per second: what was tried, then a column per artifact."""
+    columns = {name(artifact): artifact.throughput for artifact in run.artifacts.values() if artifact.throughput}
+    tried = {column: {_combination(s): s for s in found.tried} for column, found in columns.items()}
+    combinations = dict.fromkeys(combination for each in tried.values() for combination in each)
+    found = [
+        (_combined(*combination), *(_rate(tried[column].get(combination)) for column in columns))
+        for combination in sorted(combinations, key=lambda each: (each[0], each[1] > 1, each))
+    ]
+    found.append(("saturated by", *(_combined(*_combination(each.saturating)) for each in columns.values())))
+    found.append((f"memory of {SIDE_BY_SIDE} side by side", *map(_side_by_side, columns.values())))
+    emulated = ", emulated" if run.device["emulated"] else ""
+    return (f"frames per second (p50, p90, ms{emulated})", *columns), found
+
+
+def _combination(streams: Streams) -> tuple[int, int, int]:
+    return streams.batch, streams.threads, streams.instances
+
+
+def _combined(batch: int, threads: int, instances: int) -> str:
+    text = "one stream" if instances == 1 else f"{instances} side by side"
+    text += f", {threads} threads each" if threads > 1 else ""
+    return text + (f", batches of {batch}" if batch > 1 else "")
+
+
+def _rate(streams: Streams | None) -> str:
+    if streams is None:
+        return ""
+    throttled = ", throttled" if streams.is_throttled else ""
+    return f"{_rounded(streams.fps)} ({streams.p50:.3g}, {streams.p90:.3g}{throttled})"
+
+
+def _side_by_side(found: Throughput) -> str:
+    sizes = [streams.peak_rss_bytes for streams in found.tried if _combination(streams) == (1, 1, SIDE_BY_SIDE)]
+    return format_size(sizes[0])
 
 
 def pipeline_rows(found: Pipeline, *, emulated: bool) -> tuple[Row, list[Row]]:

@@ -9,7 +9,7 @@ import numpy as np
 from edgefer.device.latency import Latency, quantile
 from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Benchmark, Run
-from edgefer.device.summary import cost_rows, name, pipeline_rows, pipeline_verdict, rows, title
+from edgefer.device.summary import cost_rows, name, pipeline_rows, pipeline_verdict, rows, throughput_rows, title
 from edgefer.evaluation.head_metrics import Interval
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.report import charts
@@ -104,6 +104,7 @@ def section_device(run: Run) -> Html:
         legend,
         html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
         table("Of each artifact", header[1:], [(row[0].strip(), row[1:]) for row in found]),
+        *_throughput(run),
         *([] if run.operator_costs is None else [_operators(run.operator_costs)]),
         *([] if run.pipeline is None else [_pipeline(run, run.pipeline)]),
     )
@@ -186,6 +187,30 @@ def _over_time(artifact: ArtifactRun) -> list[tuple[float, float]]:
     parts = np.array_split(timing.invoke.samples, max(min(SLICES, len(timing.invoke.samples) // NEIGHBOURS), 1))
     step = timing.duration_s / len(parts)
     return [(timing.started_s + (index + 0.5) * step, quantile(part, 0.5)) for index, part in enumerate(parts)]
+
+
+def _throughput(run: Run) -> list[Html]:
+    """Frames per second, and how long each waits for them, from one stream to more than the device can take."""
+    if not any(artifact.throughput for artifact in run.artifacts.values()):
+        return []
+    lines, dots = [], []
+    for artifact in run.artifacts.values():
+        tried = artifact.throughput.tried if artifact.throughput else ()
+        single = [(streams.fps, streams.p90) for streams in tried if (streams.batch, streams.threads) == (1, 1)]
+        lines.append((_series(artifact), single))
+        dots += [(_series(artifact), streams.fps, streams.p90) for streams in tried]
+    heading = "Waiting time by frames per second"
+    emulated = " (emulated: they mean nothing)" if run.device["emulated"] else ""
+    note = (
+        f"Nine in ten answers take no longer than so many milliseconds{emulated}; lines join 1, 2, 4, ... interpreters "
+        "of one thread side by side, dots alone are of more threads or of batches."
+    )
+    header, found = throughput_rows(run)
+    chart = charts.curves(heading, lines, dots, upward=charts.widened([0.0, *(p90 for _, _, p90 in dots)]))
+    return [
+        table(header[0].capitalize(), header[1:], [(row[0], row[1:]) for row in found]),
+        html('<div class="charts">\n{figure}\n</div>', figure=_figure(heading, chart, note)),
+    ]
 
 
 def _operators(costs: CostModel) -> Html:

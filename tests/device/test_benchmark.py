@@ -79,7 +79,7 @@ def here(tiny, tmp_path_factory):
     np.savez(folder / "faces.npz", images=faces, labels=np.arange(70) % 2, label_names=np.array(["angry", "happy"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEFER_HOME", str(folder / "home"))
-        options = ("--frames", "12", "--quick", "--threads", "1,2", "--data", str(folder / "faces.npz"))
+        options = ("--frames", "12", "--quick", "--threads", "1,2", "--data", str(folder / "faces.npz"), "--throughput")
         files = ("--json", str(folder / "out.json"), "--report", str(folder / "out.html"))
         result = run(tiny, *options, *files)
     return result, json.loads((folder / "out.json").read_text()), (folder / "out.html").read_text()
@@ -102,6 +102,20 @@ def test_all_artifacts_are_timed_and_raw_samples_kept(here, tiny):
         assert artifact["invoke_ms"]["min"] <= artifact["invoke_ms"]["p50"] <= artifact["invoke_ms"]["p99"]
         assert [timing["threads"] for timing in artifact["sweep"]] == [2]
         assert artifact["peak_rss_bytes"] > 10_000_000
+
+
+def test_frames_per_second_are_told_of_one_stream_and_of_several(here):
+    for artifact in here[1]["runs"][0]["artifacts"].values():
+        streams = artifact["throughput"]["streams"]
+        tried = [(each["batch"], each["threads"], each["instances"]) for each in streams]
+        assert tried[:3] == [(1, 1, 1), (1, 1, 2), (1, 1, 4)]
+        for each in streams:
+            assert each["frames"] >= each["instances"]
+            assert each["fps"] == pytest.approx(each["frames"] / each["duration_s"])
+            assert 0 < each["latency_ms"]["p50"] <= each["latency_ms"]["p90"] <= each["latency_ms"]["p99"]
+        assert streams[2]["peak_rss_bytes"] > streams[0]["peak_rss_bytes"]
+    assert "4 side by side" in here[0].output
+    assert "Waiting time by frames per second" in here[2]
 
 
 def test_this_machine_computes_what_it_computes(here):

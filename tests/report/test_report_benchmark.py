@@ -10,6 +10,7 @@ from edgefer.bundle import Artifact
 from edgefer.device.comparison import BoardDrift, HeadDrift, Lsb
 from edgefer.device.latency import Latency
 from edgefer.device.results import ArtifactRun, Benchmark, Run, Settings, Timing
+from edgefer.device.throughput import Streams, Throughput
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
 from edgefer.evaluation.head_metrics import Estimate
@@ -29,6 +30,18 @@ def latency(ms, seed):
     return Latency(np.random.default_rng(seed).lognormal(np.log(ms), 0.05, 300))
 
 
+def throughput(ms):
+    """On four cores, of which the fourth adds little."""
+    cool = {"temperature_c": 60.0, "clock_hz": 1_500_000_000, "governor": "ondemand", "throttled": "0x4"}
+    tried = [(1, 1, 1, 1.0), (1, 1, 2, 1.9), (1, 1, 4, 2.8), (1, 1, 8, 2.8), (1, 2, 2, 2.6), (8, 4, 1, 2.9)]
+    return Throughput(
+        tuple(
+            Streams(b, t, n, 1000, ms / speed, n * ms / speed, 1.2 * n * ms / speed, 2 * ms, 50_000_000 * n, cool)
+            for b, t, n, speed in tried
+        )
+    )
+
+
 def artifact_run(file, precision, ms, *, emulated, steps=0):
     timing = Timing(1, 40.0, 2 * ms, 1.5, 0.4 * ms, latency(0.2, 1), latency(ms, 2), latency(0.02, 3), None, 60_000_000)
     lsb = Lsb(0.026, steps, 1 - steps / 100) if precision == "int8" else None
@@ -41,6 +54,7 @@ def artifact_run(file, precision, ms, *, emulated, steps=0):
         {"total": 255, "delegated": 255},
         BoardDrift(64, (head,)),
         Instructions(dict.fromkeys(CLASSES, 1e6 * ms)) if emulated else None,
+        None if emulated else throughput(ms),
     )
 
 
@@ -109,6 +123,14 @@ def test_emulated_milliseconds_are_labelled_wherever_they_stand():
 
 def test_a_board_that_computes_something_else_is_told():
     assert "NO: 3 LSB, 97.0 % equal" in read().text
+
+
+def test_frames_per_second_are_told_with_how_long_each_waits():
+    words = read().text
+    table = words[words.index("Frames per second") :]
+    assert "one stream 500 (2, 2.4, throttled) 250 (4, 4.8, throttled)" in table
+    assert "saturated by 4 side by side" in table
+    assert "memory of 4 side by side 200.00 MB" in table
 
 
 def test_what_operators_cost_is_told_where_it_was_measured():
