@@ -7,7 +7,7 @@ runtimes: in a graph where all of them stand side by side, each fed from outside
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ from edgefer.bundle import Bundle
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import InputError
+from edgefer.evaluation.counterparts import find_counterparts
 from edgefer.evaluation.metrics import decibels
 from edgefer.evaluation.rebuild import Rebuilt, rebuild
 from edgefer.evaluation.results import LayerDrift, LayerView
@@ -48,9 +49,10 @@ def view_layers(bundle: Bundle, images: ImageSet) -> LayerView:
         raise InputError(f"{bundle.path}: its artifacts were not emitted from its plan by this edgefer")
     if not planned_activations(rebuilt.graph, rebuilt.plan):
         return LayerView(len(images), (), rebuilt.exact)  # all of it computes in float
-    comparison = _Comparison(rebuilt, formats)
-    for pixels in iter_pixels(images, bundle.spec.input):
-        comparison.add(pixels[np.newaxis])
+    feeds = [pixels[np.newaxis] for pixels in iter_pixels(images, bundle.spec.input)]
+    comparison = _Comparison(rebuilt, formats, feeds)
+    for feed in feeds:
+        comparison.add(feed)
     return LayerView(len(images), comparison.layers(), rebuilt.exact)
 
 
@@ -87,17 +89,14 @@ class _Tally:
 
 
 class _Comparison:
-    def __init__(self, rebuilt: Rebuilt, formats: list[str]) -> None:
+    def __init__(self, rebuilt: Rebuilt, formats: list[str], images: Sequence[npt.NDArray[np.uint8]]) -> None:
         graph, plan = rebuilt.graph, rebuilt.plan
         self._graph = graph
         self._plan = plan
         self._tensors = planned_activations(graph, plan)
         self._tallies = {tensor: _Tally() for tensor in self._tensors}
-        self._exact_tensors = [
-            tensor
-            for tensor in self._tensors
-            if tensor in rebuilt.reference.producers and rebuilt.reference.shape(tensor) == graph.shape(tensor)
-        ]
+        self._counterparts = find_counterparts(rebuilt.reference, graph, self._tensors, images)
+        self._exact_tensors = list(dict.fromkeys(each.name for each in self._counterparts.values()))
         self._float = onnx_session(to_onnx(rebuilt.reference, self._exact_tensors))
         self._models = {format: _open(format, graph, plan, self._tensors) for format in formats}
         fed, fed_plan, made = _side_by_side(graph, plan)
@@ -108,9 +107,10 @@ class _Comparison:
     def add(self, image: npt.NDArray[np.uint8]) -> None:
         """Take one image, uint8 (1, H, W, 3), into account."""
         feeds = {self._graph.inputs[0]: image}
-        exact = self._float.run(self._exact_tensors, feeds)
+        exact = dict(zip(self._exact_tensors, self._float.run(self._exact_tensors, feeds), strict=True))
         stored = {format: model.run(feeds) for format, model in self._models.items()}
-        for tensor, values in zip(self._exact_tensors, exact, strict=True):
+        for tensor, counterpart in self._counterparts.items():
+            values = counterpart.of(exact[counterpart.name])
             self._add_noise(tensor, values, {format: integers[tensor] for format, integers in stored.items()})
         if self._fed:
             first, second = stored.values()

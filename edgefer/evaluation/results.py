@@ -195,7 +195,8 @@ class LayerDrift:
         tensor: its name in Plan and float graph.
         node: name of the node that makes it.
         op: that node's operator.
-        sqnr_db: per format, of the stored values against the float network's; None where they are equal.
+        sqnr_db: per format, of the stored values against the float network's, channel by channel however they were
+            reordered, divided or multiplied; None where they are equal, and empty where float has no such tensor.
         differing: share of elements in which the formats store different integers; None with one format.
         max_lsb: largest difference of those integers.
         own_differing: the same share when the node is fed equal integers in both formats: what it adds itself.
