@@ -80,6 +80,15 @@ def evaluate(
     if with_images and report_file is None:
         raise click.UsageError("--with-images goes with --report FILE.html")
     progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+
+    def save(evaluation: Evaluation) -> None:
+        write_json(json_file, evaluation.to_dict())
+        write_text(csv_file, to_csv(evaluation))
+        write_text(markdown_file, to_markdown(evaluation))
+        if report_file is not None:
+            images = open_images(data) if with_images else None
+            write_text(report_file, evaluation_report(Bundle.open(bundle).manifest, evaluation, images))
+
     try:
         with chosen_workers(
             workers, cluster, send_data=send_data, any_version=any_version, progress=progress
@@ -92,18 +101,13 @@ def evaluate(
                 samples=samples,
                 workers=executor,
                 progress=progress,
+                save=save,
             )
     except KeyboardInterrupt:
         click.echo("the images done so far are kept: the same command goes on from there", err=True)
         raise
     if not quiet and "-" not in (json_file, csv_file, markdown_file):
         click.echo(summary(evaluation))
-    write_json(json_file, evaluation.to_dict())
-    write_text(csv_file, to_csv(evaluation))
-    write_text(markdown_file, to_markdown(evaluation))
-    if report_file is not None:
-        images = open_images(data) if with_images else None
-        write_text(report_file, evaluation_report(Bundle.open(bundle).manifest, evaluation, images))
     return EXIT_CODES[evaluation.verdict.held]
 
 

@@ -172,6 +172,12 @@ def run(
         fps=fps,
         duration_s=duration,
     )
+
+    def save(found: Run) -> None:
+        with progress.stage("write"):
+            _write(output, opened, found)
+        write_json(json_file, found.to_dict())
+
     with chosen_workers(
         workers, cluster, send_data=send_data, any_version=any_version, progress=progress, here=live
     ) as executor:
@@ -183,10 +189,8 @@ def run(
             workers=executor,
             progress=progress,
             tell=(lambda told: echo(json.dumps(live_line(told, spec), ensure_ascii=False))) if live else None,
+            save=save,
         )
-    with progress.stage("write"):
-        _write(output, opened, found)
-    write_json(json_file, found.to_dict())
     if not quiet and not live and json_file != "-":
         echo(_summary(found))
         echo(f"Wrote {output}")

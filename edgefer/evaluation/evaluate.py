@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from importlib.metadata import version
@@ -41,6 +41,7 @@ def evaluate(
     workers: Executor | int | None = None,
     layer_images: int = LAYER_IMAGES,
     progress: Progress | None = None,
+    save: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
     """How far a bundle's artifacts are from the float network, and from each other.
 
@@ -55,6 +56,7 @@ def evaluate(
         workers: so many threads, one per processor when None; or whoever else runs the models.
         layer_images: images for the view of the layers, the first ones; none when 0.
         progress: who is told.
+        save: takes what is found; where it fails, as on a full disk, the same call goes on from what was done.
 
     Raises:
         InputError: bundle or data cannot be read, were altered, or do not fit together.
@@ -98,6 +100,7 @@ def evaluate(
             versions={tool: version(tool) for tool in _TOOLS} | {"machine": platform.machine()},
             targets=_known(truth),
         )
+    save(evaluation)
     store.clear()
     return evaluation
 

@@ -41,7 +41,7 @@ from edgefer.timeline.timeline import FaceLine, events, face_lines
 from edgefer.video.frames import Source
 from edgefer.video.opening import open_sources
 
-_VERSION = 1  # of what is kept of sources that were done
+_VERSION = 2  # of what is kept of sources that were done
 _WHOLE = 0.9  # of the frames that a container says it has
 
 Tell = Callable[[Told], None]
@@ -102,6 +102,7 @@ def run(
     workers: Executor | int | None = None,
     progress: Progress = SILENT,
     tell: Tell | None = None,
+    save: Callable[[Run], None] = lambda found: None,
 ) -> Run:
     """Find, follow and score the faces of sources.
 
@@ -115,6 +116,7 @@ def run(
         workers: so many sources are looked at at once, one per processor by default; or whoever else does it.
         progress: who is told.
         tell: told of each face in each frame as it comes.
+        save: takes what is found; where it fails, as on a full disk, the same call goes on from what was done.
 
     Raises:
         UsageError: no source is named, or options contradict each other.
@@ -139,9 +141,11 @@ def run(
         progress.note(f"{failure.source}: left out: {failure.reason}")
     if not timelines:
         raise InputError(f"not one of {len(failures)} sources can be read")
-    store.forget(timeline.observed.digest for timeline in timelines if timeline.observed.digest)
     named = {"name": bundle.name, "artifact": artifact.name, "sha256": identity}
-    return Run(named, options.to_dict(), consent, timelines, failures)
+    done = Run(named, options.to_dict(), consent, timelines, failures)
+    save(done)
+    store.forget(timeline.observed.digest for timeline in timelines if timeline.observed.digest)
+    return done
 
 
 @dataclass(frozen=True, eq=False)

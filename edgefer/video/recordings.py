@@ -16,9 +16,11 @@ import cv2
 
 from edgefer.errors import InputError, UsageError
 from edgefer.host.native_output import captured_stderr
+from edgefer.video.first_picture import first_picture_s
 from edgefer.video.frames import Frame
 
 _OPEN_FAILURES = "Is it a video that was downloaded completely?"
+_CAMERA_FAILURES = "Is it plugged in, may you use it, and does no other program hold it?"
 
 
 class VideoFile:
@@ -58,12 +60,14 @@ class VideoFile:
         Raises:
             InputError: there is none, or times do not rise.
         """
+        first_s = first_picture_s(self._path)
         previous = -1.0
         index = -1
         with _opened(str(self._path), str(self._path)) as capture:
             while (picture := _next(capture)) is not None:
                 index += 1
-                time_s = round(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, 6)  # of the frame just read
+                since_first = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # of the frame just read
+                time_s = round(first_s + since_first, 6)
                 if time_s <= previous:
                     raise InputError(
                         f"{self._path}: frame {index} is at {time_s:g} s, and the one before it at {previous:g} s",
@@ -137,10 +141,7 @@ class Camera:
         Raises:
             InputError: there is no such camera, or another program has it.
         """
-        what = f"{self.name}: cannot be opened"
-        with _opened(
-            self._number, what, "Is it plugged in, may you use it, and does no other program hold it?"
-        ) as capture:
+        with _opened(self._number, f"{self.name}: cannot be opened", _CAMERA_FAILURES) as capture:
             start = time.monotonic()
             index = 0
             while (picture := _next(capture)) is not None:
@@ -149,6 +150,8 @@ class Camera:
                     return
                 yield Frame(index, round(time_s, 6), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
                 index += 1
+        if index == 0:
+            raise InputError(f"{self.name}: gives no picture", remedy=_CAMERA_FAILURES)
 
 
 @contextmanager

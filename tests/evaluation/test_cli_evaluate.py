@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import shutil
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -94,6 +95,15 @@ def test_an_interruption_ends_with_5_and_says_that_it_can_go_on(run, tiny, save,
     code, _, err = run("evaluate", tiny.path, "--data", save())
     assert code == 5
     assert "the same command goes on from there" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here is always full")
+def test_where_results_cannot_be_written_the_images_done_are_kept(run, tiny, save, monkeypatch):
+    data = save()
+    assert run("evaluate", tiny.path, "--data", data, "--json", "/dev/full")[0] == 3
+    monkeypatch.setattr("edgefer.evaluation.shards.open_runner", None)  # nothing is run again
+    code, _, err = run("evaluate", tiny.path, "--data", data)
+    assert code == 0 and "60 of 60 images were done before" in err
 
 
 def test_no_data_is_wrong_usage(run, tiny):

@@ -2,6 +2,8 @@ import csv
 import io
 import json
 import wave
+from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -111,6 +113,31 @@ def test_sources_that_were_done_before_an_interruption_are_not_looked_at_again(t
     assert looked == ["a.mp4", "b.mp4", "b.mp4"]
     assert [timeline.summary.frames for timeline in found.timelines] == [24, 6]
     assert not [path for path in (cache_directory() / "results").rglob("*") if path.is_file()]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here is always full")
+def test_where_results_cannot_be_written_the_same_command_goes_on_from_what_was_seen(tiny, clip, capsys, monkeypatch):
+    command = ["run", str(tiny.path), str(clip), "-o", str(clip.parent / "out"), "--detector", "none"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--json", "/dev/full"])
+    assert ended.value.code == 3 and "/dev/full: cannot be written: No space left" in capsys.readouterr().err
+    monkeypatch.setattr("edgefer.timeline.run.look", None)  # nothing is looked at again
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 0 and "24 of 24 frames were done before" in capsys.readouterr().err
+    assert not [path for path in (cache_directory() / "results").rglob("*") if path.is_file()]
+
+
+def test_a_camera_that_is_taken_is_told_and_nothing_is_written(tiny, tmp_path, capsys, monkeypatch):
+    taken = Mock()
+    taken.isOpened.return_value, taken.read.return_value = True, (False, None)
+    monkeypatch.setattr("cv2.VideoCapture", lambda number: taken)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(tiny.path), "camera:0", "-o", str(tmp_path / "out"), "--detector", "none"])
+    told = capsys.readouterr().err
+    assert ended.value.code == 3
+    assert "camera:0: gives no picture" in told and "does no other program hold it?" in told
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_a_broken_file_among_many_is_told_and_the_others_are_done(tiny, clip):
