@@ -18,20 +18,17 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
-import numpy.typing as npt
 
 import edgefer
 from edgefer.cli.convert import SizeType
 from edgefer.evaluation.results import Evaluation
-from edgefer.graph.ir import Array, Graph
-from edgefer.graph.regions import Region, find_regions
-from edgefer.graph.subgraph import extract
+from edgefer.graph.groups import Groups
+from edgefer.graph.ir import Array
+from edgefer.quantize.scales.ranges import Values
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DATA = SHARED / "data"
 RESULT = Path(__file__).parent / "results" / "shrink.md"
-
-Worths = Sequence[tuple[Region, npt.NDArray[np.float64]]]
 
 
 def main() -> None:
@@ -65,19 +62,14 @@ def _rows(model: Path, budgets: Sequence[int]) -> Iterator[str]:
             yield _row("magnitude", model, budget)
 
 
-def magnitudes(graph: Graph, heads: Sequence[str], images: Sequence[Array]) -> Worths:
-    """The sum of squares of all weights that make each channel, of each layer over its mean."""
-    graph = extract(graph, graph.inputs, tuple(heads))
-    return [(region, _magnitude(graph, region)) for region in find_regions(graph)]
-
-
-def _magnitude(graph: Graph, region: Region) -> npt.NDArray[np.float64]:
-    total = np.zeros(region.channels)
-    for constant in region.constants:
-        array = np.moveaxis(graph.constants[constant.name].astype(np.float64), constant.axis, 0)
-        squares = np.square(array.reshape(region.channels, -1)).sum(axis=1)
-        total += squares / max(squares.mean(), 1e-30)
-    return total
+def magnitudes(groups: Groups, heads: Sequence[str], images: Sequence[Array]) -> Values:
+    """The sum of squares of all weights that make or read each group, of each layer over its mean."""
+    total = np.zeros(groups.count + 1)
+    for slot in groups.slots:
+        array = np.moveaxis(groups.graph.constants[slot.constant].astype(np.float64), slot.axis, 0)
+        squares = np.square(array.reshape(len(array), -1)).sum(axis=1)
+        np.add.at(total, slot.groups, squares / max(squares.mean(), 1e-30))
+    return total[:-1]
 
 
 def _row(way: str, model: Path, budget: int | None) -> str:

@@ -1,68 +1,138 @@
-"""Which channels go for so many bytes: those whose worth is the least for each byte that they take."""
+"""Which groups of channels go: those whose worth is the least for what they take, in bytes or in time."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
 from itertools import count
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from edgefer.graph.groups import Groups, without
 from edgefer.graph.ir import Graph
-from edgefer.graph.regions import Region, find_region, keep
-
-_TOGETHER = 8
-"""So many channels go at once, as kernels compute so many at once;"""
+from edgefer.graph.labelling import Labels
+from edgefer.quantize.costs.cost import TILE, CostModel, work
+from edgefer.quantize.costs.prices import working
+from edgefer.quantize.scales.ranges import Values
 
 _LEAST_SHARE = 8
-"""and of each region this part stays: one of so many."""
+"""Of each family of groups this part stays: one of so many."""
 
 _FOR_EACH_OUTPUT = 8
 """Bytes beside its weights that an output channel takes: bias and scale."""
 
 
-def stored_bytes(graph: Graph) -> int:
+class Measure(Protocol):
+    """What is to become less.
+
+    Attributes:
+        step: channels that go at once.
+    """
+
+    step: int
+
+    def of(self, graph: Graph) -> float:
+        """How much a graph takes."""
+
+    def each(self, groups: Groups) -> Values:
+        """About how much each of its groups takes."""
+
+
+class Bytes:
     """About what a graph's weights take in int8."""
-    return sum(_bytes(graph, name) for name in graph.constants)
+
+    step = 8
+
+    def of(self, graph: Graph) -> float:
+        """Of all constants."""
+        return float(sum(_bytes(graph, name) for name in graph.constants))
+
+    def each(self, groups: Groups) -> Values:
+        """Of what constants hold for each group."""
+        found = np.zeros(groups.count + 1)
+        for slot in groups.slots:
+            np.add.at(found, slot.groups, _bytes(groups.graph, slot.constant) / len(slot.groups))
+        return found[:-1]
 
 
-def without(graph: Graph, worths: Sequence[tuple[Region, npt.NDArray[np.float64]]], target: int) -> Graph:
-    """The graph without the channels of least worth for their bytes, until its weights take `target` bytes.
+class Time:
+    """What a network takes in int8 by the cost model of a machine."""
+
+    step = TILE
+
+    def __init__(self, machine: CostModel) -> None:
+        self._machine = machine
+
+    def of(self, graph: Graph) -> float:
+        """Of all nodes."""
+        return sum(self._machine.of_node(graph, node, "int8") for node in working(graph, graph.nodes))
+
+    def each(self, groups: Groups) -> Values:
+        """Of the elements that nodes make of a group, and the multiply-accumulates that make or read them.
+
+        Channels go by whole tiles of kernels, so that what a tile is padded with needs no count here.
+        """
+        graph, found = groups.graph, np.zeros(groups.count + 1)
+        read = {reader.node: reader.labels for reader in groups.readers}
+        for node in working(graph, graph.nodes):
+            done = work(graph, node)
+            line = self._machine.lines[done.kind, "int8"]
+            if node.output in groups.values:
+                _, labels = groups.values[node.output]
+                whole = line.per_element * done.elements + line.per_mac * done.macs
+                np.add.at(found, labels, whole * done.channels / len(labels))
+            if node.name in read:
+                np.add.at(found, read[node.name], line.per_mac * done.macs * done.channels / len(read[node.name]))
+        return found[:-1]
+
+
+def lightened(groups: Groups, worth: Values, measure: Measure, target: float) -> Graph:
+    """The graph without the groups of least worth for what they take, until it takes no more than `target`.
 
     Args:
-        graph: the network.
-        worths: its regions, with what each channel is worth.
-        target: by `stored_bytes`; what cannot be reached is come close to.
+        groups: of the graph.
+        worth: of each.
+        measure: of what they take.
+        target: what cannot be reached is come close to.
     """
-    order = [np.argsort(worth, kind="stable") for _, worth in worths]
-    gone, left, ticket = [0] * len(worths), stored_bytes(graph), count()
+    each, left, ticket = measure.each(groups), measure.of(groups.graph), count()
+    ranked = [family[np.argsort(worth[family], kind="stable")] for family in groups.families]
+    widths = _widths(groups)
+    gone = [0] * len(ranked)
     queue: list[tuple[float, int, int]] = []
 
-    def offer(index: int) -> None:
-        region, worth = worths[index]
-        following = order[index][gone[index] : gone[index] + _TOGETHER]
-        least = max(region.channels // _LEAST_SHARE, _TOGETHER)
-        if region.channels - gone[index] - len(following) >= least:
-            heapq.heappush(queue, (worth[following].sum() / _saved(graph, region), next(ticket), index))
+    def following(family: int) -> Labels:
+        together = max(measure.step // widths[family], 1)
+        whole = len(ranked[family]) - gone[family]
+        return ranked[family][gone[family] :][: whole % together or together]
 
-    for index in range(len(worths)):
-        offer(index)
+    def offer(family: int) -> None:
+        next_ones = following(family)
+        least = max(len(ranked[family]) // _LEAST_SHARE, measure.step // widths[family], 1)
+        if len(ranked[family]) - gone[family] - len(next_ones) >= least:
+            price = worth[next_ones].sum() / max(float(each[next_ones].sum()), 1e-30)
+            heapq.heappush(queue, (float(price), next(ticket), family))
+
+    for family in range(len(ranked)):
+        offer(family)
+    chosen = np.zeros(groups.count, bool)
     while left > target and queue:
-        _, _, index = heapq.heappop(queue)
-        gone[index] += _TOGETHER
-        left -= _TOGETHER * _saved(graph, worths[index][0])
-        offer(index)
-    for (region, _), ranked, count_gone in zip(worths, order, gone, strict=True):
-        now = find_region(graph, region.values[0]) if count_gone else None
-        if now is not None:
-            graph = keep(graph, now, sorted(ranked[count_gone:].tolist()))
-    return graph
+        _, _, family = heapq.heappop(queue)
+        going = following(family)
+        chosen[going] = True
+        gone[family] += len(going)
+        left -= float(each[going].sum())
+        offer(family)
+    return without(groups, chosen) if chosen.any() else groups.graph
 
 
-def _saved(graph: Graph, region: Region) -> int:
-    """Bytes that one channel of a region takes."""
-    return sum(_bytes(graph, constant.name) for constant in region.constants) // region.channels
+def _widths(groups: Groups) -> Sequence[int]:
+    """For each family how many channels a group has where it has most."""
+    most = np.ones(groups.count, int)
+    for slot in groups.slots:
+        most = np.maximum(most, np.bincount(slot.groups[slot.groups >= 0], minlength=groups.count))
+    return [int(most[family].max()) for family in groups.families]
 
 
 def _bytes(graph: Graph, name: str) -> int:

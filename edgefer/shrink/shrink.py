@@ -15,6 +15,7 @@ from math import ceil, log
 
 import numpy as np
 
+from edgefer.graph.groups import find_groups
 from edgefer.graph.ir import Array, Graph
 from edgefer.graph.macs import macs, parameters
 from edgefer.graph.subgraph import extract
@@ -25,7 +26,7 @@ from edgefer.images import evenly
 from edgefer.quantize.fit.learn import divergence
 from edgefer.quantize.observe.drop import Answer
 from edgefer.shrink.distil import distil
-from edgefer.shrink.remove import stored_bytes, without
+from edgefer.shrink.remove import Bytes, lightened
 from edgefer.shrink.worth import worths
 
 ROUND = 0.08
@@ -93,7 +94,8 @@ def shrink(
         UnsupportedOperatorError: an operator has no gradient here.
     """
     room = int(budget * (1 - SPARE))
-    full, whole = size(graph), stored_bytes(graph)
+    stored = Bytes()
+    full, whole = size(graph), stored.of(graph)
     if full <= room:
         return None
     few = [images[index] for index in evenly(len(images), JUDGED_ON)]
@@ -102,9 +104,10 @@ def shrink(
     student, kept, excess = graph, 0, full - room
     with progress.stage("shrink", (rounds - 1) * STEPS + LAST_STEPS) as advance:
         while excess > 0:
-            left = stored_bytes(student)
-            smaller = without(student, worths(student, tuple(heads), few), max(left - excess, int(left * (1 - ROUND))))
-            if stored_bytes(smaller) == left:
+            left, groups = stored.of(student), find_groups(student)
+            worth = worths(groups, tuple(heads), few)
+            smaller = lightened(groups, worth, stored, max(left - excess, left * (1 - ROUND)))
+            if smaller is student:
                 break
             student, excess = smaller, size(smaller) - room
             steps = STEPS if excess > 0 else LAST_STEPS

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
+from edgefer.graph.groups import find_groups
 from edgefer.graph.onnx_io import to_onnx
-from edgefer.graph.regions import find_regions
-from edgefer.shrink.remove import stored_bytes, without
+from edgefer.quantize.costs.machines import LITERT_A76
+from edgefer.shrink.remove import Bytes, Time, lightened
 from tests.emit.harness import run_model, sample
 from tests.graph.networks import network, numbers, operators
 
@@ -19,28 +21,31 @@ WEIGHTS = {
     "u": numbers(32, 64, 1, 1, seed=2),
     "v": numbers(5, 32, 1, 1, seed=3),
 }
+STORED = Bytes()
 
 
-def graph_and_worths(*worths):
-    graph = network(TWO, "y", WEIGHTS)
-    return graph, list(zip(find_regions(graph), map(np.asarray, worths), strict=True))
+@pytest.fixture
+def groups():
+    return find_groups(network(TWO, "y", WEIGHTS))
 
 
-def test_channels_of_least_worth_for_their_bytes_go_until_the_target_is_reached():
-    worth = np.arange(64.0)
-    graph, regions = graph_and_worths(worth, np.full(32, 1e6))
-    target = stored_bytes(graph) - 1000
-    smaller = without(graph, regions, target)
+def worth(first, second):
+    return np.append(first, second)
+
+
+def test_groups_of_least_worth_for_their_bytes_go_until_the_target_is_reached(groups):
+    target = STORED.of(groups.graph) - 1000
+    smaller = lightened(groups, worth(np.arange(64.0), np.full(32, 1e6)), STORED, target)
+    assert STORED.of(smaller) <= target < STORED.of(smaller) + 8 * 43
     kept = smaller.shape("a")[1]
-    assert stored_bytes(smaller) <= target < stored_bytes(without(graph, regions, target + 8 * 43))
     assert smaller.shape("b")[1] == 32
-    assert np.array_equal(smaller.constants["w"], graph.constants["w"][64 - kept :]), "the last ones are worth most"
-    assert np.array_equal(smaller.constants["u"], graph.constants["u"][:, 64 - kept :])
+    assert np.array_equal(smaller.constants["w"], groups.graph.constants["w"][64 - kept :]), "the last are worth most"
+    assert np.array_equal(smaller.constants["u"], groups.graph.constants["u"][:, 64 - kept :])
 
 
-def test_what_is_left_computes_what_it_did():
-    graph, regions = graph_and_worths(np.arange(64.0), np.arange(32.0))
-    smaller = without(graph, regions, stored_bytes(graph) // 2)
+def test_what_is_left_computes_what_it_did(groups):
+    graph = groups.graph
+    smaller = lightened(groups, np.arange(96.0), STORED, STORED.of(graph) / 2)
     zeroed = {name: array.copy() for name, array in graph.constants.items()}
     zeroed["u"][:, : 64 - smaller.shape("a")[1]] = 0
     zeroed["v"][:, : 32 - smaller.shape("b")[1]] = 0
@@ -50,13 +55,23 @@ def test_what_is_left_computes_what_it_did():
     assert operators(smaller) == operators(graph)
 
 
-def test_a_part_of_every_layer_stays():
-    smaller, _ = graph_and_worths(np.zeros(64), np.zeros(32))
+def test_a_part_of_every_layer_stays(groups):
+    smaller = groups.graph
     for _ in range(4):
-        smaller = without(smaller, [(region, np.zeros(region.channels)) for region in find_regions(smaller)], 0)
+        left = find_groups(smaller)
+        smaller = lightened(left, np.zeros(left.count), STORED, 0)
     assert (smaller.shape("a")[1], smaller.shape("b")[1]) == (8, 8)
 
 
-def test_nothing_goes_where_nothing_must():
-    graph, regions = graph_and_worths(np.zeros(64), np.zeros(32))
-    assert without(graph, regions, stored_bytes(graph)) is graph
+def test_nothing_goes_where_nothing_must(groups):
+    assert lightened(groups, np.zeros(96), STORED, STORED.of(groups.graph)) is groups.graph
+
+
+def test_what_groups_take_is_what_a_graph_lacks_without_them(groups):
+    """Whole tiles of one family are exact in bytes and, but for what each node takes, in instructions."""
+    for measure in (STORED, Time(LITERT_A76)):
+        smaller = lightened(groups, worth(np.arange(64.0), np.full(32, 1e9)), measure, measure.of(groups.graph) * 0.8)
+        gone = np.arange(64 - smaller.shape("a")[1])
+        assert len(gone) in (16, 32, 48) and smaller.shape("b")[1] == 32
+        saved = measure.each(groups)[gone].sum()
+        assert measure.of(groups.graph) - measure.of(smaller) == pytest.approx(saved, rel=0.02)

@@ -5,7 +5,7 @@ import pytest
 
 from edgefer.host.progress import SILENT, Silent
 from edgefer.quantize.observe.drop import Answer
-from edgefer.shrink.remove import stored_bytes
+from edgefer.shrink.remove import Bytes
 from tests.graph.networks import network, numbers
 
 torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
@@ -32,6 +32,7 @@ WEIGHTS = {
     "u": numbers(64, 64, 1, 1, seed=2),
     "v": numbers(5, 64, seed=3),
 }
+STORED = Bytes()
 HEADS = {"y": Answer("softmax")}
 
 
@@ -58,19 +59,19 @@ def answers(graph, images):
 
 
 def shrunk(graph, budget):
-    return shrink(graph, HEADS, pictures(64), pictures(32, seed=1), stored_bytes, budget, SILENT)
+    return shrink(graph, HEADS, pictures(64), pictures(32, seed=1), STORED.of, budget, SILENT)
 
 
 def test_a_network_within_the_budget_stays(graph):
-    assert shrunk(graph, 2 * stored_bytes(graph)) is None
+    assert shrunk(graph, 2 * STORED.of(graph)) is None
 
 
 def test_the_budget_is_kept_by_channels_that_matter_least(graph, monkeypatch):
     monkeypatch.setattr(shrinking, "STEPS", 2)
     monkeypatch.setattr(shrinking, "LAST_STEPS", 4)
-    budget = int(stored_bytes(graph) * 0.6)
+    budget = int(STORED.of(graph) * 0.6)
     found = shrunk(graph, budget)
-    assert stored_bytes(found.graph) <= budget
+    assert STORED.of(found.graph) <= budget
     assert (found.graph.inputs, found.graph.outputs) == (graph.inputs, graph.outputs)
     images = pictures(64, seed=2)
     expected, answered = answers(graph, images), answers(found.graph, images)
@@ -86,7 +87,7 @@ def test_learning_that_does_not_help_is_not_kept(graph, monkeypatch):
         return student.with_constants({"v": -student.constants["v"]})
 
     monkeypatch.setattr(shrinking, "distil", spoil)
-    found = shrunk(graph, int(stored_bytes(graph) * 0.8))
+    found = shrunk(graph, int(STORED.of(graph) * 0.8))
     assert found.learned == 0
     images = pictures(64, seed=2)
     assert (answers(graph, images).argmax(1) == answers(found.graph, images).argmax(1)).double().mean() >= 0.9
@@ -95,13 +96,13 @@ def test_learning_that_does_not_help_is_not_kept(graph, monkeypatch):
 def test_equal_arguments_give_equal_networks(graph, monkeypatch):
     monkeypatch.setattr(shrinking, "STEPS", 2)
     monkeypatch.setattr(shrinking, "LAST_STEPS", 2)
-    first, second = (shrunk(graph, int(stored_bytes(graph) * 0.8)).graph.constants for _ in range(2))
+    first, second = (shrunk(graph, int(STORED.of(graph) * 0.8)).graph.constants for _ in range(2))
     assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_a_budget_out_of_reach_is_told_with_what_there_is(graph, monkeypatch):
     monkeypatch.setattr(shrinking, "distil", lambda student, *_: student)
     told = Notes()
-    found = shrink(graph, HEADS, pictures(8), pictures(8, seed=1), stored_bytes, 100, told)
+    found = shrink(graph, HEADS, pictures(8), pictures(8, seed=1), STORED.of, 100, told)
     assert found.graph.shape("b")[1] == 8
-    assert f"int8 takes about {stored_bytes(found.graph):,} bytes" in told.notes[0]
+    assert f"int8 takes about {STORED.of(found.graph):,} bytes" in told.notes[0]

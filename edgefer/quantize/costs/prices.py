@@ -35,9 +35,14 @@ class Prices:
 
 
 def node_works(graph: Graph, nodes: Iterable[Node]) -> list[Work]:
-    """What some of a graph's nodes do; the Mul of a SiLU nothing, as kernels look it up with its Sigmoid."""
+    """What some of a graph's nodes do."""
+    return [work(graph, node) for node in working(graph, nodes)]
+
+
+def working(graph: Graph, nodes: Iterable[Node]) -> list[Node]:
+    """Those nodes that do something: the Mul of a SiLU does not, as kernels look it up with its Sigmoid."""
     looked_up = {silu.mul.name for silu in find_silus(graph)}
-    return [work(graph, node) for node in nodes if node.name not in looked_up]
+    return [node for node in nodes if node.name not in looked_up]
 
 
 def _cost(machine: CostModel, works: Iterable[Work]) -> float:
