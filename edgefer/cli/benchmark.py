@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -11,7 +12,16 @@ from edgefer.cli.output import ConsoleProgress, echo, output_options, table, wri
 from edgefer.device.benchmark import SAMPLES
 from edgefer.device.benchmark import benchmark as run_benchmark
 from edgefer.device.results import Benchmark, Settings
-from edgefer.device.summary import cost_rows, pipeline_rows, pipeline_verdict, rows, throughput_rows, title
+from edgefer.device.summary import (
+    cost_rows,
+    pipeline_rows,
+    pipeline_verdict,
+    rows,
+    sustained_rows,
+    sustained_verdict,
+    throughput_rows,
+    title,
+)
 from edgefer.host.text import printable
 from edgefer.report import benchmark_report
 
@@ -28,6 +38,15 @@ def _threads(context: click.Context, option: click.Parameter, value: str) -> tup
     return tuple(dict.fromkeys(map(int, parts)))
 
 
+def _duration(context: click.Context, option: click.Parameter, value: str) -> float:
+    """Seconds of a time such as 90s, 30m or 2h; 0 where none was given."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", value)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if value and not seconds:
+        raise click.BadParameter(f"{value!r} is not a time such as 90s, 30m or 2h")
+    return seconds
+
+
 @click.command(
     epilog="""\b
 Examples:
@@ -35,13 +54,14 @@ Examples:
   edgefer benchmark fer_b0_bundle --device pi@192.168.1.20 --data faces.npz --json pi.json
   edgefer benchmark fer_b0_bundle --device pi4 --device pi5 --threads 1,2,4 --report boards.html
   edgefer benchmark fer_b0_bundle --device pi5 --quick --throughput
+  edgefer benchmark fer_b0_bundle --device pi5 --duration 30m --report pi5.html
   edgefer benchmark fer_b0_bundle --device a76 --quick --count-instructions
   edgefer benchmark fer_b0_bundle --device pi5 --operator-costs --json pi5.json
   edgefer benchmark fer_b0_bundle --device pi5 --pipeline clip.mp4
 
 \b
 Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadable;
-4 a board could not be reached or failed; 5 a run was throttled, noisy or incomplete.
+4 a board could not be reached or failed; 5 a run was throttled, noisy, incomplete or interrupted.
 """
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
@@ -105,7 +125,15 @@ Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadab
     "--throughput/--no-throughput",
     default=None,
     help="Frames per second of one stream, and of as many side by side as saturate the board; "
-    "left out with --quick, --fps and on emulated boards unless asked for.",
+    "left out with --quick, --fps, --duration and on emulated boards unless asked for.",
+)
+@click.option(
+    "--duration",
+    default="",
+    metavar="TIME",
+    callback=_duration,
+    help="Then run the artifacts in turns for so long, such as 30m: latency, temperature and clock over time, and from "
+    "when on they are steady. Ctrl-C keeps what was measured.",
 )
 @click.option(
     "--report", "report_file", metavar="FILE.html", help="Write a page with charts, one file that needs nothing else."
@@ -125,6 +153,7 @@ def benchmark(
     operator_costs: bool,
     pipeline: Path | None,
     throughput: bool | None,
+    duration: float,
     report_file: str | None,
     json_file: str | None,
     quiet: bool,
@@ -147,7 +176,8 @@ def benchmark(
         count_instructions=count_instructions,
         operator_costs=operator_costs,
         pipeline=pipeline,
-        throughput=False if throughput is None and (quick or fps) else throughput,
+        throughput=False if throughput is None and (quick or fps or duration) else throughput,
+        duration=duration,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     if not quiet and json_file != "-":
@@ -171,6 +201,8 @@ def summary(result: Benchmark) -> str:
         lines += ["", click.style(printable(title(run)), bold=True), table(*rows(run)), *costs]
         if any(artifact.throughput for artifact in run.artifacts.values()):
             lines += ["", table(*throughput_rows(run))]
+        if run.sustained is not None:
+            lines += ["", table(*sustained_rows(run)), *sustained_verdict(run)]
         if run.pipeline is not None:
             lines += ["", table(*pipeline_rows(run.pipeline, emulated=run.device["emulated"]))]
             lines.append(pipeline_verdict(run.pipeline))

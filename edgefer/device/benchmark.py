@@ -35,11 +35,13 @@ def benchmark(
     operator_costs: bool = False,
     pipeline: str | Path | None = None,
     throughput: bool | None = False,
+    duration: float = 0.0,
     progress: Progress = SILENT,
 ) -> Benchmark:
     """Time a bundle's artifacts on devices, and compare what they compute there.
 
-    Nothing but Python, numpy and a runtime is needed on a board; `edgefer devices setup` puts them there.
+    Nothing but Python, numpy and a runtime is needed on a board; `edgefer devices setup` puts them there.  Interrupted
+    after an artifact was measured, it returns what was measured.
 
     Args:
         bundle: an opened bundle, or its directory.
@@ -56,6 +58,7 @@ def benchmark(
             `settings.fps`, or 30 frames per second.
         throughput: also frames per second, of one stream and of as many interpreters side by side as saturate a device;
             None: not on emulated boards, whose time means nothing.
+        duration: seconds for which the artifacts then run in turns, to see what that does to the device.
         progress: who is told.
 
     Raises:
@@ -71,11 +74,11 @@ def benchmark(
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = open_images(Path(data)) if isinstance(data, str | Path) else data
         clip = read_clip(Path(pipeline)) if pipeline is not None else None
-    extras = Extras(count_instructions, operator_costs, clip, throughput)
+    extras = Extras(count_instructions, operator_costs, clip, throughput, duration)
     workload = prepare(bundle, images, samples, formats, progress)
     names = ", ".join(device.name for device in targets)
     failures: dict[str, DeviceError] = {}
-    runs: list[Run] = []
+    runs: dict[str, Run] = {}
     lock, stopped = Lock(), Event()
     with (
         progress.stage(f"benchmark {names}", len(targets) * ticks(workload, settings, extras)) as advance,
@@ -93,12 +96,24 @@ def benchmark(
             return run_on(device, workload, settings, extras, tick)
 
         futures = {device.name: pool.submit(run, device) for device in targets}
-        try:
+
+        def collect() -> None:
             for name, future in futures.items():
                 try:
-                    runs.append(future.result())
+                    runs[name] = future.result()
                 except DeviceError as error:
                     failures[name] = error
+                except CancelledError:
+                    continue
+
+        try:
+            collect()
+        except KeyboardInterrupt:
+            stopped.set()
+            collect()
+            if not runs:
+                raise
+            progress.note("interrupted: what was measured until then is kept")
         finally:
             stopped.set()
     if not runs:
@@ -115,6 +130,6 @@ def benchmark(
         },
         data={"source": workload.source, "samples": workload.samples},
         settings=settings,
-        runs=tuple(runs),
+        runs=tuple(runs.values()),
         failures=failures,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgefer.device.operator_costs import operator_costs
 from edgefer.device.pipeline import FPS, FRAMES, Clip, Pipeline, measure_pipeline, pipeline_of
 from edgefer.device.results import ArtifactRun, Run, Settings, Timing, labelled
 from edgefer.device.session import AgentError, Session
+from edgefer.device.sustained import Sustained, measure_sustained
 from edgefer.device.target import Device
 from edgefer.device.throughput import Streams, Throughput, measure_streams, most_attempts, throughput
 from edgefer.device.verdict import SETTLING_S, judge
@@ -43,18 +45,21 @@ class Extras:
         operators: what they cost, each by itself.
         clip: that goes all the way from a camera to a smoothed answer.
         throughput: frames per second of interpreters side by side; where None, on devices whose time means something.
+        sustained_s: artifacts in turns, for so long.
     """
 
     instructions: bool = False
     operators: bool = False
     clip: Clip | None = None
     throughput: bool | None = False
+    sustained_s: float = 0.0
 
 
 def ticks(workload: Workload, settings: Settings, extras: Extras) -> int:
     """How many ticks `run_on` has."""
     each = len(settings.threads) + (extras.throughput is not False)
-    return TICKS * (len(workload.artifacts) * each + extras.operators + (extras.clip is not None))
+    count = TICKS * (len(workload.artifacts) * each + extras.operators + (extras.clip is not None))
+    return count + (_sustained_ticks(extras.sustained_s) if extras.sustained_s else 0)
 
 
 def run_on(device: Device, workload: Workload, settings: Settings, extras: Extras, tick: Tick) -> Run:
@@ -69,47 +74,18 @@ def run_on(device: Device, workload: Workload, settings: Settings, extras: Extra
 
     Raises:
         DeviceError: the device cannot be reached, goes away or refuses; or has the runtime of no artifact.
+        CancelledError: `tick` raised it before anything was measured; later, what was measured is returned.
     """
+    gathered = _Gathered()
     with Session(device) as session:
-        inputs = {name: session.push(data) for name, data in workload.inputs.items()}
-        brought: dict[str, Mapping[str, str]] = {}
-        found: dict[str, ArtifactRun] = {}
-        missing: list[AgentError] = []
-        recorder = _Recorder()
-        costs = pipeline = None
-        for artifact in workload.artifacts:
-            model = session.push((workload.bundle.path / artifact.file).read_bytes())
-            paths = brought[artifact.file] = {**inputs, "model": model}
-            with _noted(missing):
-                found[artifact.file] = _measure(session, artifact, paths, workload, settings, recorder, tick)
-                if extras.instructions:
-                    counted = _count(session, artifact, paths)
-                    found[artifact.file] = replace(found[artifact.file], instructions=counted)
-        if not found:
-            raise missing[0]
-        if extras.throughput or (extras.throughput is None and not _is_emulated(device, session.machine)):
-            for file, artifact_run in found.items():
-                side_by_side = _throughput(session, artifact_run.artifact, brought[file], settings, tick)
-                found[file] = replace(artifact_run, throughput=side_by_side)
-        if extras.operators:
-            with _noted(missing):
-                costs = _operators(session, tick)
-        if extras.clip is not None:
-            with _noted(missing):
-                pipeline = _pipeline(session, extras.clip, workload.bundle, settings, recorder, tick)
+        try:
+            _gather(session, workload, settings, extras, tick, gathered)
+        except CancelledError:
+            if not gathered.artifacts:
+                raise
+            gathered.lacking.append("it was interrupted before all was measured")
     with _understood(device):
-        return _judged(device, session.machine, recorder, found, missing, settings, costs, pipeline)
-
-
-@contextmanager
-def _noted(missing: list[AgentError]) -> Iterator[None]:
-    """A runtime that is not there is noted, and others are measured."""
-    try:
-        yield
-    except AgentError as error:
-        if error.kind != "no runtime":
-            raise
-        missing.append(error)
+        return _judged(device, session.machine, gathered, settings)
 
 
 class _Recorder:
@@ -136,32 +112,92 @@ class _Recorder:
         return float(offset + reply["begun_s"])
 
 
-def _judged(
-    device: Device,
-    machine: Mapping[str, Any],
-    recorder: _Recorder,
-    found: Mapping[str, ArtifactRun],
-    missing: Sequence[AgentError],
-    settings: Settings,
-    costs: CostModel | None,
-    pipeline: Pipeline | None,
-) -> Run:
+@dataclass
+class _Gathered:
+    """What was measured so far."""
+
+    artifacts: dict[str, ArtifactRun] = field(default_factory=dict)
+    costs: CostModel | None = None
+    pipeline: Pipeline | None = None
+    sustained: Sustained | None = None
+    lacking: list[str] = field(default_factory=list)
+    missing: AgentError | None = None
+    recorder: _Recorder = field(default_factory=_Recorder)
+
+    @contextmanager
+    def without_runtimes(self) -> Iterator[None]:
+        """A runtime that is not there is noted, and others are measured."""
+        try:
+            yield
+        except AgentError as error:
+            if error.kind != "no runtime":
+                raise
+            self.lacking.append(error.message)
+            self.missing = self.missing or error
+
+
+def _gather(
+    session: Session, workload: Workload, settings: Settings, extras: Extras, tick: Tick, gathered: _Gathered
+) -> None:
+    """Measure one thing after the other; what heats the board comes last."""
+    inputs = {name: session.push(data) for name, data in workload.inputs.items()}
+    models: dict[str, str] = {}
+    found = gathered.artifacts
+    for artifact in workload.artifacts:
+        file = artifact.file
+        models[file] = session.push((workload.bundle.path / file).read_bytes())
+        paths = {**inputs, "model": models[file]}
+        with gathered.without_runtimes():
+            found[file] = _measure(session, artifact, paths, workload, settings, gathered.recorder, tick)
+            if extras.instructions:
+                found[file] = replace(found[file], instructions=_count(session, artifact, paths))
+    if not found and gathered.missing is not None:
+        raise gathered.missing
+    if extras.operators:
+        with gathered.without_runtimes():
+            gathered.costs = _operators(session, tick)
+    if extras.clip is not None:
+        with gathered.without_runtimes():
+            gathered.pipeline = _pipeline(session, extras.clip, workload.bundle, settings, gathered.recorder, tick)
+    if extras.throughput or (extras.throughput is None and not _is_emulated(session.device, session.machine)):
+        for file, artifact_run in found.items():
+            side_by_side = _throughput(
+                session, artifact_run.artifact, {**inputs, "model": models[file]}, settings, tick
+            )
+            found[file] = replace(artifact_run, throughput=side_by_side)
+    if extras.sustained_s:
+        gathered.sustained = Sustained(extras.sustained_s)
+        formats = {file: (run.artifact.format, models[file]) for file, run in found.items()}
+        _sustained(session, gathered.sustained, formats, inputs, settings, tick)
+
+
+def _judged(device: Device, machine: Mapping[str, Any], gathered: _Gathered, settings: Settings) -> Run:
     machine = {**machine, "emulated": _is_emulated(device, machine)}
+    recorder = gathered.recorder
     times = {
         f"{file}, {timing.threads} thread{'s' * (timing.threads > 1)}": timing.invoke
-        for file, artifact_run in found.items()
+        for file, artifact_run in gathered.artifacts.items()
         for timing in (artifact_run.timing, *artifact_run.sweep)
     }
     verdict = judge(
         machine,
         [recorder.before, *recorder.timeline, recorder.after],
         times,
-        list(dict.fromkeys(error.message for error in missing)),
+        list(dict.fromkeys(gathered.lacking)),
         paced=settings.fps is not None,
         jump_s=recorder.jump_s,
     )
-    timeline = tuple(recorder.timeline)
-    return Run(_facts(device, machine), verdict, recorder.before, recorder.after, timeline, found, costs, pipeline)
+    return Run(
+        _facts(device, machine),
+        verdict,
+        recorder.before,
+        recorder.after,
+        tuple(recorder.timeline),
+        gathered.artifacts,
+        gathered.costs,
+        gathered.pipeline,
+        gathered.sustained if gathered.sustained and gathered.sustained.windows else None,
+    )
 
 
 def _measure(
@@ -226,6 +262,25 @@ def _throughput(
     return found
 
 
+def _sustained(
+    session: Session,
+    found: Sustained,
+    models: Mapping[str, tuple[str, str]],
+    inputs: Mapping[str, str],
+    settings: Settings,
+    tick: Tick,
+) -> None:
+    ticker = _Ticker(tick, _sustained_ticks(found.asked_s))
+    with _understood(session.device):
+        measure_sustained(session, found, models, inputs, settings.threads[0], ticker)
+    ticker.finish()
+
+
+def _sustained_ticks(seconds: float) -> int:
+    """As many as its time deserves beside other measurements, which take some ten seconds each."""
+    return max(TICKS, round(TICKS * seconds / 10))
+
+
 def _operators(session: Session, tick: Tick) -> CostModel:
     ticker = _Ticker(tick)
     with _understood(session.device):
@@ -253,15 +308,16 @@ def _pipeline(
 class _Ticker:
     """Turns shares of a measurement into ticks."""
 
-    def __init__(self, tick: Tick) -> None:
+    def __init__(self, tick: Tick, total: int = TICKS) -> None:
         self._tick = tick
+        self._total = total
         self._done = 0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        self._reach(max(self._done, int(event.get("share", 0) * TICKS)))
+        self._reach(max(self._done, int(event.get("share", 0) * self._total)))
 
     def finish(self) -> None:
-        self._reach(TICKS)
+        self._reach(self._total)
 
     def _reach(self, count: int) -> None:
         self._tick(count - self._done)

@@ -17,6 +17,7 @@ from edgefer.bundle import Artifact
 from edgefer.device.comparison import BoardDrift
 from edgefer.device.latency import Latency
 from edgefer.device.pipeline import Pipeline
+from edgefer.device.sustained import Sustained
 from edgefer.device.throughput import Throughput
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
@@ -149,6 +150,7 @@ class Run:
         artifacts: by file.
         operator_costs: what operators cost there; None where that was not asked.
         pipeline: frames from camera to smoothed answer; None where that was not asked.
+        sustained: artifacts in turns for long; None where that was not asked.
     """
 
     device: Mapping[str, Any]
@@ -159,6 +161,7 @@ class Run:
     artifacts: Mapping[str, ArtifactRun]
     operator_costs: CostModel | None
     pipeline: Pipeline | None = None
+    sustained: Sustained | None = None
 
     @property
     def name(self) -> str:
@@ -208,6 +211,7 @@ class Benchmark:
                     "artifacts": {file: artifact.to_dict() for file, artifact in run.artifacts.items()},
                     "operator_costs": run.operator_costs and run.operator_costs.to_dict(),
                     "pipeline": run.pipeline and run.pipeline.to_dict(),
+                    "sustained": run.sustained and run.sustained.to_dict(),
                 }
                 for run in self.runs
             ],

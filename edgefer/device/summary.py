@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from edgefer.device.latency import Latency
 from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Run
+from edgefer.device.sustained import Window
 from edgefer.device.throughput import SIDE_BY_SIDE, Streams, Throughput
 from edgefer.host.text import printable
 from edgefer.host.units import format_size
@@ -82,6 +83,62 @@ def _rate(streams: Streams | None) -> str:
 def _side_by_side(found: Throughput) -> str:
     sizes = [streams.peak_rss_bytes for streams in found.tried if _combination(streams) == (1, 1, SIDE_BY_SIDE)]
     return format_size(sizes[0])
+
+
+def sustained_rows(run: Run) -> tuple[Row, list[Row]]:
+    """Header and rows of the table about a sustained run: a column per artifact."""
+    assert run.sustained is not None
+    start, end = run.sustained.at_start(), run.sustained.at_end()
+    artifacts = [artifact for file, artifact in run.artifacts.items() if file in start]
+    files = [artifact.artifact.file for artifact in artifacts]
+    ranks = [{file: str(rank) for rank, file in enumerate(times, 1)} for times in (start, end)]
+    emulated = ", emulated" if run.device["emulated"] else ""
+    header = (f"{minutes(run.sustained.lasted_s)} in turns, p50, ms{emulated}", *map(name, artifacts))
+    return header, [
+        ("at the start", *(f"{start[file]:.3f}" for file in files)),
+        ("at the end", *(f"{end[file]:.3f}" for file in files)),
+        ("times slower", *(f"{end[file] / start[file]:.2f}" for file in files)),
+        ("rank at the start, the end", *(f"{ranks[0][file]}, {ranks[1][file]}" for file in files)),
+    ]
+
+
+def sustained_verdict(run: Run) -> Iterator[str]:
+    """From when on it was steady, and what heat and clock did."""
+    found = run.sustained
+    assert found is not None
+    if not found.is_complete:
+        yield f"interrupted after {minutes(found.lasted_s)} of {minutes(found.asked_s)}"
+    steady = found.steady_s
+    yield (
+        "not steady for the last quarter"
+        if steady is None
+        else (f"steady from minute {steady / 60:.1f} on" if steady else "steady from the start")
+    )
+    if run.device["emulated"]:
+        yield "temperature and clock: an emulated board has none"
+        return
+    yield from (
+        _course(found.windows, *kind)
+        for kind in (("temperature", "temperature_c", 1.0, "C", ".1f"), ("clock", "clock_hz", 1e-6, "MHz", ".0f"))
+    )
+    throttled = found.throttled_s
+    if throttled is not None:
+        yield f"throttled from minute {throttled / 60:.1f} on, said the firmware"
+    elif all(window.conditions["throttled"] is None for window in found.windows):
+        yield "throttling: this machine does not tell"
+
+
+def minutes(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+
+
+def _course(windows: Sequence[Window], what: str, key: str, factor: float, unit: str, digits: str) -> str:
+    told = [factor * window.conditions[key] for window in windows if window.conditions[key] is not None]
+    if not told:
+        return f"{what}: this machine does not tell"
+    first, last, low, high = (format(value, digits) for value in (told[0], told[-1], min(told), max(told)))
+    return f"{what}: from {first} to {last} {unit}, between {low} and {high}"
 
 
 def pipeline_rows(found: Pipeline, *, emulated: bool) -> tuple[Row, list[Row]]:

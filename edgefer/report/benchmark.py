@@ -9,7 +9,18 @@ import numpy as np
 from edgefer.device.latency import Latency, quantile
 from edgefer.device.pipeline import Pipeline
 from edgefer.device.results import ArtifactRun, Benchmark, Run
-from edgefer.device.summary import cost_rows, name, pipeline_rows, pipeline_verdict, rows, throughput_rows, title
+from edgefer.device.summary import (
+    cost_rows,
+    minutes,
+    name,
+    pipeline_rows,
+    pipeline_verdict,
+    rows,
+    sustained_rows,
+    sustained_verdict,
+    throughput_rows,
+    title,
+)
 from edgefer.evaluation.head_metrics import Interval
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.report import charts
@@ -22,6 +33,10 @@ NEIGHBOURS = 8
 TAIL = 0.99
 """Share of the frames that the chart of the distribution shows, for a few stragglers would squeeze it."""
 
+_CONDITIONS = (
+    ("temperature_c", 1.0, "Temperature", "Degrees Celsius"),
+    ("clock_hz", 1e-6, "Clock", "Megahertz of the fastest core"),
+)
 _STATUS = {
     "trusted": ("held", "trusted"),
     "throttled": ("broken", "throttled"),
@@ -105,6 +120,7 @@ def section_device(run: Run) -> Html:
         html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
         table("Of each artifact", header[1:], [(row[0].strip(), row[1:]) for row in found]),
         *_throughput(run),
+        *_sustained(run),
         *([] if run.operator_costs is None else [_operators(run.operator_costs)]),
         *([] if run.pipeline is None else [_pipeline(run, run.pipeline)]),
     )
@@ -206,10 +222,44 @@ def _throughput(run: Run) -> list[Html]:
         "of one thread side by side, dots alone are of more threads or of batches."
     )
     header, found = throughput_rows(run)
-    chart = charts.curves(heading, lines, dots, upward=charts.widened([0.0, *(p90 for _, _, p90 in dots)]))
+    across = charts.widened([0.0, *(fps for _, fps, _ in dots)])
+    upward = charts.widened([0.0, *(p90 for _, _, p90 in dots)])
+    chart = charts.curves(heading, lines, dots, across=across, upward=upward)
     return [
         table(header[0].capitalize(), header[1:], [(row[0], row[1:]) for row in found]),
         html('<div class="charts">\n{figure}\n</div>', figure=_figure(heading, chart, note)),
+    ]
+
+
+def _sustained(run: Run) -> list[Html]:
+    """Latency, temperature and clock over minutes, and from when on they are steady."""
+    if run.sustained is None:
+        return []
+    windows, emulated = run.sustained.windows, " (emulated: they mean nothing)" if run.device["emulated"] else ""
+    header, found = sustained_rows(run)
+    latency = [
+        (_series(run.artifacts[file]), [(window.t_s / 60, window.p50[file]) for window in windows])
+        for file in windows[0].p50
+    ]
+    heading = "Inference times, sustained"
+    figures = [
+        _figure(
+            heading,
+            charts.curves(heading, latency),
+            f"Milliseconds{emulated} over minutes: the median of each part of the time.",
+        )
+    ]
+    for key, factor, heading, note in () if run.device["emulated"] else _CONDITIONS:
+        points = [(w.t_s / 60, factor * w.conditions[key]) for w in windows if w.conditions[key] is not None]
+        if len(points) > 1:
+            heading = f"{heading}, sustained"
+            figures.append(_figure(heading, charts.curves(heading, [("plain", points)]), f"{note} over minutes."))
+    return [
+        table(header[0], header[1:], [(row[0], row[1:]) for row in found]),
+        html(
+            "<p>{verdict}.</p>", verdict=f"Over {minutes(run.sustained.lasted_s)}: {'; '.join(sustained_verdict(run))}"
+        ),
+        html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
     ]
 
 
@@ -228,15 +278,12 @@ def _pipeline(run: Run, found: Pipeline) -> Html:
 
 def _conditions(run: Run) -> list[Html]:
     """Temperature and clock over time, where the device tells them."""
-    kinds = (
-        ("temperature_c", 1.0, "Temperature over time", "Degrees Celsius over seconds."),
-        ("clock_hz", 1e-6, "Clock over time", "Megahertz over seconds; the fastest core."),
-    )
     figures = []
-    for key, factor, heading, note in kinds:
+    for key, factor, heading, note in _CONDITIONS:
         points = [(s["t_s"], factor * s[key]) for s in run.timeline if s[key] is not None]
         if len(points) > 1:
-            figures.append(_figure(heading, charts.curves(heading, [("plain", points)]), note))
+            heading = f"{heading} over time"
+            figures.append(_figure(heading, charts.curves(heading, [("plain", points)]), f"{note} over seconds."))
     return figures
 
 

@@ -79,7 +79,18 @@ def here(tiny, tmp_path_factory):
     np.savez(folder / "faces.npz", images=faces, labels=np.arange(70) % 2, label_names=np.array(["angry", "happy"]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEFER_HOME", str(folder / "home"))
-        options = ("--frames", "12", "--quick", "--threads", "1,2", "--data", str(folder / "faces.npz"), "--throughput")
+        options = (
+            "--frames",
+            "12",
+            "--quick",
+            "--threads",
+            "1,2",
+            "--data",
+            str(folder / "faces.npz"),
+            "--throughput",
+            "--duration",
+            "2s",
+        )
         files = ("--json", str(folder / "out.json"), "--report", str(folder / "out.html"))
         result = run(tiny, *options, *files)
     return result, json.loads((folder / "out.json").read_text()), (folder / "out.html").read_text()
@@ -116,6 +127,16 @@ def test_frames_per_second_are_told_of_one_stream_and_of_several(here):
         assert streams[2]["peak_rss_bytes"] > streams[0]["peak_rss_bytes"]
     assert "4 side by side" in here[0].output
     assert "Waiting time by frames per second" in here[2]
+
+
+def test_a_sustained_run_is_in_the_document_and_the_table(here):
+    found = here[1]["runs"][0]["sustained"]
+    assert found["lasted_s"] >= found["asked_s"] == 2
+    assert 10 < len(found["windows"]) <= 90
+    for window in found["windows"]:
+        assert list(window["artifacts"]) == list(here[1]["runs"][0]["artifacts"])
+    assert "in turns, p50, ms" in here[0].output
+    assert "rank at the start, the end" in here[0].output
 
 
 def test_this_machine_computes_what_it_computes(here):

@@ -10,6 +10,7 @@ from edgefer.bundle import Artifact
 from edgefer.device.comparison import BoardDrift, HeadDrift, Lsb
 from edgefer.device.latency import Latency
 from edgefer.device.results import ArtifactRun, Benchmark, Run, Settings, Timing
+from edgefer.device.sustained import Sustained, Window
 from edgefer.device.throughput import Streams, Throughput
 from edgefer.device.verdict import Verdict
 from edgefer.errors import DeviceError
@@ -42,6 +43,18 @@ def throughput(ms):
     )
 
 
+def half_an_hour(files, ms):
+    """Throttled from a third on, when all become half as slow again."""
+    windows = []
+    for number in range(1, 91):
+        hot = number > 30
+        times = {file: ms * (place + 1) * (1.5 if hot else 1.0) for place, file in enumerate(files)}
+        heat = {"temperature_c": 48 + min(number, 34), "clock_hz": 1_000_000_000 if hot else 1_500_000_000}
+        heat = {**heat, "governor": "ondemand", "throttled": "0x4" if hot else "0x0"}
+        windows.append(Window(20.0 * number, times, times, dict.fromkeys(files, 50), heat))
+    return Sustained(1800.0, windows)
+
+
 def artifact_run(file, precision, ms, *, emulated, steps=0):
     timing = Timing(1, 40.0, 2 * ms, 1.5, 0.4 * ms, latency(0.2, 1), latency(ms, 2), latency(0.02, 3), None, 60_000_000)
     lsb = Lsb(0.026, steps, 1 - steps / 100) if precision == "int8" else None
@@ -69,7 +82,8 @@ def device_run(name, factor, verdict, *, emulated=False, steps=0):
     )
     artifacts = {run.artifact.file: run for run in runs}
     costs = replace(LITERT_X86, machine=name) if name == "pi5" else None
-    return Run({**device, "kernel": "Linux 6.6"}, verdict, cool, cool, timeline, artifacts, costs)
+    sustained = None if name == "pi4" else half_an_hour(artifacts, factor)
+    return Run({**device, "kernel": "Linux 6.6"}, verdict, cool, cool, timeline, artifacts, costs, None, sustained)
 
 
 def measured(*, failed=False):
@@ -131,6 +145,16 @@ def test_frames_per_second_are_told_with_how_long_each_waits():
     assert "one stream 500 (2, 2.4, throttled) 250 (4, 4.8, throttled)" in table
     assert "saturated by 4 side by side" in table
     assert "memory of 4 side by side 200.00 MB" in table
+
+
+def test_a_sustained_run_is_told_with_heat_and_clock_but_not_those_of_an_emulated_board():
+    real, emulated = read().text.split("a72 (EMULATED): Raspberry Pi")
+    assert "times slower 1.50 1.50 1.50" in real
+    assert "steady from minute 10.0 on; temperature: from 49.0 to 82.0 C" in real
+    assert "clock: from 1500 to 1000 MHz, between 1000 and 1500; throttled from minute 10.3 on" in real
+    assert real.count("Temperature, sustained") == 2  # the figure's heading and its title
+    assert "temperature and clock: an emulated board has none" in emulated
+    assert "Temperature, sustained" not in emulated
 
 
 def test_what_operators_cost_is_told_where_it_was_measured():
