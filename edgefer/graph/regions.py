@@ -68,6 +68,7 @@ class Region:
         inside: nodes that pass each channel on by itself.
         readers: nodes whose input channels they are.
         constants: what has an entry for each channel.
+        axis: of the values, the one that channels lie along.
     """
 
     channels: int
@@ -76,6 +77,7 @@ class Region:
     inside: tuple[Node, ...]
     readers: tuple[Node, ...]
     constants: tuple[ChannelConstant, ...]
+    axis: int = 1
 
 
 def find_region(graph: Graph, value: str, links: Links = "order") -> Region | None:

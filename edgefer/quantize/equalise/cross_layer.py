@@ -3,7 +3,9 @@
 Where activations are positively homogeneous, f(s x) = s f(x) for s > 0, as ReLU, LeakyReLU and PReLU are, the
 convolutions that make a channel can take a factor that the convolutions that read it take back (Nagel et
 al., 2019, arXiv:1906.04721).  It costs nothing in the artifacts.  Regions without such an activation are left alone:
-those of EfficientNets, the linear bottlenecks, were never worth scaling when measured.
+those of EfficientNets, the linear bottlenecks, were never worth scaling when measured.  The scale and bias of a
+LayerNormalization take a factor likewise (Xiao et al., SmoothQuant, 2023, arXiv:2211.10438): transformers have a few
+channels there that are many times as loud as the others.
 
 ReLU6 and other Clips are left alone: scaled channels would need a limit each, which no kernel has, and by
 their limit their channels are of like ranges already.
@@ -16,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgefer.graph.ir import Graph
+from edgefer.graph.norm_regions import find_norm_regions
 from edgefer.graph.regions import Region, find_regions, scale
 from edgefer.plan import QuantParams
 from edgefer.quantize.observe.activations import stored_alone
@@ -42,6 +45,7 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity) -> Graph:
         sensitivity: measures the noise of storing a region's activations and what reads them.
     """
     regions = [region for region in find_regions(graph, "scale") if _is_activated(region)]
+    regions += find_norm_regions(graph)
     params = _params(graph, [value for region in regions for value in region.values], sensitivity)
     for region in regions:
         values = {value: params[value] for value in region.values}
@@ -64,7 +68,7 @@ def _is_activated(region: Region) -> bool:
 def _factors(graph: Graph, region: Region, sensitivity: Sensitivity) -> list[Values]:
     """Factors that make activations even, and that make them and the weights that read them equally uneven."""
     part = sensitivity.part(graph, region.values)
-    found = loudness(part.graph, region.values, part.feeds)
+    found = loudness(part.graph, region.values, part.feeds, region.axis)
     loud = _evenness(np.max([values / (values.max() or 1.0) for values in found.values()], axis=0))
     weights = _evenness(_weights_reading(graph, region))
     return [_typical_one(1 / loud), _typical_one(np.sqrt(weights / loud))]

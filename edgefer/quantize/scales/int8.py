@@ -26,7 +26,8 @@ from edgefer.quantize.scales.islands import integer_nodes
 from edgefer.quantize.scales.ranges import CURVES, View, identity, mse_optimal, per_channel_symmetric, silu
 from edgefer.quantize.scales.ties import avoid_ties, constant_params
 
-_CLIPPING = frozenset({"Relu", "Clip"})
+_CLIPPING = frozenset({"Clip", "MaxPool", "Relu"})
+"""What lets through a part of the values that it reads."""
 
 
 def tensors_to_observe(graph: Graph, keep_float: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -156,7 +157,7 @@ def _stays_inside(graph: Graph, value: str, members: list[str]) -> bool:
 
 
 def _only_clipped(graph: Graph, value: str, members: list[str]) -> bool:
-    """Whether all that is read of `value` is what a Relu or Clip inside the group lets through."""
+    """Whether all that is read of `value` is what a Relu, Clip or MaxPool inside the group lets through."""
     return _stays_inside(graph, value, members) and all(node.op in _CLIPPING for node in graph.consumers[value])
 
 

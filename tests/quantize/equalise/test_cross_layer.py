@@ -78,3 +78,46 @@ def test_what_is_not_homogeneous_is_left_alone():
     sensitivity = measured(graph)
     assert sensitivity.noise(graph, int8(graph)) > NEGLIGIBLE
     assert equalise_layers(graph, sensitivity) is graph
+
+
+def attending(loudness):
+    """A LayerNormalization whose channels are so loud, read by two products that hear all of them alike."""
+    rng = np.random.default_rng(1)
+
+    def weights(*shape):
+        return (rng.normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
+
+    build = GraphBuilder("network")
+    image = build.input("image", (1, 3, 4, 4))
+    flat = build.op(
+        "Reshape",
+        "flat",
+        build.conv("first", image, weights(CHANNELS, 3, 1, 1), weights(CHANNELS)),
+        build.constant("places", np.array([1, CHANNELS, 16])),
+    )
+    tokens = build.op("Transpose", "tokens", flat, perm=(0, 2, 1))
+    scale, bias = (
+        build.constant(name, (weights(CHANNELS) + 1) * loudness.astype(np.float32)) for name in ("scale", "bias")
+    )
+    normed = build.op("LayerNormalization", "norm", tokens, scale, bias)
+    moved = build.op("Transpose", "moved", normed, perm=(1, 0, 2))
+    quiet = 1 / loudness[:, np.newaxis].astype(np.float32)
+    first, second = (
+        build.op("MatMul", name, moved, build.constant(f"{name}/weights", weights(CHANNELS, 6) * quiet))
+        for name in ("key", "value")
+    )
+    joined = build.op(
+        "Reshape", "joined", build.mul("product", first, second), build.constant("row", np.array([1, 96]))
+    )
+    return normalise(build.graph(build.linear("head", joined, weights(4, 96), weights(4))))
+
+
+def test_channels_of_a_layer_norm_are_scaled_through_what_moves_them():
+    graph = attending(LOUD)
+    sensitivity = measured(graph)
+    treated = equalise_layers(graph, sensitivity)
+    for feed in feeds(3):
+        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert sensitivity.noise(treated, int8(treated)) < sensitivity.noise(graph, int8(graph)) / 10
+    assert attending(EVEN).nodes == treated.nodes
