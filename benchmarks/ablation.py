@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 from convert_cost import CALIBRATION, MODEL, ROOT, SHARED
 from judge import Network, Quality, frame_rounds, judge, ratio
+from measured import signed
 
 import edgefer
 from edgefer.bundle import Bundle
@@ -108,7 +109,7 @@ def main() -> int:
     target.with_suffix(".json").write_text(
         json.dumps(list(map(asdict, rows)), indent=1, allow_nan=False) + "\n", "utf-8"
     )
-    target.write_text("\n".join(render(rows)), "utf-8")
+    target.write_text(signed("\n".join(render(rows)), "emit", "graph", "quantize"), "utf-8")
     print(target.read_text("utf-8"))
     return 0
 

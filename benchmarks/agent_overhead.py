@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from measured import signed
 
 import edgefer
 from edgefer.bundle import Bundle
@@ -57,7 +58,7 @@ def main() -> int:
         rounds = measure(bundle)
     share = sorted(found.between / found.own for found in rounds)[ROUNDS // 2]
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(render(rounds, share)), "utf-8")
+    options.output.write_text(signed("\n".join(render(rounds, share)), "device"), "utf-8")
     print(options.output.read_text("utf-8"))
     return 0 if share <= BOUND else 1
 

@@ -1,6 +1,6 @@
 """Every EfficientNet of timm that is read from its tensors, against timm's own module.
 
-    python benchmarks/architectures.py [PATTERN]
+    python -m benchmarks.architectures [PATTERN]
 
 needs torch and timm (not torchvision); takes about ten minutes.
 """
@@ -18,6 +18,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
+from benchmarks.measured import signed
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.networks.families import load_network
 
@@ -118,7 +119,7 @@ def main() -> int:
     if len(sys.argv) == 1:
         head = "| architecture | M parameters | largest difference |\n|---|---:|---:|"
         text = f"Written by `benchmarks/architectures.py`, timm {import_timm().__version__}.\n\n"
-        RESULT.write_text("\n".join((f"{text}{head}", *rows, "")), "utf-8")
+        RESULT.write_text(signed("\n".join((f"{text}{head}", *rows)), "checkpoint", "graph", "networks"), "utf-8")
     return 0 if worst <= BOUND else 1
 
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from convert_cost import CALIBRATION, MODEL, ROOT, SHARED
+from measured import signed
 from quantizers import CONVERSIONS, PLAIN, calibration_arrays, convert
 
 from edgefer import board
@@ -49,7 +50,7 @@ def main() -> None:
         plain, ours = counted(cpu, [files[PLAIN], files[OURS]])
         lines.append(f"| {cpu} | {plain / 1e6:.2f} M | {ours / 1e6:.2f} M | {ours / plain:.3f} |")
     lines += ["", f"Bytes: {len(files[PLAIN]):,} and {len(files[OURS]):,}.", ""]
-    RESULT.write_text("\n".join(lines))
+    RESULT.write_text(signed("\n".join(lines), "emit", "graph", "quantize"))
     print(RESULT.read_text())
 
 

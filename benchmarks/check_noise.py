@@ -16,6 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from measured import signed
+
 import edgefer
 from edgefer.bundle import Bundle
 from edgefer.device.results import Benchmark, Settings
@@ -63,7 +65,7 @@ def main() -> int:
         bundle = Bundle.open(options.bundle) if options.bundle else _convert(Path(scratch))
         found = [series(bundle, format, Path(scratch) / "baseline.json") for format in ("tflite", "onnx")]
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(render(found)), "utf-8")
+    options.output.write_text(signed("\n".join(render(found)), "device", "gates"), "utf-8")
     print(options.output.read_text("utf-8"))
     return 1 if any(failed(one.trusted) for one in found) else 0
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from check_noise import SETTINGS, run_until_trusted
+from measured import signed
 from onnx import numpy_helper
 
 import edgefer
@@ -70,7 +71,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="edgefer-benchmark-") as scratch:
         cases = list(spoil(Path(scratch), options.device))
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(render(cases)), "utf-8")
+    options.output.write_text(signed("\n".join(render(cases)), "device", "evaluation", "gates"), "utf-8")
     print(options.output.read_text("utf-8"))
     return 0 if all(case.gate in case.failed for case in cases) else 1
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from measured import signed
 
 from edgefer.bundle import Bundle
 from edgefer.evaluation.heads import chooses_class
@@ -42,7 +43,7 @@ def main() -> None:
     given = arguments.parse_args()
     table = measure(Bundle.open(given.bundle), open_images(given.faces), given.detector)
     print(table)
-    RESULT.write_text(table, "utf-8")
+    RESULT.write_text(signed(table, "faces", "images"), "utf-8")
 
 
 def measure(bundle: Bundle, images: ImageSet, detector: str) -> str:

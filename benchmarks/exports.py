@@ -1,7 +1,7 @@
 """Networks as PyTorch's two exporters write them: does edgefer compute what the file does, from a checkpoint likewise?
 
     pip install torch timm onnxscript
-    python benchmarks/exports.py [NETWORK ...] [--convert]
+    python -m benchmarks.exports [NETWORK ...] [--convert]
 
 Each network is exported four ways, and the graph that edgefer reads is compared with ONNX Runtime's answer for the
 file, and that with ONNX Runtime's own without graph optimisation; `--convert` also converts the files of two ways and,
@@ -32,6 +32,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import edgefer
+from benchmarks.measured import signed
 from converters import efficientnet
 from edgefer.bundle import Bundle
 from edgefer.conversion.trial import OWN_NOISE
@@ -108,14 +109,16 @@ class Row:
 
 def write(found: Mapping[str, Sequence[Row]]) -> None:
     """The table; rows of networks that were left out stay as they are."""
-    kept = RESULT.read_text("utf-8").splitlines()[4:] if RESULT.exists() else []
-    lines = [line for line in kept if line.split("`")[1] not in found]
+    kept = RESULT.read_text("utf-8").splitlines() if RESULT.exists() else []
+    lines = [line for line in kept if line.startswith("| `") and line.split("`")[1] not in found]
     lines += [f"| `{name}` | {' | '.join(row.cells())} |" for name, rows in found.items() for row in rows]
     order = [*NETWORKS]
     lines.sort(key=lambda line: order.index(line.split("`")[1]))
     head = "| network | exported | off by | ONNX Runtime itself | operators | agreement | integers of the `.pt` |"
     version = f"Written by `benchmarks/exports.py --convert`, PyTorch {torch.__version__}, {SIZE} x {SIZE}."
-    RESULT.write_text("\n".join([version, "", head, "|---|---|--:|--:|--:|---|---|", *lines, ""]), "utf-8")
+    RESULT.write_text(
+        signed("\n".join([version, "", head, "|---|---|--:|--:|--:|---|---|", *lines]), "graph", "onnx_import"), "utf-8"
+    )
 
 
 def compare(path: Path, images: np.ndarray) -> tuple[float, float, int]:

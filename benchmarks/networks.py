@@ -26,6 +26,7 @@ from torch import nn
 
 from benchmarks.architectures import import_timm
 from benchmarks.exported_networks import EXPORTED
+from benchmarks.measured import signed
 from benchmarks.published_networks import PUBLISHED, Published, parameters, seeded
 from edgefer.bundle import Bundle
 from edgefer.emit.tflite import emit_tflite
@@ -343,7 +344,8 @@ def main() -> None:
         print(line(name, Row(**known[name])), end="", flush=True)
         known = {name: known[name] for name in NETWORKS if name in known}
         write_whole(file, json.dumps(known, indent=1) + "\n")
-        write_whole(RESULT, NOTE + HEADER + "".join(line(name, Row(**row)) for name, row in known.items()))
+        table = NOTE + HEADER + "".join(line(name, Row(**row)) for name, row in known.items())
+        write_whole(RESULT, signed(table, "checkpoint", "emit", "graph", "networks", "onnx_import", "quantize"))
     sys.exit(failed)
 
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from convert_cost import CALIBRATION, MODEL, PEERS, ROOT, SHARED, Cost, cpu, measure, on_path, versions
 from judge import FRAMES, ROUNDS, WARM_UP, Network, Quality, frame_rounds, judge, ratio
+from measured import signed
 
 from edgefer.errors import EdgeferError
 from edgefer.host.doctor import check_int8_instructions
@@ -224,7 +225,7 @@ def main() -> int:
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     target.with_suffix(".json").write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
-    target.write_text("\n".join(render(rows, machine, tools)), "utf-8")
+    target.write_text(signed("\n".join(render(rows, machine, tools)), "emit", "graph", "quantize"), "utf-8")
     print(target.read_text("utf-8"))
     return 0
 

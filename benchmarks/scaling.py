@@ -22,6 +22,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from measured import signed
 
 import edgefer
 from edgefer.bundle import Bundle
@@ -112,7 +113,7 @@ def main() -> int:
     alone = [sorted(seconds)[ROUNDS // 2] for seconds in zip(*rounds, strict=True)]
     lines = render(costs, rounds, alone, simulated, opening, load)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text("\n".join(lines), "utf-8")
+    options.output.write_text(signed("\n".join(lines), "evaluation", "execution"), "utf-8")
     print(options.output.read_text("utf-8"))
     return 0 if efficiency(simulated[1])[WORKERS.index(AT)] >= BOUND else 1
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
+from measured import signed
 
 import edgefer
 from edgefer.cli.convert import SizeType
@@ -50,7 +51,7 @@ def main() -> None:
         *header,
         *rows,
     )
-    arguments.output.write_text("\n".join(lines) + "\n")
+    arguments.output.write_text(signed("\n".join(lines), "quantize", "shrink"))
     print(arguments.output.read_text())
 
 
