@@ -7,14 +7,14 @@ packed into one line.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgefer.evaluation.array_text import pack
 from edgefer.evaluation.metrics import Floats
-from edgefer.gates.evidence import Answers, Device, Evidence, File, Timing
+from edgefer.gates.evidence import Answers, Device, Evidence, File, Frames, Timing
 from edgefer.gates.gather import count, read_answers
 from edgefer.gates.measurement import Scored
 from edgefer.host.documents import Document
@@ -46,6 +46,7 @@ def to_text(evidence: Evidence) -> str:
                     if d.name == device.name
                 },
             }
+            | _whole_frames([d for d in evidence.devices if d.name == device.name])
             for device in evidence.devices
         },
     }
@@ -87,6 +88,20 @@ def _timing(timing: Timing) -> dict[str, Any]:
     }
 
 
+def _whole_frames(devices: Sequence[Device]) -> dict[str, Any]:
+    """By number of threads, where they were timed."""
+    timed = {
+        str(device.threads): {
+            "clip": frames.clip,
+            "rate_fps": frames.rate,
+            "stages": {stage: _timing(timing) for stage, timing in frames.stages.items()},
+        }
+        for device in devices
+        if (frames := device.frames) is not None
+    }
+    return {"frames": timed} if timed else {}
+
+
 def _line(run: Floats) -> str:
     return " ".join(f"{value:g}" for value in run)
 
@@ -100,7 +115,12 @@ def _evidence(data: Mapping[str, Any], where: str) -> Evidence:
         answers = Answers(str(images["source"]), str(images["sha256"]), read_answers(evaluation["answers"], spec))
     devices = tuple(
         Device(
-            name, str(device["cpu"]), bool(device["emulated"]), int(threads), {f: _read(t) for f, t in timings.items()}
+            name,
+            str(device["cpu"]),
+            bool(device["emulated"]),
+            int(threads),
+            {f: _read(t) for f, t in timings.items()},
+            _read_frames(device["frames"][threads]) if threads in device.get("frames", {}) else None,
         )
         for name, device in data["benchmarks"].items()
         for threads, timings in device["threads"].items()
@@ -118,6 +138,11 @@ def _read(timing: Mapping[str, Any]) -> Timing:
     instructions, peak_rss, delegated = map(_optional, (timing[k] for k in _COUNTS))
     load, first = (_optional(timing.get(key)) for key in ("load_ms", "first_ms"))
     return Timing(p50, p90, None, instructions, peak_rss, delegated, load, first, unfit)
+
+
+def _read_frames(frames: Mapping[str, Any]) -> Frames:
+    stages = {str(stage): _read(timing) for stage, timing in frames["stages"].items()}
+    return Frames(str(frames["clip"]), _optional(frames["rate_fps"]), stages)
 
 
 def _optional(value: Any) -> float | None:

@@ -6,7 +6,7 @@ A baseline is nothing but the evidence of an earlier bundle, so both sides of a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -91,14 +91,30 @@ class Timing:
 
 
 @dataclass(frozen=True, eq=False)
+class Frames:
+    """Whole frames of a video on one device, from camera to smoothed answer.
+
+    Attributes:
+        clip: the video.
+        rate: frames per second that are held; None where times are no evidence.
+        stages: what each took.
+    """
+
+    clip: str
+    rate: float | None
+    stages: Mapping[str, Timing]
+
+
+@dataclass(frozen=True, eq=False)
 class Device:
-    """A device with the artifacts that ran on it, by format."""
+    """A device with the artifacts that ran on it, by format, and whole frames where they were timed."""
 
     name: str
     cpu: str
     emulated: bool
     threads: int
     timings: Mapping[str, Timing]
+    frames: Frames | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +140,15 @@ class Evidence:
     @cached_property
     def measurements(self) -> Mapping[tuple[str, Place], Measurement | Unfit]:
         """By metric and place."""
-        return {(metric, place): found for metric, place, found in (*self._of_files(), *self._scored(), *self._timed())}
+        return {(metric, place): found for metric, place, found in self._all()}
+
+    def _all(self) -> Iterator[tuple[str, Place, Measurement | Unfit]]:
+        yield from self._of_files()
+        yield from self._scored()
+        for device in self.devices:
+            yield from _timed(device)
+            if device.frames is not None and not device.emulated:
+                yield from _of_frames(device.frames, device)
 
     def _of_files(self) -> Iterator[tuple[str, Place, Measurement | Unfit]]:
         for format, file in self.files.items():
@@ -149,19 +173,35 @@ class Evidence:
                             Scored(score.features, score.statistic, score.scale, self.files[format].sha256, context),
                         )
 
-    def _timed(self) -> Iterator[tuple[str, Place, Measurement | Unfit]]:
-        """Times and memory of an emulated board are those of the emulator, and no evidence; counts are."""
-        for device in self.devices:
-            for format, timing in sorted(device.timings.items()):
-                place = Place(format, device=device.name, threads=str(device.threads))
-                counted = {"instructions": timing.instructions, "delegated": timing.delegated}
-                if not device.emulated:
-                    counted["peak_rss"] = timing.peak_rss
-                    if not timing.unfit:
-                        counted |= {"load_time": timing.load, "first_inference": timing.first}
-                    for metric, runs in (("latency_p50", timing.p50), ("latency_p90", timing.p90)):
-                        timed = Timed(runs, device.cpu, timing.fastest)
-                        yield metric, place, Unfit(timing.unfit) if timing.unfit else timed
-                for metric, value in counted.items():
-                    if value is not None:
-                        yield metric, place, Exact(value, device.cpu)
+
+def _timed(device: Device) -> Iterator[tuple[str, Place, Measurement | Unfit]]:
+    """Times and memory of an emulated board are those of the emulator, and no evidence; counts are."""
+    for format, timing in sorted(device.timings.items()):
+        place = Place(format, device=device.name, threads=str(device.threads))
+        counted = {"instructions": timing.instructions, "delegated": timing.delegated}
+        if not device.emulated:
+            counted["peak_rss"] = timing.peak_rss
+            if not timing.unfit:
+                counted |= {"load_time": timing.load, "first_inference": timing.first}
+            yield from _quantiles("latency", place, timing, device.cpu)
+        for metric, value in counted.items():
+            if value is not None:
+                yield metric, place, Exact(value, device.cpu)
+
+
+def _of_frames(frames: Frames, device: Device) -> Iterator[tuple[str, Place, Measurement | Unfit]]:
+    """The label is the stage."""
+    context = f"{device.cpu} with {frames.clip}"
+    for stage, timing in frames.stages.items():
+        place = Place("tflite", label=stage, device=device.name, threads=str(device.threads))
+        yield from _quantiles("frame", place, timing, context)
+        if stage == "total":
+            held = Unfit(timing.unfit) if frames.rate is None else Exact(frames.rate, context)
+            yield "frame_rate", replace(place, label=""), held
+
+
+def _quantiles(
+    name: str, place: Place, timing: Timing, context: str
+) -> Iterator[tuple[str, Place, Measurement | Unfit]]:
+    for metric, runs in ((f"{name}_p50", timing.p50), (f"{name}_p90", timing.p90)):
+        yield metric, place, Unfit(timing.unfit) if timing.unfit else Timed(runs, context, timing.fastest)

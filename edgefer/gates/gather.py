@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from math import isfinite
 from typing import Any
@@ -14,7 +15,7 @@ from edgefer.errors import InputError
 from edgefer.evaluation.array_text import unpack
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.metrics import Array, Floats
-from edgefer.gates.evidence import Answers, Device, Evidence, File, Timing
+from edgefer.gates.evidence import Answers, Device, Evidence, File, Frames, Timing
 from edgefer.gates.scoring import REFERENCE, TARGETS
 from edgefer.host.documents import Document
 from edgefer.spec import OutputSpec, Spec
@@ -139,28 +140,41 @@ def _devices(data: Mapping[str, Any]) -> Iterator[Device]:
         for entry in run["artifacts"].values():
             for timing in (entry, *entry["sweep"]) if entry["precision"] != REFERENCE_PRECISION else ():
                 by_threads.setdefault(int(timing["threads"]), {})[str(entry["format"])] = _timing(timing, unfit)
+        frames = None if run.get("pipeline") is None else _frames(run["pipeline"], unfit)
         for threads, timings in by_threads.items():
-            yield Device(str(device["name"]), str(device["cpu"]), bool(device["emulated"]), threads, timings)
+            identity = str(device["name"]), str(device["cpu"]), bool(device["emulated"]), threads
+            yield Device(*identity, timings, frames if frames and threads == run["settings"]["threads"] else None)
 
 
-def _timing(entry: Mapping[str, Any], unfit: str) -> Timing:
-    samples = np.asarray(entry["invoke_ms"]["samples"], np.float64).reshape(-1)
+def _frames(pipeline: Mapping[str, Any], unfit: str) -> Frames:
+    stages = {str(stage): _times(latency, unfit) for stage, latency in pipeline["stages_ms"].items()}
+    width, height = pipeline["size"]
+    rate = None if stages["total"].unfit else count(pipeline["holds_fps"])
+    return Frames(f"{pipeline['clip']}, {width:d} x {height:d}", rate, stages)
+
+
+def _times(latency: Mapping[str, Any], unfit: str) -> Timing:
+    samples = np.asarray(latency["samples"], np.float64).reshape(-1)
     if not np.isfinite(samples).all() or samples.min(initial=1) <= 0:
         raise ValueError("a time that is no positive number")
     blocks = min(BLOCKS, len(samples) // SMALLEST_BLOCK)
     if blocks < FEWEST_BLOCKS and not unfit:
         unfit = f"{len(samples)} frames were timed; {FEWEST_BLOCKS * SMALLEST_BLOCK} are needed"
+    if unfit:
+        return Timing(unfit=unfit)
+    p50, p90 = ((_quantile(samples, blocks, q),) for q in (0.5, 0.9))
+    return Timing(p50, p90, float(samples.min()))
+
+
+def _timing(entry: Mapping[str, Any], unfit: str) -> Timing:
     nodes, instructions = entry.get("nodes"), entry.get("instructions")
-    return Timing(
-        p50=() if unfit else (_quantile(samples, blocks, 0.5),),
-        p90=() if unfit else (_quantile(samples, blocks, 0.9),),
-        fastest=None if unfit else float(samples.min()),
+    return replace(
+        _times(entry["invoke_ms"], unfit),
         instructions=None if instructions is None else count(instructions["total"]),
         peak_rss=None if entry["peak_rss_bytes"] is None else count(entry["peak_rss_bytes"]),
         delegated=100 * count(nodes["delegated"]) / count(nodes["total"]) if nodes and nodes["total"] else None,
         load=count(entry["load_ms"]),
         first=count(entry["first_ms"]),
-        unfit=unfit,
     )
 
 
@@ -176,7 +190,8 @@ def _merged(devices: Sequence[Device]) -> tuple[Device, ...]:
         return device.name, device.cpu, device.emulated, device.threads
 
     merged: list[Device] = []
-    for (name, cpu, emulated, threads), same in groupby(sorted(devices, key=identity), identity):
+    for (name, cpu, emulated, threads), group in groupby(sorted(devices, key=identity), identity):
+        same = list(group)
         runs = [device.timings for device in same]
         formats = sorted({format for timings in runs for format in timings})
         timings = {format: _joined([t[format] for t in runs if format in t]) for format in formats}
@@ -185,8 +200,21 @@ def _merged(devices: Sequence[Device]) -> tuple[Device, ...]:
                 f"two devices are called {name}",
                 remedy="Benchmark one of them under another name, or check them apart.",
             )
-        merged.append(Device(name, cpu, emulated, threads, timings))
+        frames = _frames_joined([device.frames for device in same if device.frames is not None], name)
+        merged.append(Device(name, cpu, emulated, threads, timings, frames))
     return tuple(merged)
+
+
+def _frames_joined(runs: Sequence[Frames], device: str) -> Frames | None:
+    if not runs:
+        return None
+    clips = sorted({frames.clip for frames in runs})
+    if len(clips) > 1:
+        raise InputError(
+            f"on {device} frames of several videos were timed: {'; '.join(clips)}", remedy="Check them apart."
+        )
+    stages = {stage: _joined([frames.stages[stage] for frames in runs]) for stage in runs[0].stages}
+    return Frames(clips[0], _median(frames.rate for frames in runs), stages)
 
 
 def _joined(timings: Sequence[Timing]) -> Timing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from edgefer.gates.quantity import COUNT, POINTS, SCORE, SHARE, SIZE, TIME, Dimension
+from edgefer.gates.quantity import COUNT, POINTS, RATE, SCORE, SHARE, SIZE, TIME, Dimension
 
 Source: TypeAlias = Literal["bundle", "evaluation", "benchmark"]
 
@@ -46,6 +46,9 @@ METRICS = {
         Metric("neighbour_agreement", SHARE, False, "evaluation", "5 points"),
         Metric("latency_p50", TIME, True, "benchmark", "15 %"),
         Metric("latency_p90", TIME, True, "benchmark", "25 %"),
+        Metric("frame_p50", TIME, True, "benchmark", "15 %"),
+        Metric("frame_p90", TIME, True, "benchmark", "25 %"),
+        Metric("frame_rate", RATE, False, "benchmark"),
         Metric("instructions", COUNT, True, "benchmark"),
         Metric("peak_rss", SIZE, True, "benchmark"),
         Metric("load_time", TIME, True, "benchmark"),

@@ -1,6 +1,6 @@
 """Quantities with their units as text, so that 0.01, 1 % and 1 point are never confused.
 
-    "8 MB"  "2 ms"  "160 M instructions"  "95 %"  0.55        a level
+    "8 MB"  "2 ms"  "160 M instructions"  "30 fps"  "95 %"  0.55        a level
     "10 kB" "0.2 ms" "1 %"  "1.10x"  "0.5 points"  0.02       a change
 
 Inside, shares and their changes are in percent and points, times in ms, sizes in bytes, relative changes are factors
@@ -123,6 +123,7 @@ _POINTS = {"points": 1.0, "point": 1.0}
 SIZE = Dimension(_SIZES, _SIZES, True, lambda value: format_size(round(value)))
 TIME = Dimension(_TIMES, _TIMES, True, lambda value: f"{value:.3g} ms")
 COUNT = Dimension(_COUNTS, _COUNTS, True, _write_count)
+RATE = Dimension({"fps": 1.0}, {"fps": 1.0}, True, lambda value: f"{value:g} fps")
 SHARE = Dimension({"%": 1.0}, _POINTS, False, lambda value: f"{value:.2f} %")
 POINTS = Dimension(_POINTS, _POINTS, False, lambda value: f"{value:.2f} points")
 SCORE = Dimension({"": 1.0}, {"": 1.0}, False, lambda value: f"{value:.4f}")

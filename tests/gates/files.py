@@ -81,25 +81,35 @@ def expressions(images=4000, *, wrong=0.3, changed=0.02, lost=0.0, seed=0):
     return {"expression": {"targets": targets, "reference": reference, "tflite": artifact, "onnx": artifact}}
 
 
-def write_benchmark(bundle, *, ms=10.0, noise=0.01, frames=1024, seed=0, status="trusted", emulated=False, **others):
-    """A benchmark on a device: log-normal times around `ms`; `others` go into the device or the artifact."""
+def write_benchmark(
+    bundle, *, ms=10.0, noise=0.01, frames=1024, seed=0, status="trusted", emulated=False, pipeline=None, **others
+):
+    """A benchmark on a device: log-normal times around `ms`; `others` go into the device or the artifact.
+
+    `pipeline` says how long stages of whole frames took, ms, where they were timed.
+    """
     rng = np.random.default_rng(seed)
     device = {"name": "pi4", "host": "pi", "emulated": emulated, "model": "Pi 4", "cpu": "Cortex-A72", "cores": 4}
     device |= {key: others.pop(key) for key in ("name", "cpu") if key in others}
     entries = {}
     for a in bundle.artifacts:
-        samples = [round(float(v), 4) for v in ms * np.exp(rng.normal(0, noise, frames))]
-        entry = {"format": a.format, "precision": a.precision, "threads": 1, "invoke_ms": {"samples": samples}}
+        invoke = {"samples": _times(rng, ms, noise, frames)}
+        entry = {"format": a.format, "precision": a.precision, "threads": 1, "invoke_ms": invoke}
         entry |= {"load_ms": 20.0, "first_ms": 30.0, "peak_rss_bytes": 40_000_000, "nodes": None}
         entries[a.file] = entry | {"instructions": None, "sweep": []} | others
     verdict = {"status": status, "reasons": [] if status == "trusted" else ["the clock fell to 600 MHz"]}
     artifacts = {a.file: {"format": a.format, "precision": a.precision, "sha256": a.sha256} for a in bundle.artifacts}
-    document = {
-        "schema": "edgefer.benchmark/1",
-        "bundle": {"artifacts": artifacts},
-        "runs": [{"device": device, "verdict": verdict, "artifacts": entries}],
-    }
+    run = {"device": device, "verdict": verdict, "artifacts": entries, "settings": {"threads": 1}}
+    if pipeline is not None:
+        stages = {stage: {"samples": _times(rng, ms, noise, 300)} for stage, ms in pipeline.items()}
+        held = int(1000 / np.quantile(stages["total"]["samples"], 0.99))
+        run["pipeline"] = {"clip": "a.mp4", "size": [640, 480], "stages_ms": stages, "holds_fps": held}
+    document = {"schema": "edgefer.benchmark/1", "bundle": {"artifacts": artifacts}, "runs": [run]}
     return _written(bundle, document)
+
+
+def _times(rng, ms, noise, count):
+    return [round(float(v), 4) for v in ms * np.exp(rng.normal(0, noise, count))]
 
 
 def _written(bundle, document):

@@ -202,6 +202,40 @@ def test_too_few_frames_are_no_evidence_of_time(bundle, baseline):
     assert "100 frames were timed; 128 are needed" in " ".join(result.notes)
 
 
+STAGES = {"detect": 20, "crop": 1, "infer": 6, "smooth": 0.1, "total": 27.2}
+
+
+def test_whole_frames_are_gated_by_stage_and_by_the_rate_that_they_hold(tmp_path, bundle, gates):
+    asked = gates(
+        '[gate.frame_rate]\nat_least = "30 fps"\nmax_decrease = "10 %"\n'
+        '[gate.infer]\nmetric = "frame_p50"\nmax_increase = "10 %"\nwhere = {label = "infer"}\n'
+    )
+    runs = [write_benchmark(bundle, pipeline=STAGES, seed=seed) for seed in range(2)]
+    accepted = edgefer.check(bundle, benchmarks=runs, gates=asked)
+    assert outcomes(accepted, "pass") == {"frame_rate"} and outcomes(accepted, "skip") == {"frame_rate", "infer"}
+    (tmp_path / "accepted.json").write_text(accepted.baseline)
+    jsonschema.validate(json.loads(accepted.baseline), schema("baseline"))
+
+    def told(**described):
+        benchmark = write_benchmark(bundle, seed=5, **described)
+        result = edgefer.check(bundle, tmp_path / "accepted.json", benchmarks=[benchmark], gates=asked)
+        return result.outcome, outcomes(result, "fail")
+
+    assert told(pipeline=STAGES) == ("pass", set())
+    assert told(pipeline=STAGES | {"infer": 9, "total": 30.2}) == ("fail", {"infer"})
+    assert told(pipeline=STAGES | {"detect": 30, "total": 37.2}) == ("fail", {"frame_rate"})
+    for no_evidence in ({"status": "throttled"}, {"emulated": True}):
+        assert told(pipeline=STAGES | {"total": 37.2}, **no_evidence) == ("unknown", set())
+    assert told() == ("unknown", set())
+
+
+def test_frames_of_two_videos_are_not_mixed(bundle):
+    runs = [write_benchmark(bundle, pipeline=STAGES) for _ in range(2)]
+    runs[1].write_text(runs[1].read_text().replace("a.mp4", "b.mp4"))
+    with pytest.raises(InputError, match=r"frames of several videos were timed: a\.mp4, 640 x 480; b\.mp4"):
+        edgefer.check(bundle, benchmarks=runs)
+
+
 def test_times_on_an_emulated_board_are_never_evidence_but_instructions_are(tmp_path, bundle, gates):
     emulated = {"emulated": True, "name": "board"}
     (tmp_path / "baseline.json").write_text(judged(bundle, benchmarks=[emulated]).baseline)
