@@ -27,7 +27,8 @@ FAMILY = "efficientnet"
 
 def recognises(source: Source) -> bool:
     """Whether the file is a checkpoint with an EfficientNet's stem and blocks in it."""
-    return source.holds("conv_stem.weight") or source.holds("_conv_stem.weight")
+    is_whole = not source.holds("lstm.weight_ih_l0")
+    return is_whole and (source.holds("conv_stem.weight") or source.holds("_conv_stem.weight"))
 
 
 def load(source: Source) -> Network:

@@ -37,20 +37,25 @@ def load(source: Source) -> Network:
     """Read the file.
 
     Raises:
-        InputError: it is not a readable ONNX network of one image, or nothing says what it means.
+        InputError: it is not a readable ONNX network of an image or a clip, and perhaps states, or nothing says what it
+            means.
     """
     if source.weights:
         raise UsageError(f"--weights {source.weights}: {source.path} is not a checkpoint: it holds one set of weights")
     inputs = _inputs(source)
-    image = next((each for each in inputs if len(each.shape) == 4), inputs[0] if inputs else _Input("", (), _FLOAT))
+    image = next((each for each in inputs if len(each.shape) > 3), inputs[0] if inputs else _Input("", (), _FLOAT))
     spec = source.read_spec(_metadata(source), image.shown)
     layout = spec.input.layout or image.layout
     height, width = spec.input.size
     channels = len(spec.input.planes)
-    shape = (1, height, width, channels) if layout == "NHWC" else (1, channels, height, width)
-    imported = read_onnx(source.path, shape)
+    shape = (height, width, channels) if layout == "NHWC" else (channels, height, width)
+    shape = (1, *((spec.input.frames,) if spec.input.frames is not None else ()), *shape)
+    imported = read_onnx(source.path, shape, {state.input: state.shape for state in spec.states})
     graph, notes = imported.graph, imported.notes
-    _require_one_image(source, graph, spec, layout)
+    _require_states(source, graph, spec)
+    states = {state.input: state.before_first() for state in spec.states}
+    graph = replace(graph, inputs=(*(name for name in graph.inputs if name not in states), *states))
+    _require_image(source, graph, spec, layout)
     if image.dtype.kind in "iu":
         plain = replace(spec.input, mean=(0.0,) * channels, std=(1 / 255,) * channels)
         if plain != spec.input:
@@ -69,13 +74,15 @@ def load(source: Source) -> Network:
             planes = planes.transpose(0, 2, 3, 1)
         if image.dtype.kind in "iu":
             planes = np.rint(planes)
-        return {each.name: planes.astype(each.dtype) if each is image else each.zeros() for each in inputs}
+        fed = {each.name: planes.astype(each.dtype) if each is image else each.zeros() for each in inputs}
+        return {**fed, **{name: state.astype(fed[name].dtype) for name, state in states.items()}}
 
     def feed(pixels: Image) -> dict[str, Array]:
         companions = cycle([255 - pixels, pixels[::-1]])  # whatever the others are, the first image's answer is its own
         return together([pixels, *islice(companions, image.batch - 1)])
 
-    original = Original(source.path, feed, together if image.shape[:1] == (0,) else None)
+    is_open = image.shape[:1] == (0,) and not states
+    original = Original(source.path, feed, together if is_open else None)
     return Network(source.name, FAMILY, graph, spec, source, original, notes)
 
 
@@ -142,22 +149,49 @@ def _metadata(source: Source) -> dict[str, Any]:
     return document
 
 
-def _require_one_image(source: Source, graph: Graph, spec: Spec, layout: Layout) -> None:
+def _require_states(source: Source, graph: Graph, spec: Spec) -> None:
+    """All inputs must be the image or states of the Spec."""
+    known = {state.input for state in spec.states}
     shapes = {name: graph.shape(name) for name in graph.inputs}
-    if len(shapes) != 1:
-        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
+    if missing := sorted(known - shapes.keys()):
         raise InputError(
-            f"{source.path}: its outputs depend on {len(shapes)} inputs ({listed}), not on one image",
-            remedy="edgefer converts networks of one image, and none yet that carry a state from image to image or "
-            "look at several: export the part that looks at one image as a network of its own.",
+            f"{source.path}: no output depends on an input {missing[0]!r}, which the Spec's [[states]] name",
+            remedy=f"Its inputs are {', '.join(shapes) or 'none'}.",
         )
-    name, shape = next(iter(shapes.items()))
-    if len(shape) == 5:
+    if len(shapes) - len(known) == 1:
+        return
+    further = {name: shape for name, shape in shapes.items() if name not in known and len(shape) < 4}
+    listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
+    tables = "".join(
+        f'\n\n[[states]]\nname = "{name}"\ninput = "{name}"\noutput = "{" or ".join(alike)}"\nshape = {list(shape)}'
+        for name, shape in further.items()
+        if (alike := [output for output in graph.outputs if graph.shape(output) == shape])
+    )
+    raise InputError(
+        f"{source.path}: its outputs depend on {len(shapes)} inputs ({listed}), and the Spec does not say what all but "
+        "the image are",
+        remedy=f"State in {source.sidecar} what it carries on from one image to the next:{tables}"
+        if tables
+        else "edgefer converts networks of one image, or clip, and of states that they return: export that part alone.",
+    )
+
+
+def _require_image(source: Source, graph: Graph, spec: Spec, layout: Layout) -> None:
+    name = graph.inputs[0]
+    shape = graph.shape(name)
+    if len(shape) == 5 and spec.input.frames is None:
         raise InputError(
             f"{source.path}: its input {name!r} is {list(shape)}, a clip of several images",
-            remedy="edgefer converts networks of one image, and none yet that look at several: export the part that "
-            "looks at one image as a network of its own.",
+            remedy=f"Say so in {source.sidecar}: frames = {shape[1]} under [input].",
         )
+    if spec.input.frames is not None and (len(shape) != 5 or layout == "NHWC"):
+        raise InputError(
+            f"{source.path}: its input {name!r} is {list(shape)}, and the Spec makes it clips, input.frames = "
+            f"{spec.input.frames}",
+            remedy="Export the network with (N, T, channels, H, W) as its input, or leave out frames.",
+        )
+    if spec.input.frames is not None:
+        shape = (shape[0], *shape[2:])
     if len(shape) != 4:
         raise InputError(
             f"{source.path}: its input {name!r} is {list(shape)}, which has not the four axes of an image",

@@ -24,6 +24,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
+import numpy.typing as npt
+
 from edgefer.errors import InputError
 
 Color: TypeAlias = Literal["RGB", "BGR", "GRAY"]
@@ -33,6 +36,9 @@ Fit: TypeAlias = Literal["stretch", "crop"]
 Kind: TypeAlias = Literal["expression", "valence_arousal", "action_units", "classes", "embedding", "other"]
 HeadActivation: TypeAlias = Literal["none", "softmax", "sigmoid", "tanh"]
 Alignment: TypeAlias = Literal["none", "eyes", "five_points"]
+
+INPUT = "image"
+"""What artifacts call their input of pixels."""
 
 METADATA_KEY = "edgefer.spec"
 """Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
@@ -133,7 +139,7 @@ class StateSpec:
         input: the network's input that takes it.
         output: the network's output that returns it.
         shape: of both, the batch of one included.
-        initial: what each number of it is before the first step.
+        initial: what each number of it is before the first step; artifacts add it themselves, and begin with zeros.
     """
 
     name: str
@@ -141,6 +147,20 @@ class StateSpec:
     output: str
     shape: tuple[int, ...]
     initial: float = 0.0
+
+    @property
+    def fed(self) -> str:
+        """What the artifacts call the input that takes it."""
+        return f"{self.name}_in"
+
+    def before_first(self) -> npt.NDArray[np.float32]:
+        """What the network's own input is before the first step."""
+        return np.full(self.shape, self.initial, np.float32)
+
+    @property
+    def returned(self) -> str:
+        """What the artifacts call the output that returns it."""
+        return f"{self.name}_out"
 
 
 @dataclass(frozen=True)
@@ -182,7 +202,12 @@ class Spec:
         _check_input(self.input)
         _require(bool(self.outputs), "at least one [[outputs]] table is needed")
         names = [*(output.name for output in self.outputs), *(state.name for state in self.states)]
+        names += [name for state in self.states for name in (state.fed, state.returned)]
         _require(all(names) and len(set(names)) == len(names), "every output and state needs a name of its own")
+        for where in ("input", "output"):
+            carried = [getattr(state, where) for state in self.states]
+            _require(len(set(carried)) == len(carried), f"every state needs an {where} of its own")
+        _require(not (self.states and self.input.frames), "a network carries states from frame to frame or reads clips")
         for output in self.outputs:
             _check_output(output)
         for state in self.states:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,12 @@ inputs = st.builds(
     st.none() | st.integers(1, 64),
 )
 gray = st.builds(InputSpec, st.just((48, 48)), st.tuples(numbers), st.tuples(numbers), st.just("GRAY"))
-states = st.builds(StateSpec, names, names, names, st.lists(st.integers(1, 9), min_size=1).map(tuple), st.floats(-1, 1))
+states = st.builds(
+    lambda name, *more: StateSpec(name, f"{name} before", f"{name} after", *more),
+    names,
+    st.lists(st.integers(1, 9), min_size=1).map(tuple),
+    st.floats(-1, 1),
+)
 
 
 @given(
@@ -52,7 +58,7 @@ states = st.builds(StateSpec, names, names, names, st.lists(st.integers(1, 9), m
 )
 def test_a_spec_survives_plain_data(input, parts):
     outputs, recurrent = (tuple(p for p in parts if isinstance(p, kind)) for kind in (OutputSpec, StateSpec))
-    spec = Spec(input, outputs, recurrent)
+    spec = Spec(replace(input, frames=None) if recurrent else input, outputs, recurrent)
     assert Spec.from_dict(spec.to_dict()) == spec
 
 
@@ -106,6 +112,12 @@ def document(input=None, output=None):
         ({**document(), "states": [{**STATE, "name": "mood"}]}, "every output and state needs a name of its own"),
         ({**document(), "states": [{**STATE, "shape": []}]}, "state 'h': shape must be positive numbers"),
         ({**document(), "states": [{**STATE, "initial": float("nan")}]}, "state 'h': initial must be finite"),
+        ({**document(), "states": [STATE, {**STATE, "name": "c"}]}, "every state needs an input of its own"),
+        (
+            {**document(), "states": [STATE, {**STATE, "name": "h_in"}]},
+            "every output and state needs a name of its own",
+        ),
+        ({**document({"frames": 8}), "states": [STATE]}, "carries states from frame to frame or reads clips"),
         ({**document(), "states": [{"name": "h"}]}, "states\\[0\\] lacks input and output and shape"),
         (document({"mean": [0.5, 0.5, float("nan")]}), "must be finite"),
         (document({"std": [0.5, 0.5, float("inf")]}), "must be finite"),

@@ -314,8 +314,7 @@ def _points(bundle: Bundle) -> list[dict[str, Any]]:
 
 def _frame_times(bundle: Bundle) -> dict[str, float]:
     height, width = bundle.spec.input.size
-    gray = np.full((height, width, 3), 128, np.uint8)
-    runners = {
-        artifact.file: open_runner(bundle.path / artifact.file, artifact.format) for artifact in bundle.artifacts
-    }
+    clip = [bundle.spec.input.frames] if bundle.spec.input.frames is not None else []
+    gray = np.full((*clip, height, width, 3), 128, np.uint8)
+    runners = {a.file: open_runner(bundle.path / a.file, a.format, spec=bundle.spec) for a in bundle.artifacts}
     return frame_times(runners, gray)

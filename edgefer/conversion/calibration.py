@@ -12,7 +12,8 @@ from edgefer.errors import InputError, UsageError
 from edgefer.evaluation.targets import find_targets
 from edgefer.host.progress import Progress
 from edgefer.host.resources import bundled_directory, bundled_networks
-from edgefer.images import CalibrationImages, ImageSet, open_images, split
+from edgefer.images import CalibrationImages, ImageSet, in_sequences, open_images, split_sequences
+from edgefer.images.sequences import FORMATS as SEQUENCES
 from edgefer.networks.network import Network
 from edgefer.spec import Spec
 
@@ -38,20 +39,26 @@ def calibration_images(
     if choice is None:
         choice = _own_set(network)
     if str(choice) == SYNTHETIC:
+        if network.spec.states or network.spec.input.frames is not None:
+            raise UsageError(
+                f"{network.name} looks at sequences, and images made from its statistics are in none",
+                remedy=f"Give --calibration sequences of faces.  {SEQUENCES}",
+            )
         return _synthetic(network, samples, progress)
     folder = bundled_directory("calibration") / str(choice)
     if not Path(choice).exists() and Path(choice).name == str(choice) and folder.is_dir():
-        calibration = _part(folder, "calibration")
+        calibration, held_back = (in_sequences(_part(folder, p), network.spec) for p in ("calibration", "held_back"))
         chosen = calibration.select(range(min(samples, len(calibration))))
-        return CalibrationImages(str(choice), chosen, _part(folder, "held_back"))
+        return CalibrationImages(str(choice), chosen, held_back)
     with progress.stage("open images"):
         images = open_images(Path(choice), labelled=False)
     for line in (*images.skipped_lines(), *images.passed_over_lines()):
         progress.note(line)
-    calibration, held_back = split(images, samples)
+    calibration, held_back = split_sequences(images, network.spec, samples)
     if not len(held_back):
+        one = "image" if calibration.names == images.names[:1] else "sequence"
         raise InputError(
-            f"{choice}: one image is too few: some are needed to calibrate on, and others to judge the result by"
+            f"{choice}: one {one} is too few: some are needed to calibrate on, and others to judge the result by"
         )
     return CalibrationImages(images.source, calibration, held_back)
 

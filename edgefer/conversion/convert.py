@@ -10,6 +10,8 @@ from math import inf, log10, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import numpy as np
+
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
@@ -34,7 +36,7 @@ from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
 from edgefer.images import CalibrationImages, ImageSet, open_images
-from edgefer.images.preprocess import iter_feeds, iter_pixels
+from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
@@ -189,7 +191,7 @@ def convert(
                 graph if shrunk is None else shrunk.graph,
                 heads,
                 images,
-                network.spec.input,
+                network.spec,
                 effort,
                 Bounds(budget, max_drop, LATENCY if mixed else inf),
                 lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
@@ -199,7 +201,7 @@ def convert(
             )
         else:
             with progress.stage("store weights"), about(network.source.path):
-                quantized = quantize_weights(graph, precision, images.calibration, network.spec.input)
+                quantized = quantize_weights(graph, precision, images.calibration, network.spec)
     if precision == "int8" and not quantized.calibration_suffices:
         progress.note(_too_few(images, quantized))
     if machines is EVERYWHERE and quantized.solution is not None and quantized.solution.chosen.floats:
@@ -269,8 +271,8 @@ def _shrunk(
         shrunk = shrink(
             graph,
             heads,
-            list(iter_feeds(chosen, spec)),
-            list(iter_feeds(images.held_back, spec)),
+            [pixels[np.newaxis] for pixels in iter_pixels(chosen, spec)],
+            [pixels[np.newaxis] for pixels in iter_pixels(images.held_back, spec)],
             size,
             budget,
             progress,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from edgefer.conversion.suspects import Run
-from edgefer.conversion.trial import pixels_of, sample
+from edgefer.conversion.trial import run_of, sample
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import unsupported
 from edgefer.errors import InputError, UnsupportedOperatorError, about
@@ -41,9 +38,9 @@ def _without_tflite(network: Network, graph: Graph) -> str:
     keep_float = contract_nodes(graph)
     try:
         tensors = tensors_to_observe(graph, keep_float)
-        plan = plan_int8(graph, collect(graph, tensors, (image[np.newaxis] for image in images)), keep_float)
+        plan = plan_int8(graph, collect(graph, tensors, run_of(b"", network.spec, images).feeds), keep_float)
         with Apart() as apart:
-            Run(emit_onnx(graph, plan).SerializeToString(), pixels_of(graph, images)).outputs(apart)
+            run_of(emit_onnx(graph, plan).SerializeToString(), network.spec, images).outputs(apart)
     except InputError as error:
         return f"Without TFLite it does not convert either: {error.message}."
     return "Leave TFLite out, which was tried and works: --formats onnx."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,11 +31,13 @@ class Run:
         model: a file, or its bytes.
         feeds: one set of inputs for each image.
         engine: what runs it.
+        carried: inputs that are, after the first image, what an output was before, by its name.
     """
 
     model: bytes | Path
     feeds: Sequence[Values]
     engine: Engine = "onnx"
+    carried: Mapping[str, str] = field(default_factory=dict)
 
     def by(self, engine: Engine) -> Run:
         """The same, run by another engine."""
@@ -47,7 +49,7 @@ class Run:
         Raises:
             RefusedError: the engine refuses it.
         """
-        return apart.run(self.model, self.engine, self.feeds)
+        return apart.run(self.model, self.engine, self.feeds, carried=self.carried)
 
     def proto(self) -> onnx.ModelProto:
         """The ONNX model, weights included."""

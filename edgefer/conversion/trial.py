@@ -29,9 +29,9 @@ from edgefer.images import Image, ImageSet
 from edgefer.images.preprocess import iter_pixels, normalise, to_pixels
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
-from edgefer.runtime.apart import Apart, packed
+from edgefer.runtime.apart import Apart, Engine, in_turn, packed
 from edgefer.runtime.runners import Format
-from edgefer.spec import HeadActivation, InputSpec, OutputSpec
+from edgefer.spec import INPUT, HeadActivation, InputSpec, OutputSpec, Spec
 
 IMAGES = 4
 """So many images are tried."""
@@ -147,10 +147,9 @@ def prove_tflite(network: Network, graph: Graph, images: Sequence[Image], apart:
         InputError: they differ, or LiteRT refuses the file.
     """
     with about(network.source.path):
-        feeds = pixels_of(graph, images)
-        reference = Run(to_onnx(graph).SerializeToString(), feeds)
+        reference = run_of(to_onnx(graph).SerializeToString(), network.spec, images)
         expected = reference.outputs(apart)
-        found = Run(emit_tflite(graph, Plan()), feeds, "tflite").outputs(apart)
+        found = run_of(emit_tflite(graph, Plan()), network.spec, images, "tflite").outputs(apart)
         for head in network.spec.outputs:
             off = _largest_share(head.name, expected, found)
             if off > TFLITE_TOLERANCE and off > TFLITE_NOISE * _largest_share(
@@ -201,7 +200,7 @@ def probe(
 
     def attempt(graph: Graph) -> bytes:
         data = emit(graph)
-        Run(data, pixels_of(graph, images), format).outputs(apart)
+        run_of(data, network.spec, images, format).outputs(apart)
         return data
 
     try:
@@ -221,17 +220,20 @@ def sample(images: ImageSet | None, spec: InputSpec) -> list[Image]:
     """Images to try, at the network's size, from all over a set; blocks of noise where there is none."""
     if images is not None:
         return list(iter_pixels(images.some(IMAGES), spec))
-    blocks = np.random.default_rng(0).integers(0, 256, (IMAGES, 8, 8, 3), np.uint8)
+    clip = [spec.frames] if spec.frames is not None else []
+    blocks = np.random.default_rng(0).integers(0, 256, (IMAGES, *clip, 8, 8, 3), np.uint8)
     return [to_pixels(block, spec) for block in blocks]
 
 
 def _original(network: Network, images: Sequence[Image]) -> Run:
     """The user's file; where there is none to run, what the converter built, before any pass."""
+    states = network.spec.states
+    carried = {state.input: state.output for state in states}
     if network.original is not None:
-        return Run(network.original.model, [network.original.feed(image) for image in images])
-    name = network.graph.inputs[0]
-    feeds = [{name: normalise(image, network.spec.input)} for image in images]
-    return Run(to_onnx(network.graph).SerializeToString(), feeds)
+        return Run(network.original.model, [network.original.feed(image) for image in images], carried=carried)
+    name, initial = network.graph.inputs[0], {state.input: state.before_first() for state in states}
+    feeds = [{name: normalise(image, network.spec.input), **initial} for image in images]
+    return Run(to_onnx(network.graph).SerializeToString(), feeds, carried=carried)
 
 
 def _prove_twin(network: Network, images: Sequence[Image], apart: Apart, progress: Progress) -> dict[str, Any] | None:
@@ -271,12 +273,14 @@ def _told(share: float) -> float:
 def _reference(network: Network, graph: Graph, images: Sequence[Image]) -> Run:
     """The reference, which also returns its heads before their activations."""
     model = to_onnx(graph, head_logits(graph, network.spec).values())
-    return Run(model.SerializeToString(), pixels_of(graph, images))
+    return run_of(model.SerializeToString(), network.spec, images)
 
 
-def pixels_of(graph: Graph, images: Sequence[Image]) -> list[Values]:
-    """What an artifact or the reference is fed, for each image."""
-    return [{graph.inputs[0]: image[np.newaxis]} for image in images]
+def run_of(model: bytes, spec: Spec, images: Sequence[Image], engine: Engine = "onnx") -> Run:
+    """An artifact, or the reference, and what it is fed: images, one after the other, and what it carries on."""
+    states = {state.fed: np.zeros(state.shape, np.float32) for state in spec.states}
+    carried = {state.fed: state.returned for state in spec.states}
+    return Run(model, [{INPUT: image[np.newaxis], **states} for image in images], engine, carried)
 
 
 def _given(
@@ -285,7 +289,7 @@ def _given(
     """What the file returns, or PyTorch itself; None where nothing can run it, which the user must hear."""
     answer = network.original.answer if network.original is not None else None
     try:
-        given = original.outputs(apart) if answer is None else [answer([image]) for image in images]
+        given = original.outputs(apart) if answer is None else in_turn(answer, original.feeds, original.carried)
     except RefusedError as error:
         if "NOT_IMPLEMENTED" not in error.detail:
             raise InputError(
@@ -326,10 +330,10 @@ def _coupling(network: Network, alone: Run, images: Sequence[Image], given: Sequ
 def _together(network: Network, images: Sequence[Image], apart: Apart) -> tuple[Run | None, Sequence[Values]]:
     """What is returned for the images in one batch, and what ran, if not PyTorch; nothing where none can run."""
     original = network.original
-    if original is not None and original.answer is not None:
-        return None, [original.answer(images)]
     if original is None or original.together is None:
         return None, []
+    if original.answer is not None:
+        return None, [original.answer(original.together(images))]
     beside = Run(original.model, [original.together(images)])
     try:
         return beside, beside.outputs(apart)
@@ -339,7 +343,7 @@ def _together(network: Network, images: Sequence[Image], apart: Apart) -> tuple[
 
 def _columns(network: Network, head: OutputSpec, given: Sequence[Values]) -> Array:
     """The numbers of a head in what the file returns for the first image of each feed, (feeds, columns)."""
-    source = network_output(network.graph, head)
+    source = network_output(network.graph, network.spec, head)
     width = prod(network.graph.shape(source))
     return np.stack([outputs[source].reshape(-1)[:width] for outputs in given])[
         :, slice(*(head.columns or (None,)))

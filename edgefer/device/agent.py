@@ -460,7 +460,7 @@ def measure(
 
     Times are nanoseconds of a clock that no one sets.  `paths` holds `model`; `probe`, which tells whether ONNX
     Runtime's sums saturate; `pixels` (N, h, w, 3), uint8; `crops` (K, H, W, 3), what a camera gives; and `down` (h, H)
-    and `across` (w, W), the resampling to network size.
+    and `across` (w, W), the resampling to network size; and `begins`, of which of the pixels a sequence begins.
     """
     np = _numpy()
     crops, down, across = (np.load(paths[name]) for name in ("crops", "down", "across"))
@@ -518,7 +518,7 @@ def measure(
         "outputs": None,
     }
     if outputs:
-        result["outputs"] = _outputs(runner, np.load(paths["pixels"]), tell)
+        result["outputs"] = _outputs(runner, np.load(paths["pixels"]), set(np.load(paths["begins"]).tolist()), tell)
     return {**result, "nodes": runner.nodes()}
 
 
@@ -615,6 +615,41 @@ def open_runner(format: str, model: str, threads: int, probe: str = "") -> Tflit
     raise RefusedError("no runtime", f"{names} is not installed for {sys.executable}")
 
 
+class Carrying:
+    """What a network carries from frame to frame: further inputs, which are what the last outputs were.
+
+    Attributes:
+        zeros: what the further inputs are where a sequence begins.
+        states: what they are now.
+        last: the last frames, as many as a clip has; none where the network looks at one image.
+    """
+
+    def __init__(self, shapes: list[Any]) -> None:
+        np = _numpy()
+        image, *states = ([int(side) for side in shape] for shape in shapes)
+        self.zeros = [np.zeros(shape, np.float32) for shape in states]
+        self._frames = image[1] if len(image) == 5 else 0
+        self.reset()
+
+    def reset(self) -> None:
+        """A sequence begins."""
+        self.states = self.zeros
+        self._last: list[Any] = []
+
+    def shown(self, pixels: Any) -> Any:
+        """What the network reads of a frame: it, or with it those before; the first of a sequence stands for those."""
+        if not self._frames or pixels.ndim > 3:
+            return pixels[None]
+        self._last = [*(self._last or [pixels] * self._frames)[1:], pixels]
+        return _numpy().stack(self._last)[None]
+
+    def heads(self, names: list[str], values: list[Any]) -> dict[str, Any]:
+        """Heads by name, of all outputs: behind them are the states."""
+        count = len(names) - len(self.zeros)
+        self.states = values[count:]
+        return {name: values[index][0] for index, name in enumerate(names[:count])}
+
+
 class Tflite:
     """A TFLite artifact under LiteRT, or under tflite-runtime."""
 
@@ -634,29 +669,38 @@ class Tflite:
     def load(self) -> None:
         """Open the model."""
         self._interpreter = self.interpreter()
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        outputs = self._interpreter.get_signature_runner().get_output_details()
-        self._outputs = {name: details["index"] for name, details in outputs.items()}
+        inputs = self._interpreter.get_input_details()
+        self._inputs = [details["index"] for details in inputs]
+        self._carrying = Carrying([details["shape"] for details in inputs])
+        self.reset = self._carrying.reset
+        names = {details["index"]: name for name, details in self._signature().items()}
+        self._targets = [details["index"] for details in self._interpreter.get_output_details()]
+        self._names = [names[index] for index in self._targets]
         self.invoke = self._interpreter.invoke
         delegated = any(op["op_name"] == "DELEGATE" for op in self._operators(self._interpreter))
         self.runtime["delegate"] = "XNNPACK" if delegated else None
 
     def size(self) -> tuple[int, int]:
         """Height and width of its input."""
-        _, height, width, _ = self._interpreter.get_input_details()[0]["shape"]
+        *_, height, width, _ = self._interpreter.get_input_details()[0]["shape"]
         return int(height), int(width)
 
     def feed(self, pixels: Any) -> None:
-        """Set the input to one image."""
-        self.feed_batch(pixels[None])
+        """Set the inputs: the next frame, and what is carried on."""
+        self.feed_batch(self._carrying.shown(pixels))
 
     def feed_batch(self, pixels: Any) -> None:
-        """Set the input to images (N, h, w, 3), of which a TFLite artifact takes one."""
-        self._interpreter.set_tensor(self._input, pixels)
+        """Set the inputs: images (N, h, w, 3), of which a TFLite artifact takes one, and what is carried on."""
+        for place, array in enumerate([pixels, *self._carrying.states]):
+            self._interpreter.set_tensor(self._inputs[place], array)
 
     def read(self) -> dict[str, Any]:
         """Heads by name, of the first image."""
-        return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
+        return self._carrying.heads(self._names, [self._interpreter.get_tensor(index) for index in self._targets])
+
+    def _signature(self) -> dict[str, Any]:
+        outputs: dict[str, Any] = self._interpreter.get_signature_runner().get_output_details()
+        return outputs
 
     def nodes(self) -> dict[str, int] | None:
         """How many operators there are, and how many the delegate takes; each is made a partition to tell."""
@@ -699,17 +743,20 @@ class Onnx:
             session = self._module.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # pybind11 exceptions of several kinds
             raise RefusedError("ONNX Runtime", str(error)) from error
-        self._input = session.get_inputs()[0].name
+        self._inputs = [source.name for source in session.get_inputs()]
+        self._carrying = Carrying([source.shape for source in session.get_inputs()])
+        self.reset = self._carrying.reset
         self._names = [output.name for output in session.get_outputs()]
         self._session = session
 
     def feed(self, pixels: Any) -> None:
-        """Set the input to one image."""
-        self.feed_batch(pixels[None])
+        """Set the inputs: the next frame, and what is carried on."""
+        self.feed_batch(self._carrying.shown(pixels))
 
     def feed_batch(self, pixels: Any) -> None:
-        """Set the input to images (N, h, w, 3)."""
-        self._feed = {self._input: pixels}
+        """Set the inputs: images (N, h, w, 3), and what is carried on."""
+        fed = [pixels, *self._carrying.states]
+        self._feed = {name: fed[place] for place, name in enumerate(self._inputs)}
 
     def invoke(self) -> None:
         """Run what was fed."""
@@ -717,7 +764,7 @@ class Onnx:
 
     def read(self) -> dict[str, Any]:
         """Heads by name, of the first image."""
-        return {name: self._values[index][0] for index, name in enumerate(self._names)}
+        return self._carrying.heads(self._names, self._values)
 
     def nodes(self) -> None:
         """ONNX Runtime's CPU provider takes all."""
@@ -754,11 +801,15 @@ def peak_rss() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _outputs(runner: Tflite | Onnx, pixels: Any, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _outputs(
+    runner: Tflite | Onnx, pixels: Any, begins: set[int], tell: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """By head, values per image as hexadecimal of float32, little-endian: no digit is lost."""
     heads: dict[str, list[str]] = {}
     told = time.monotonic()
-    for image in pixels:
+    for index, image in enumerate(pixels):
+        if index in begins:
+            runner.reset()
         runner.feed(image)
         runner.invoke()
         for name, values in runner.read().items():

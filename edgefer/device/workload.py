@@ -18,9 +18,10 @@ from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.host.progress import Progress
 from edgefer.host.saturation import probe
-from edgefer.images import Image, ImageSet
+from edgefer.images import Image, ImageSet, in_sequences, starts
 from edgefer.images.preprocess import iter_pixels, resampling_weights, to_pixels
 from edgefer.images.readers import PixelReader
+from edgefer.images.sequences import some_sequences
 from edgefer.runtime.runners import open_runner
 from edgefer.spec import InputSpec, Spec
 
@@ -82,7 +83,8 @@ def prepare(
     if not artifacts:
         held = ", ".join(sorted({_format(a) for a in bundle.artifacts}))
         raise InputError(f"{bundle.path}: holds none of the wanted artifacts (it has {held})")
-    chosen = generated(spec.input) if images is None else _spread(images, samples)
+    chosen = in_sequences(generated(spec.input), spec) if images is None else _spread(images, samples, spec)
+    begins = set(starts(chosen))
     targets = _targets(chosen, spec, progress)
     reference = next(a for a in bundle.artifacts if a.precision == "float32")
     pixels = np.stack(list(iter_pixels(chosen, spec.input)))
@@ -90,9 +92,11 @@ def prepare(
     here = {artifact.file: artifact for artifact in (*artifacts, reference)}
     with progress.stage("run here", len(pixels) * len(here)) as advance:
         for artifact in here.values():
-            runner = open_runner(bundle.path / artifact.file, artifact.format)
+            runner = open_runner(bundle.path / artifact.file, artifact.format, spec=spec)
             said: dict[str, list[npt.NDArray[np.float32]]] = {head.name: [] for head in spec.outputs}
-            for image in pixels:
+            for index, image in enumerate(pixels):
+                if index in begins:
+                    runner.reset()
                 for name, values in runner(image).items():
                     said[name].append(values)
                 advance()
@@ -100,7 +104,7 @@ def prepare(
     return Workload(
         bundle=bundle,
         artifacts=artifacts,
-        inputs=_inputs(pixels, chosen, spec),
+        inputs=_inputs(pixels, chosen, begins, spec),
         host=host,
         reference=None if images is None else host[reference.file],
         targets=targets,
@@ -127,12 +131,15 @@ def _targets(images: ImageSet, spec: Spec, progress: Progress) -> Targets:
         return find_targets(images.unlabelled(), spec)
 
 
-def _inputs(pixels: Image, images: ImageSet, spec: Spec) -> dict[str, bytes]:
-    """The pixels as the artifacts take them, and a few images of one size before they are resampled to that."""
-    first = images.read(0)
-    crops = [crop for index in range(min(CROPS, len(images))) if (crop := images.read(index)).shape == first.shape]
+def _inputs(pixels: Image, images: ImageSet, begins: Collection[int], spec: Spec) -> dict[str, bytes]:
+    """The pixels as the artifacts take them, and a few frames of one size before they are resampled to that."""
+    shown = [images.read(index) for index in range(min(CROPS, len(images)))]
+    frames = [frame for each in shown for frame in each.reshape(-1, *each.shape[-3:])][:CROPS]
+    first = frames[0]
+    crops = [frame for frame in frames if frame.shape == first.shape]
     down, across = resampling_weights((first.shape[0], first.shape[1]), spec.input)
     arrays: dict[str, npt.NDArray[Any]] = {"pixels": pixels, "crops": np.stack(crops), "down": down, "across": across}
+    arrays["begins"] = np.asarray(sorted(begins), np.int64)
     return {**{name: _npy(array) for name, array in arrays.items()}, "probe": probe()}
 
 
@@ -146,7 +153,10 @@ def _format(artifact: Artifact) -> str:
     return "fp32" if artifact.precision == "float32" else artifact.format
 
 
-def _spread(images: ImageSet, count: int) -> ImageSet:
+def _spread(images: ImageSet, count: int, spec: Spec) -> ImageSet:
+    images = in_sequences(images, spec)
     if count >= len(images):
         return images
+    if spec.states:
+        return some_sequences(images, count)
     return images.select(len(images) * (2 * step + 1) // (2 * count) for step in range(count))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.regions import linked
 from edgefer.runtime.runners import onnx_session
@@ -48,7 +48,7 @@ class Counterpart:
 
 
 def find_counterparts(
-    reference: Graph, graph: Graph, tensors: Sequence[str], images: Iterable[Array]
+    reference: Graph, graph: Graph, tensors: Sequence[str], feeds: Iterable[Feed]
 ) -> dict[str, Counterpart]:
     """Tensors of `graph` and what they are in the float network; those that it does not have are left out.
 
@@ -56,11 +56,11 @@ def find_counterparts(
         reference: the float network.
         graph: the one that was quantized, whose weights are what its integers say.
         tensors: of `graph`.
-        images: what both take, one at a time.
+        feeds: what both take, one image at a time.
     """
     names = {tensor: name for tensor in tensors if (name := _original(reference, tensor))}
     with_channels = {tensor: name for tensor, name in names.items() if len(graph.shape(tensor)) in (2, 4)}
-    held, original = _observed(graph, reference, with_channels, images)
+    held, original = _observed(graph, reference, with_channels, feeds)
     found = {
         tensor: Counterpart(name)
         for tensor, name in names.items()
@@ -95,15 +95,15 @@ def _original(reference: Graph, tensor: str) -> str:
 
 
 def _observed(
-    graph: Graph, reference: Graph, names: Mapping[str, str], images: Iterable[Array]
+    graph: Graph, reference: Graph, names: Mapping[str, str], feeds: Iterable[Feed]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What tensors hold in both networks, each (channels, samples)."""
     wanted = (list(names), list(dict.fromkeys(names.values())))
     sessions = [onnx_session(to_onnx(each, some)) for each, some in zip((graph, reference), wanted, strict=True)]
     seen: tuple[list[list[Array]], ...] = ([], [])
-    for image in images:
+    for feed in feeds:
         for session, tensors, parts in zip(sessions, wanted, seen, strict=True):
-            values = session.run(tensors, {reference.inputs[0]: image}) if tensors else []
+            values = session.run(tensors, feed) if tensors else []
             parts.append([_samples(each) for each in values])
     held, original = (
         {tensor: np.concatenate(parts, axis=1) for tensor, parts in zip(tensors, zip(*some, strict=True), strict=True)}

@@ -21,7 +21,9 @@ from edgefer.evaluation.shards import run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.execution import Executor, Store, executor
 from edgefer.host.progress import Progress, Silent
-from edgefer.images import ImageSet, open_images
+from edgefer.images import ImageSet, in_sequences, open_images
+from edgefer.images.sequences import some_sequences
+from edgefer.spec import Spec
 
 MAX_DROP = 0.5
 """Percentage points of accuracy that an artifact may lose, where nobody says otherwise."""
@@ -49,7 +51,8 @@ def evaluate(
 
     Args:
         bundle: an opened bundle, or its directory.
-        data: a folder or zip of images, an `.npz` file, or an opened set; labels are used where there are any.
+        data: a folder or zip of images, an `.npz` file, or an opened set, in sequences where the
+            network looks at those; labels are used where there are any.
         targets: a CSV file with a column `file` and columns named like labels of the network.
         max_drop: percentage points of accuracy that an artifact may lose; the bundle's own bound, or 0.5.
         samples: evaluate on so many images, spread evenly over the set; on all of them when None.
@@ -65,7 +68,8 @@ def evaluate(
     progress = progress or Silent()
     with progress.stage("read"):
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
-        images = _sample(data if isinstance(data, ImageSet) else open_images(Path(data)), samples)
+        images = data if isinstance(data, ImageSet) else in_sequences(open_images(Path(data)), bundle.spec)
+        images = _sample(images, samples, bundle.spec)
         truth = find_targets(images, bundle.spec, Path(targets) if targets is not None else None)
     for line in (*images.skipped_lines(), *images.passed_over_lines(), *truth.lines()):
         progress.note(line)
@@ -119,9 +123,11 @@ def _known(truth: Targets) -> dict[str, npt.NDArray[Any]]:
     return {name: values for name, values in either.items() if values is not None}
 
 
-def _sample(images: ImageSet, count: int | None) -> ImageSet:
+def _sample(images: ImageSet, count: int | None, spec: Spec) -> ImageSet:
     if count is None or count >= len(images):
         return images
+    if spec.states:
+        return some_sequences(images, count)
     return images.select(len(images) * (2 * step + 1) // (2 * count) for step in range(count))
 
 

@@ -23,11 +23,12 @@ from edgefer.evaluation.counterparts import find_counterparts
 from edgefer.evaluation.metrics import decibels
 from edgefer.evaluation.rebuild import Rebuilt, rebuild
 from edgefer.evaluation.results import LayerDrift, LayerView
-from edgefer.graph.ir import Graph, Node
+from edgefer.graph.ir import Feed, Graph, Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.images import ImageSet
-from edgefer.images.preprocess import iter_pixels
+from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan
+from edgefer.quantize.observe.recorded import recorded
 from edgefer.runtime.runners import onnx_session, tflite_interpreter
 
 Integers: TypeAlias = npt.NDArray[np.int8]
@@ -49,7 +50,7 @@ def view_layers(bundle: Bundle, images: ImageSet) -> LayerView:
         raise InputError(f"{bundle.path}: its artifacts were not emitted from its plan by this edgefer")
     if not planned_activations(rebuilt.graph, rebuilt.plan):
         return LayerView(len(images), (), rebuilt.exact)  # all of it computes in float
-    feeds = [pixels[np.newaxis] for pixels in iter_pixels(images, bundle.spec.input)]
+    feeds = list(iter_feeds(recorded(rebuilt.reference, images, bundle.spec), bundle.spec))
     comparison = _Comparison(rebuilt, formats, feeds)
     for feed in feeds:
         comparison.add(feed)
@@ -89,13 +90,13 @@ class _Tally:
 
 
 class _Comparison:
-    def __init__(self, rebuilt: Rebuilt, formats: list[str], images: Sequence[npt.NDArray[np.uint8]]) -> None:
+    def __init__(self, rebuilt: Rebuilt, formats: list[str], feeds: Sequence[Feed]) -> None:
         graph, plan = rebuilt.graph, rebuilt.plan
         self._graph = graph
         self._plan = plan
         self._tensors = planned_activations(graph, plan)
         self._tallies = {tensor: _Tally() for tensor in self._tensors}
-        self._counterparts = find_counterparts(rebuilt.reference, graph, self._tensors, images)
+        self._counterparts = find_counterparts(rebuilt.reference, graph, self._tensors, feeds)
         self._exact_tensors = list(dict.fromkeys(each.name for each in self._counterparts.values()))
         self._float = onnx_session(to_onnx(rebuilt.reference, self._exact_tensors))
         self._models = {format: _open(format, graph, plan, self._tensors) for format in formats}
@@ -104,9 +105,8 @@ class _Comparison:
         is_pair = len(formats) == 2
         self._fed = {format: _open(format, fed, fed_plan, made) for format in formats} if is_pair else {}
 
-    def add(self, image: npt.NDArray[np.uint8]) -> None:
-        """Take one image, uint8 (1, H, W, 3), into account."""
-        feeds = {self._graph.inputs[0]: image}
+    def add(self, feeds: Feed) -> None:
+        """Take one image into account, uint8 (1, H, W, 3), and what the float network carries then."""
         exact = dict(zip(self._exact_tensors, self._float.run(self._exact_tensors, feeds), strict=True))
         stored = {format: model.run(feeds) for format, model in self._models.items()}
         for tensor, counterpart in self._counterparts.items():

@@ -7,9 +7,10 @@ anywhere and in any order, and are merged by concatenation.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,7 +22,7 @@ from edgefer.evaluation.results import Outputs
 from edgefer.execution import Executor, Job, Store, execute
 from edgefer.execution.task import Perform
 from edgefer.host.progress import Advance, Progress
-from edgefer.images import ImageSet
+from edgefer.images import ImageSet, starts
 from edgefer.images.preprocess import to_pixels
 from edgefer.runtime.runners import open_runner
 from edgefer.spec import Spec
@@ -54,7 +55,7 @@ class RunModels:
         Raises:
             InputError: a runtime refuses a model.
         """
-        runners = {model: open_runner(files[model], path.suffix[1:]) for model, path in self.files.items()}
+        runners = {m: open_runner(files[m], path.suffix[1:], 1, self.spec) for m, path in self.files.items()}
         heads = {head.name: len(head.labels) for head in self.spec.outputs}
 
         def perform(images: ImageSet, advance: Advance) -> bytes:
@@ -62,7 +63,11 @@ class RunModels:
                 model: {name: np.empty((len(images), columns), np.float32) for name, columns in heads.items()}
                 for model in runners
             }
+            begins = set(starts(images))
             for row in range(len(images)):
+                if row in begins:
+                    for runner in runners.values():
+                        runner.reset()
                 pixels = to_pixels(images.read(row), self.spec.input)
                 for model, runner in runners.items():
                     for name, values in runner(pixels).items():
@@ -91,7 +96,7 @@ def run_models(
         EvidenceError: the executor is gone.
     """
     size = min(max(SHARD, len(images) // _SHARDS), LARGEST_SHARD)
-    parts = [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+    parts = _parts(starts(images) if spec.states else range(len(images)), len(images), size)
     shards: list[Shard | None] = [None] * len(parts)
     jobs = [_job(images, part) for part in parts]
     for place, outcome in execute(RunModels(models, spec), jobs, executor, store, progress, "run", "images"):
@@ -99,6 +104,15 @@ def run_models(
             raise outcome
         shards[place] = _from_bytes(outcome, list(models), spec)
     return Outputs(images.names, _merged([shard for shard in shards if shard is not None]))
+
+
+def _parts(starts: Iterable[int], count: int, size: int) -> list[range]:
+    """Ranges of at least so many images, but the last, that begin where a shard may begin."""
+    begins = [0]
+    for start in starts:
+        if start - begins[-1] >= size:
+            begins.append(start)
+    return [range(*part) for part in pairwise([*begins, count])]
 
 
 def _job(images: ImageSet, part: range) -> Job:

@@ -155,6 +155,44 @@ class GraphBuilder:
             values.append(self.constant(f"{name}.bias", bias))
         return self.op("Gemm", name, x, *values, transB=1)
 
+    def lstm(
+        self, name: str, x: str, weights: Array, recurrence: Array, bias: Array, states: tuple[str, str] | None = None
+    ) -> tuple[str, str, str]:
+        """An LSTM over (steps, batch, in): its outputs (steps, directions, batch, hidden), last hidden and cell state.
+
+        Args:
+            name: of the node, and of its first output.
+            x: the value that it reads.
+            weights: (directions, 4 hidden, in), by gates in ONNX's order: input, output, forget, cell.
+            recurrence: (directions, 4 hidden, hidden).
+            bias: (directions, 8 hidden), of `weights` and then of `recurrence`.
+            states: hidden and cell state before the first step, (directions, batch, hidden) each; zero by default.
+        """
+        constants = [
+            self.constant(f"{name}.{part}", array)
+            for part, array in (("weight", weights), ("recurrence", recurrence), ("bias", bias))
+        ]
+        direction = "bidirectional" if len(weights) > 1 else "forward"
+        attributes: dict[str, Attribute] = {"hidden_size": recurrence.shape[2], "direction": direction}
+        outputs = (name, f"{name}.hidden", f"{name}.cell")
+        node = Node(name, "LSTM", (x, *constants, *(("", *states) if states else ())), outputs, attributes)
+        for output, info in infer_outputs(node, self._info, self._constants).items():
+            assert info is not None
+            self._define(output, info)
+        self._nodes.append(node)
+        return outputs
+
+    def upon(self, graph: Graph, x: str) -> tuple[str, ...]:
+        """All of a graph of one input once more, reading `x`, for as many images as that has; returns its outputs."""
+        for name, array in graph.constants.items():
+            self.constant(name, array)
+        names = {graph.inputs[0]: x}
+        for node in graph.nodes:
+            names[node.output] = self.op(
+                node.op, node.name, *(names.get(value, value) for value in node.inputs), **node.attributes
+            )
+        return tuple(names[output] for output in graph.outputs)
+
     def graph(self, *outputs: str) -> Graph:
         """Everything added so far, with `outputs` to read."""
         return Graph(self._name, tuple(self._nodes), tuple(self._inputs), outputs, self._constants, self._info)

@@ -1,11 +1,13 @@
 """Pixels in, meanings out: what every artifact takes and returns.
 
 Wrong normalisation in the app is the commonest deployment bug, so the artifacts normalise inside: they take
-uint8 RGB pixels (1, H, W, 3) and return float32 heads with their activation applied.
+uint8 RGB pixels (1, H, W, 3), of a clip (1, T, H, W, 3), and return float32 heads with their activation applied.
+What a network carries from step to step they take and return as float32, and zeros are what it begins with.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
 
@@ -16,10 +18,7 @@ from edgefer.graph.columns import columns
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.passes.rewrite import bypass, substitute
-from edgefer.spec import OutputSpec, Spec
-
-INPUT = "image"
-"""Name of the artifacts' input."""
+from edgefer.spec import INPUT, OutputSpec, Spec
 
 _ACTIVATIONS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "tanh": "Tanh", "none": "Identity"}
 _FLOAT = np.dtype(np.float32)
@@ -30,14 +29,19 @@ def apply_contract(graph: Graph, spec: Spec) -> Graph:
     """Put the Spec's normalisation before the network and its heads' activations behind it.
 
     Args:
-        graph: takes the normalised image, float32 (1, channels, H, W); returns heads without activation.
+        graph: takes the normalised image, float32 (1, channels, H, W), or clip, (1, T, channels, H, W), then its
+            states; returns heads without activation, and its states.
         spec: what they mean.
 
     Raises:
         InputError: the graph's input or outputs do not fit the Spec.
     """
     _check_input(graph, spec)
-    return _with_heads(_with_preprocessing(_with_private_names(graph, spec), spec), spec)
+    _check_states(graph, spec)
+    graph = _with_states(_with_private_names(graph, spec), spec)
+    if spec.input.frames is not None:
+        graph = _of_frames(graph)
+    return _with_heads(_with_preprocessing(graph, spec), spec)
 
 
 def with_numbered_embeddings(graph: Graph, spec: Spec) -> Spec:
@@ -46,7 +50,7 @@ def with_numbered_embeddings(graph: Graph, spec: Spec) -> Spec:
     def numbered(output: OutputSpec) -> OutputSpec:
         if output.labels:
             return output
-        start, stop = output.columns or (0, prod(graph.shape(network_output(graph, output))))
+        start, stop = output.columns or (0, prod(graph.shape(network_output(graph, spec, output))))
         return replace(output, labels=tuple(map(str, range(stop - start))))
 
     return replace(spec, outputs=tuple(map(numbered, spec.outputs)))
@@ -63,23 +67,27 @@ def head_logits(graph: Graph, spec: Spec) -> dict[str, str]:
     found = {}
     for output in spec.outputs:
         node = graph.producers[output.name]
-        found[output.name] = node.inputs[0] if node.name == _activation_name(output) else output.name
+        found[output.name] = node.inputs[0] if node.name == _activation_name(output.name) else output.name
     return found
 
 
 def _check_input(graph: Graph, spec: Spec) -> None:
     channels = len(spec.input.planes)
-    expected = (1, channels, *spec.input.size)
-    if len(graph.inputs) != 1:
+    expected = (1, *([spec.input.frames] if spec.input.frames else []), channels, *spec.input.size)
+    if len(graph.inputs) != 1 + len(spec.states):
+        beside = f", and {len(spec.states)} that take states" if spec.states else ""
         raise InputError(
-            f"the network has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); edgefer needs one image input"
+            f"the network has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); edgefer needs one image "
+            f"input{beside}"
         )
     found = graph.info[graph.inputs[0]]
     if found.shape != expected:
         raise InputError(
             f"the network's input {graph.inputs[0]!r} is {list(found.shape)}, but the Spec makes it {list(expected)}",
             remedy=f"Correct input.size in the Spec, or its color, of which {spec.input.color} has {channels} channels."
-            if len(found.shape) == 4
+            if len(found.shape) == len(expected)
+            else "A network that reads clips says so in the Spec: frames = 16 under [input]."
+            if len(found.shape) > len(expected)
             else "Bring a network of one image.",
         )
     if found.dtype != _FLOAT:
@@ -91,19 +99,43 @@ def _check_input(graph: Graph, spec: Spec) -> None:
         raise InputError(f"no output can be named {INPUT!r}: the artifacts' input is", remedy="Rename it in the Spec.")
 
 
+def _check_states(graph: Graph, spec: Spec) -> None:
+    for state in spec.states:
+        for does, key, name, names in (
+            ("takes", "input", state.input, graph.inputs[1:]),
+            ("returns", "output", state.output, graph.outputs),
+        ):
+            if name not in names:
+                raise InputError(
+                    f"state {state.name!r}: the network {does} no {name!r}, but {', '.join(names)}",
+                    remedy=f"Correct its {key} in the Spec's [[states]].",
+                )
+            found = graph.info[name]
+            if found != TensorInfo(state.shape, _FLOAT):
+                raise InputError(
+                    f"state {state.name!r} is float32 {list(state.shape)} in the Spec, but what the network {does} as "
+                    f"{name!r} is {found.dtype} {list(found.shape)}",
+                    remedy="Correct its shape in the Spec's [[states]], the batch of one included."
+                    if found.dtype == _FLOAT
+                    else "Export the network with float32 states.",
+                )
+
+
 def _with_private_names(graph: Graph, spec: Spec) -> Graph:
     """Free the names that the contract needs, where the network uses them for something else."""
-    heads = [output.name for output in spec.outputs]
+    heads = [output.name for output in spec.outputs] + [state.returned for state in spec.states]
+    fed = [state.fed for state in spec.states]
     prefixes = tuple(f"{stem}/" for stem in ("normalise", *heads))
 
     def is_wanted(name: str) -> bool:
-        return name in (INPUT, *heads) or name.startswith(prefixes)
+        return name in (INPUT, *heads, *fed) or name.startswith(prefixes)
 
     names = {value: fresh_name(graph, f"{_NETWORK}/{value}") for value in graph.info if is_wanted(value)}
     node_names = {name: fresh_node_name(graph, f"{_NETWORK}/{name}") for name in graph.named if is_wanted(name)}
-    if not names and not node_names:
-        return graph
+    return _renamed(graph, names, node_names) if names or node_names else graph
 
+
+def _renamed(graph: Graph, names: Mapping[str, str], node_names: Mapping[str, str]) -> Graph:
     def new(values: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(names.get(value, value) for value in values)
 
@@ -125,6 +157,49 @@ def _with_private_names(graph: Graph, spec: Spec) -> Graph:
     )
 
 
+def _own(graph: Graph, name: str) -> str:
+    """What a value of the network's own is called now."""
+    private = f"{_NETWORK}/{name}"
+    return private if private in graph.info else name
+
+
+def _with_states(graph: Graph, spec: Spec) -> Graph:
+    """The graph whose inputs and outputs of states are called as artifacts call them, and begin with zeros."""
+    if not spec.states:
+        return graph
+    graph = _renamed(graph, {_own(graph, s.input): s.fed for s in spec.states if not s.initial}, {})
+    before, after = [], []
+    info: dict[str, TensorInfo] = {}
+    constants: dict[str, Array] = {}
+    for state in spec.states:
+        made = state.fed if state.output == state.input else _own(graph, state.output)
+        info |= dict.fromkeys((state.fed, state.returned), TensorInfo(state.shape, _FLOAT))
+        if state.initial:
+            initial = f"{state.fed}/initial"
+            constants[initial] = state.before_first()
+            before.append(Node(f"{state.fed}/Add", "Add", (state.fed, initial), (_own(graph, state.input),)))
+            after.append(Node(_activation_name(state.returned), "Sub", (made, initial), (state.returned,)))
+        else:
+            after.append(Node(_activation_name(state.returned), "Identity", (made,), (state.returned,)))
+    graph = graph.with_constants(constants).with_nodes((*before, *graph.nodes, *after), info)
+    return replace(graph, inputs=(graph.inputs[0], *(state.fed for state in spec.states)))
+
+
+def _of_frames(graph: Graph) -> Graph:
+    """The graph of a network that takes (1, T, channels, H, W), taking (T, channels, H, W)."""
+    clip, *states = graph.inputs
+    _, frames, *image = graph.shape(clip)
+    reader = graph.sole_consumer(clip)
+    if reader is not None and reader.op == "Reshape" and graph.shape(reader.output) == (frames, *image):
+        nodes = [node for node in graph.nodes if node is not reader]
+        return remove_dead(replace(graph, nodes=tuple(nodes), inputs=(reader.output, *states)))
+    value, shape = (fresh_name(graph, f"{_NETWORK}/{part}") for part in ("frames", "clip"))
+    node = Node(fresh_node_name(graph, f"{_NETWORK}/Reshape"), "Reshape", (value, shape), (clip,))
+    graph = graph.with_constants({shape: np.asarray((1, frames, *image), np.int64)})
+    graph = graph.with_nodes((node, *graph.nodes), {value: TensorInfo((frames, *image), _FLOAT)})
+    return replace(graph, inputs=(value, *states))
+
+
 def _row(channels: Array, width: int) -> Array:
     """A constant per channel, repeated along a row: kernels then broadcast over rows, and not over pixels."""
     return np.tile(channels.astype(np.float32).reshape(1, -1, 1, 1), (1, 1, 1, width))
@@ -137,19 +212,23 @@ def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
     left to do; before anything else all of it is done.
     """
     height, width = spec.input.size
+    batch = spec.input.frames or 1
     mean, std, planes = (np.asarray(v, np.float64) for v in (spec.input.mean, spec.input.std, spec.input.planes))
     graph, planes, factors, shift = _absorbed(graph, planes, 1 / (255 * std), -255 * mean)
-    pixels, channels = (TensorInfo((1, count, height, width), _FLOAT) for count in (3, len(planes)))
-    info = {
-        INPUT: TensorInfo((1, height, width, 3), np.dtype(np.uint8)),
-        "normalise/float": TensorInfo((1, height, width, 3), _FLOAT),
-        "normalise/planes": pixels,
-    }
+    pixels, channels = (TensorInfo((batch, count, height, width), _FLOAT) for count in (3, len(planes)))
+    frame = TensorInfo((batch, height, width, 3), np.dtype(np.uint8))
+    info = {INPUT: frame, "normalise/float": replace(frame, dtype=_FLOAT), "normalise/planes": pixels}
     nodes = [
         Node("normalise/Cast", "Cast", (INPUT,), ("normalise/float",), {"to": 1}),
         Node("normalise/Transpose", "Transpose", ("normalise/float",), ("normalise/planes",), {"perm": (0, 3, 1, 2)}),
     ]
     constants: dict[str, Array] = {}
+    if spec.input.frames is not None:
+        info |= {INPUT: replace(frame, shape=(1, *frame.shape)), "normalise/frames": frame}
+        constants["normalise/shape"] = np.asarray(frame.shape, np.int64)
+        reshape = Node("normalise/Reshape", "Reshape", (INPUT, "normalise/shape"), ("normalise/frames",))
+        nodes[0] = replace(nodes[0], inputs=reshape.outputs)
+        nodes.insert(0, reshape)
 
     def then(op: str, constant: str, array: Array, output: str) -> None:
         constants[f"normalise/{constant}"] = array
@@ -169,8 +248,9 @@ def _with_preprocessing(graph: Graph, spec: Spec) -> Graph:
             shift = factors * shift
     if np.any(shift != 0):
         then("Add", "shift", _row(shift, width), "normalise/shifted")
-    nodes[-1] = replace(nodes[-1], outputs=graph.inputs)
-    return replace(graph.with_constants(constants).with_nodes((*nodes, *graph.nodes), info), inputs=(INPUT,))
+    nodes[-1] = replace(nodes[-1], outputs=graph.inputs[:1])
+    graph = graph.with_constants(constants).with_nodes((*nodes, *graph.nodes), info)
+    return replace(graph, inputs=(INPUT, *graph.inputs[1:]))
 
 
 def _exact(planes: Array) -> Array:
@@ -251,18 +331,20 @@ def _reading_pixels(graph: Graph, channels: Array) -> Graph:
         weights = np.einsum("ocyx,cp->opyx", graph.constants[name], channels)
         reading = replace(node, inputs=(node.inputs[0], for_pixels, *node.inputs[2:]))
         graph = substitute(graph, {node.name: [reading]}, {for_pixels: np.ascontiguousarray(weights, np.float32)})
-    pixels = TensorInfo((1, 3, *graph.shape(graph.inputs[0])[2:]), _FLOAT)
+    batch, _, *sides = graph.shape(graph.inputs[0])
+    pixels = TensorInfo((batch, 3, *sides), _FLOAT)
     return replace(graph, info={**graph.info, graph.inputs[0]: pixels})
 
 
 def _with_heads(graph: Graph, spec: Spec) -> Graph:
     for output in spec.outputs:
-        graph = _with_head(graph, output)
-    return remove_dead(replace(graph, outputs=tuple(output.name for output in spec.outputs)))
+        graph = _with_head(graph, spec, output)
+    heads, states = (output.name for output in spec.outputs), (state.returned for state in spec.states)
+    return remove_dead(replace(graph, outputs=(*heads, *states)))
 
 
-def _with_head(graph: Graph, output: OutputSpec) -> Graph:
-    graph, source = _as_row(graph, network_output(graph, output), output.name)
+def _with_head(graph: Graph, spec: Spec, output: OutputSpec) -> Graph:
+    graph, source = _as_row(graph, network_output(graph, spec, output), output.name)
     width = graph.shape(source)[-1] if len(graph.shape(source)) == 2 else 0
     start, stop = output.columns or (0, width)
     if stop > width or stop - start != len(output.labels):
@@ -294,7 +376,7 @@ def _with_head(graph: Graph, output: OutputSpec) -> Graph:
             )
     nodes.append(
         Node(
-            _activation_name(output),
+            _activation_name(output.name),
             activation,
             (value,),
             (output.name,),
@@ -337,24 +419,26 @@ def _is_along_columns(activation: Node, shape: tuple[int, ...]) -> bool:
     return activation.op != "Softmax" or shape[activation.int("axis", -1)] == prod(shape)
 
 
-def network_output(graph: Graph, output: OutputSpec) -> str:
-    """The value that the network itself returns for a head.
+def network_output(graph: Graph, spec: Spec, output: OutputSpec) -> str:
+    """The value that the network itself returns for a head of its Spec.
 
     Raises:
         InputError: the Spec does not say which.
     """
-    if not output.tensor and len(graph.outputs) == 1:
-        return graph.outputs[0]
+    carried = {_own(graph, state.output) for state in spec.states}
+    heads = [name for name in graph.outputs if name not in carried]
+    if not output.tensor and len(heads) == 1:
+        return heads[0]
     wanted = output.tensor or output.name
     for name in (f"{_NETWORK}/{wanted}", wanted):
         if name in graph.outputs:
             return name
-    returned = [name.removeprefix(f"{_NETWORK}/") for name in graph.outputs]
+    returned = [name.removeprefix(f"{_NETWORK}/") for name in heads]
     raise InputError(
         f"the network returns no {wanted!r}, but {', '.join(returned)}",
         remedy=f'Say which one holds output {output.name!r}: tensor = "{returned[0]}" in its [[outputs]] table.',
     )
 
 
-def _activation_name(output: OutputSpec) -> str:
-    return f"{output.name}/activation"
+def _activation_name(output: str) -> str:
+    return f"{output}/activation"

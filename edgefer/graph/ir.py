@@ -26,6 +26,8 @@ OPSET = 18
 Array: TypeAlias = npt.NDArray[Any]
 Attribute: TypeAlias = int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array
 Activation: TypeAlias = Literal["", "Relu", "Relu6"]
+Feed: TypeAlias = Mapping[str, Array]
+"""What is given to a graph, by the names of its inputs; what else it holds, nobody reads."""
 
 
 @dataclass(frozen=True)

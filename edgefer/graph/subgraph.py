@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from edgefer.graph.ir import Graph, Node
@@ -22,6 +22,21 @@ def extract(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> Grap
     )
 
 
+def between(graph: Graph, inputs: Collection[str], outputs: Collection[str]) -> frozenset[str]:
+    """Names of the nodes through which `outputs` depend on `inputs`."""
+    reached, ways = set(inputs), []
+    for node in graph.nodes:
+        if reached.intersection(node.inputs):
+            reached.update(node.outputs)
+            ways.append(node)
+    needed, found = set(outputs), set()
+    for node in reversed(ways):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            found.add(node.name)
+    return frozenset(found)
+
+
 def observing(graph: Graph, values: Sequence[str]) -> Graph:
     """`graph` returning each of `values` as its readers see it, as outputs `observed/VALUE`.
 
@@ -34,10 +49,13 @@ def observing(graph: Graph, values: Sequence[str]) -> Graph:
 
 
 def cut_points(graph: Graph) -> tuple[str, ...]:
-    """The values through which everything flows, in order: all that follows depends on that value alone."""
+    """The values through which everything flows, in order: all that follows depends on that value alone.
+
+    Inputs behind the first are fed at every step, wherever they are read, and flow through nothing.
+    """
     last_use = {value: index for index, node in enumerate(graph.nodes) for value in node.inputs}
     last_use.update({value: len(graph.nodes) for value in graph.outputs})
-    live = set(graph.inputs)
+    live = set(graph.inputs[:1])
     cuts: list[str] = []
     for index, node in enumerate(graph.nodes):
         live.update(node.outputs)
@@ -50,7 +68,8 @@ def cut_points(graph: Graph) -> tuple[str, ...]:
 def parts(graph: Graph) -> tuple[Graph, ...]:
     """`graph` as a chain: each part computes, from what the one before returns, the next value of `cut_points`.
 
-    The last one returns the graph's outputs.
+    That is its first input; further ones are those of the graph's that it reads.  The last part returns the graph's
+    outputs.
     """
     cuts = set(cut_points(graph))
     groups: list[list[Node]] = [[]]
@@ -58,11 +77,13 @@ def parts(graph: Graph) -> tuple[Graph, ...]:
         groups[-1].append(node)
         if node.output in cuts:
             groups.append([])
-    found, inputs = [], graph.inputs
+    found, start = [], graph.inputs[0]
     for nodes in filter(None, groups):
         outputs = (nodes[-1].output,) if nodes[-1].output in cuts else graph.outputs
         constants = {v: graph.constants[v] for node in nodes for v in node.inputs if graph.is_constant(v)}
+        read = {value for node in nodes for value in node.inputs}
+        inputs = (start, *(value for value in graph.inputs[1:] if value in read))
         part = replace(graph, nodes=tuple(nodes), inputs=inputs, outputs=outputs, constants=constants)
         found.append(part)
-        inputs = outputs
+        start = outputs[0]
     return tuple(found)

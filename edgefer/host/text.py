@@ -1,6 +1,8 @@
-"""Names from outside, made safe to show on a terminal and to use for files."""
+"""Names from outside, made safe to show on a terminal and to use for files, and put in order."""
 
 from __future__ import annotations
+
+import re
 
 
 def printable(text: str) -> str:
@@ -11,6 +13,11 @@ def printable(text: str) -> str:
 def counted(count: int, noun: str) -> str:
     """`1 image`, `2 images`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def by_numbers(name: str) -> list[tuple[int, str]]:
+    """A key to sort names by, so that 10.jpg follows 9.jpg."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def file_stem(text: str) -> str:

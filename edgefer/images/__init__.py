@@ -7,6 +7,7 @@ matched = match_labels(faces.label_names, ("angry", "happy"))
 
 from edgefer.images.image_set import Image, ImageSet, Skipped, evenly
 from edgefer.images.labels import LabelMatch, match_labels
+from edgefer.images.sequences import in_sequences, split_sequences, starts
 from edgefer.images.sources import open_images
 from edgefer.images.split import CalibrationImages, split
 
@@ -17,7 +18,10 @@ __all__ = [
     "LabelMatch",
     "Skipped",
     "evenly",
+    "in_sequences",
     "match_labels",
     "open_images",
     "split",
+    "split_sequences",
+    "starts",
 ]

@@ -14,16 +14,21 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.errors import InputError
-from edgefer.host.text import printable
+from edgefer.host.text import file_stem, printable
 from edgefer.images.decode import Undecodable, check_size
 from edgefer.images.image_set import ImageSet
 from edgefer.images.readers import ArrayReader
 from edgefer.images.stored import ZIP_ERRORS
 
+SEQUENCE = "sequence"
+"""The array that says which sequence an image is a frame of."""
+
+_KNOWN = ("images", "labels", "label_names", SEQUENCE)
 MAX_ARRAY_BYTES = 4_000_000_000
 
 FORMAT = (
-    "An .npz file needs `images` uint8 (N, H, W) or (N, H, W, 3), and optionally `labels` (integers) and `label_names`."
+    "An .npz file needs `images` uint8 (N, H, W) or (N, H, W, 3), and optionally `labels` (integers), `label_names`\n"
+    "and `sequence` (whole numbers or strings), the same for frames that follow each other."
 )
 
 _HEADER_ERRORS = (SyntaxError, TokenError)
@@ -57,10 +62,22 @@ def open_arrays(source: Path, title: str, labelled: bool) -> ImageSet:
     shape = str(images.shape[1:]).encode()
     digests = tuple(sha256(shape + image.tobytes()).hexdigest() for image in images)
 
-    numbers = tuple(map(str, range(len(images))))
-    reader = ArrayReader(images, {name: row for row, name in enumerate(numbers)})
+    rows = _rows(source, len(images))
+    reader = ArrayReader(images, {name: row for row, name in enumerate(rows)})
     arrays, columns = _further_arrays(source, len(images))
-    return ImageSet(title, numbers, digests, reader, classes, names, arrays=arrays, columns=columns)
+    return ImageSet(title, rows, digests, reader, classes, names, arrays=arrays, columns=columns)
+
+
+def _rows(source: Path, count: int) -> tuple[str, ...]:
+    """A name for each image: its row, which lies in a folder that is its sequence where the file has any."""
+    sequence = _array(source, SEQUENCE)
+    if sequence is None:
+        return tuple(map(str, range(count)))
+    if sequence.shape != (count,) or sequence.dtype.kind not in "iuU":
+        found = f"{sequence.dtype} {sequence.shape}"
+        raise InputError(f"{source}: `{SEQUENCE}` is {found}; it must be whole numbers or strings ({count},)")
+    folders = (file_stem(str(name)) or "_" for name in sequence)
+    return tuple(f"{folder}/{row}" for row, folder in enumerate(folders))
 
 
 def _further_arrays(source: Path, count: int) -> tuple[dict[str, npt.NDArray[Any]], dict[str, tuple[str, ...]]]:
@@ -75,7 +92,7 @@ def _further_arrays(source: Path, count: int) -> tuple[dict[str, npt.NDArray[Any
     found = {
         printable(name): array
         for name in members
-        if name not in ("images", "labels", "label_names") and (array := _array(source, name, is_wanted)) is not None
+        if name not in _KNOWN and (array := _array(source, name, is_wanted)) is not None
     }
     arrays = {name: array for name, array in found.items() if array.dtype.kind != "U"}
     columns = {name: tuple(map(printable, map(str, array))) for name, array in found.items() if name not in arrays}

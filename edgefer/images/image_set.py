@@ -15,10 +15,10 @@ Image: TypeAlias = npt.NDArray[np.uint8]
 
 
 class Reader(Protocol):
-    """Reads images by name; can be pickled."""
+    """Reads images, or clips, by name; can be pickled."""
 
     def __call__(self, name: str) -> Image:
-        """The image, uint8 (H, W, 3), RGB.
+        """The image, uint8 (H, W, 3), RGB; of a clip (T, H, W, 3).
 
         Raises:
             InputError: the source changed after it was opened.
@@ -55,7 +55,8 @@ class ImageSet:
         label_names: the classes as the source calls them; empty when it has no labels.
         skipped: images of the source that cannot be used.
         passed_over: what else the source holds: how many files of each kind, by the suffix of their names.
-        arrays: what else an `.npz` file says of each image, by name: numbers (N,) or (N, K).
+        arrays: what else an `.npz` file says of each image, by name: numbers (N,) or (N, K); and what a network carries
+            when it is shown that image, (N, ...).
         columns: lists of strings in an `.npz` file, by name, which tell what an array's columns are.
     """
 
@@ -83,7 +84,7 @@ class ImageSet:
         return digest.hexdigest()
 
     def read(self, index: int) -> Image:
-        """Image `index` as uint8 (H, W, 3), RGB.
+        """Image `index` as uint8 (H, W, 3), RGB; of a set of clips (T, H, W, 3).
 
         Raises:
             InputError: the source changed after it was opened.

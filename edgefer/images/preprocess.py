@@ -6,15 +6,15 @@ tensor = normalise(pixels, spec.input)     # float32 (1, channels, h, w): what t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from edgefer.images import Image, ImageSet
-from edgefer.spec import InputSpec, Resize
+from edgefer.spec import INPUT, InputSpec, Resize, Spec
 
 
 def to_pixels(image: Image, spec: InputSpec) -> Image:
@@ -34,12 +34,14 @@ def to_pixels(image: Image, spec: InputSpec) -> Image:
     torchvision's Resize and CenterCrop do.
 
     Args:
-        image: uint8 (H, W, 3).
+        image: uint8 (H, W, 3), or a clip of T such images, (T, H, W, 3).
         spec: size, resize, fit and crop_fraction count.
 
     Returns:
-        uint8 (h, w, 3).
+        uint8 (h, w, 3), or (T, h, w, 3).
     """
+    if image.ndim > 3:
+        return np.stack([to_pixels(frame, spec) for frame in image])
     height, width = image.shape[:2]
     (rows, top), (columns, left) = _placement((height, width), spec)
     across = _filter_bank(width, columns, left, spec.size[1], spec.resize)
@@ -75,12 +77,14 @@ def normalise(pixels: Image, spec: InputSpec) -> npt.NDArray[np.float32]:
     """(x / 255 - mean) / std of the Spec's channels.
 
     Args:
-        pixels: uint8 (h, w, 3), RGB.
+        pixels: uint8 (h, w, 3), RGB, or a clip of T such images, (T, h, w, 3).
         spec: color, gray, mean and std count.
 
     Returns:
-        float32 (1, channels, h, w).
+        float32 (1, channels, h, w); of a clip (1, T, channels, h, w).
     """
+    if pixels.ndim > 3:
+        return np.stack([normalise(frame, spec) for frame in pixels], axis=1)
     rgb = pixels.transpose(2, 0, 1).astype(np.float32)
     channels = np.einsum("cp,phw->chw", np.asarray(spec.planes, np.float32), rgb) / np.float32(255)
     mean, std = (np.asarray(values, np.float32)[:, np.newaxis, np.newaxis] for values in (spec.mean, spec.std))
@@ -93,9 +97,14 @@ def iter_pixels(image_set: ImageSet, spec: InputSpec) -> Iterator[Image]:
         yield to_pixels(image_set.read(index), spec)
 
 
-def iter_feeds(image_set: ImageSet, spec: InputSpec) -> Iterator[Image]:
-    """The same as artifacts are fed: uint8 (1, h, w, 3)."""
-    return (pixels[np.newaxis] for pixels in iter_pixels(image_set, spec))
+def iter_feeds(image_set: ImageSet, spec: Spec) -> Iterator[Mapping[str, npt.NDArray[Any]]]:
+    """The same as artifacts are fed, by the names of their inputs: uint8 (1, h, w, 3), and states.
+
+    Where the network carries states, `ImageSet.arrays` has what they are at each image, by the names of the inputs.
+    """
+    names = [state.fed for state in spec.states]
+    for index, pixels in enumerate(iter_pixels(image_set, spec.input)):
+        yield {INPUT: pixels[np.newaxis], **{name: image_set.arrays[name][index] for name in names}}
 
 
 Bank: TypeAlias = tuple[tuple[int, int, npt.NDArray[np.float64]], ...]

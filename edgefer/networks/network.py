@@ -101,8 +101,7 @@ class Source:
             shown: keys of `input` that the network itself shows, for those that nothing states.
 
         Raises:
-            InputError: a table is missing or wrong, or asks for what cannot be converted yet; the message says what to
-                write.
+            InputError: a table is missing or wrong; the message says what to write.
         """
         document = {**(own or {}), **self.stated}
         if missing := [table for table in ("input", "outputs") if table not in document]:
@@ -114,15 +113,7 @@ class Source:
             document["input"] = {**(shown or {}), **document["input"]}
         is_sidecar = self.sidecar.exists() and not self.spec
         where = str(self.sidecar) if is_sidecar else f"the Spec for {self.path}"
-        spec = Spec.from_dict(document, where)
-        if spec.states or spec.input.frames is not None:
-            what = f"states ({', '.join(s.name for s in spec.states)})" if spec.states else "input.frames, a clip"
-            raise InputError(
-                f"{where} has {what}: edgefer converts networks of one image, and none yet that look at several",
-                remedy="Export the part that looks at one image, up to its features, as a network of its own "
-                '(kind = "embedding").',
-            )
-        return spec
+        return Spec.from_dict(document, where)
 
 
 @dataclass(frozen=True)
@@ -134,17 +125,18 @@ class Original:
 
     Attributes:
         model: the ONNX file as it is, which ONNX Runtime can open, or what PyTorch exported.
-        feed: everything that the model takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size), as
-            its own training prepared them: type, layout, batch, and inputs that are no image.
+        feed: everything that the model takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size, or a clip
+            of them), as its own training prepared them: type, layout, batch, states as they begin, and inputs that are
+            neither.
         together: the same for several images in one batch, where the model takes batches of any size.
-        answer: what PyTorch itself returns for a batch of such images, where the model is its export: then this is
-            what must be returned.
+        answer: what PyTorch itself returns for what the model is fed, where the model is its export: then this is what
+            must be returned.
     """
 
     model: Path | bytes
     feed: Callable[[Image], Mapping[str, Array]]
     together: Callable[[Sequence[Image]], Mapping[str, Array]] | None = None
-    answer: Callable[[Sequence[Image]], Mapping[str, Array]] | None = None
+    answer: Callable[[Mapping[str, Array]], Mapping[str, Array]] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +161,9 @@ class Network:
     Attributes:
         name: short, a stem for file names.
         family: name of the converter that read it.
-        graph: takes the normalised image, float32 (1, channels, H, W) in `spec` colour order, and returns the
-            heads without activation.  Batch norms need not be folded.
+        graph: takes the normalised image, float32 (1, channels, H, W) in `spec` colour order, or clip, (1, T, channels,
+            H, W), then its states, and returns the heads without activation, and its states.  Batch norms need not be
+            folded.
         spec: what input and outputs mean.
         source: the file it was read from.
         original: the network as its user runs it, where that is an ONNX file or a torch module.
@@ -194,9 +187,10 @@ class TorchNetwork:
 
     Attributes:
         module: a `torch.nn.Module` whose parameters and buffers are named as in the checkpoint.  It takes the
-            normalised image, float32 (N, channels, H, W), and returns the heads without activation: one tensor, or
-            several in a tuple or in a dict by name.
-        spec: `input` and `outputs` as the family's authors publish them, for what the user does not state.
+            normalised image, float32 (N, channels, H, W), or clip, (N, T, channels, H, W), and the Spec's states after
+            it, and returns the heads without activation, and the states: one tensor, or several in a tuple or in a dict
+            by name.
+        spec: `input`, `outputs` and `states` as the family's authors publish them, for what the user does not state.
         checkpoint: where its weights are read, `Source.path` by default.
         outputs: what the tensors of a tuple are called.
         left_out: tensors that the module does without, by how their names begin, and why.

@@ -26,13 +26,12 @@ from edgefer.images import Image
 from edgefer.images.preprocess import normalise
 from edgefer.networks.network import Network, Original, Source, TorchNetwork
 from edgefer.onnx_import import Imported, import_onnx
-from edgefer.spec import InputSpec, Spec
+from edgefer.spec import INPUT, Spec
 
-INPUT = "image"
 OPSET = 17
 """What PyTorch is asked for; edgefer reads all of them."""
 
-Exporter: TypeAlias = Callable[[Any, Tensor, Sequence[str]], onnx.ModelProto]
+Exporter: TypeAlias = Callable[[Any, tuple[Tensor, ...], Sequence[str], Sequence[str]], onnx.ModelProto]
 
 _ONE_OF = (
     "Say by standard layers what the exporters stumble on (-v shows it): a converter's module may compute the same in "
@@ -66,14 +65,17 @@ def export(source: Source, family: str, made: TorchNetwork) -> Network:
     spec = source.read_spec(made.spec)
     left = _fill(checkpoint, made, family)
     _compare_with_recorded(checkpoint, made.module)
-    heads = _Heads(made, _image(spec.input), source).eval()
+    heads = _Heads(made, _example(spec), source).eval()
     imported, model = _exported(source, spec, heads)
     notes = (*checkpoint.notes, *made.notes, *left, *_published(source, made, spec), *imported.notes)
     return Network(source.name, family, imported.graph, spec, source, _original(model, heads, spec), notes)
 
 
-def _image(spec: InputSpec) -> Tensor:
-    return torch.zeros(1, len(spec.planes), *spec.size)
+def _example(spec: Spec) -> tuple[Tensor, ...]:
+    """An image, or a clip, and the states as they begin."""
+    clip = [spec.input.frames] if spec.input.frames is not None else []
+    image = torch.zeros(1, *clip, len(spec.input.planes), *spec.input.size)
+    return (image, *(torch.full(state.shape, state.initial) for state in spec.states))
 
 
 # --- weights ----------------------------------------------------------------------------------------------
@@ -168,27 +170,32 @@ class _Heads(torch.nn.Module):  # type: ignore[misc]
         names: theirs, in order.
     """
 
-    def __init__(self, made: TorchNetwork, image: Tensor, source: Source) -> None:
+    def __init__(self, made: TorchNetwork, example: tuple[Tensor, ...], source: Source) -> None:
         super().__init__()
         self.module = made.module.eval()
         self.names: tuple[str, ...] = ()
         try:
             with torch.no_grad():
-                returned = self.module(image)
+                returned = self.module(*example)
         except Exception as error:
             raise InputError(
-                f"{source.path}: the module fails on an image of {list(image.shape)}: {type(error).__name__}: "
+                f"{source.path}: the module fails on {_shapes(example)}: {type(error).__name__}: "
                 f"{str(error).strip().splitlines()[0] if str(error) else ''}",
-                remedy="Are input.size and input.color in the Spec those of the training?",
+                remedy="Are input.size, input.color and the states in the Spec those of the training?",
             ) from error
         self.names = _names(made, returned)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *fed: Tensor) -> tuple[Tensor, ...]:
         """What the module returns, by the order of `names`."""
-        returned = self.module(image)
+        returned = self.module(*fed)
         if isinstance(returned, dict):
             return tuple(returned[name] for name in self.names)
         return tuple(returned) if isinstance(returned, list | tuple) else (returned,)
+
+
+def _shapes(example: tuple[Tensor, ...]) -> str:
+    image, *states = (list(tensor.shape) for tensor in example)
+    return f"an image of {image}" + (f" and states of {', '.join(map(str, states))}" if states else "")
 
 
 def _names(made: TorchNetwork, returned: Any) -> tuple[str, ...]:
@@ -208,13 +215,15 @@ def _names(made: TorchNetwork, returned: Any) -> tuple[str, ...]:
 
 
 def _exported(source: Source, spec: Spec, heads: _Heads) -> tuple[Imported, bytes]:
-    image = _image(spec.input)
+    example = _example(spec)
+    inputs = [INPUT, *(state.input for state in spec.states)]
+    states = {state.input: state.shape for state in spec.states}
     failures = []
     for name, write in _EXPORTERS.items():
         try:
             with _quiet(), torch.no_grad():
-                model = write(heads, image, heads.names)
-            return import_onnx(model, source.name, tuple(image.shape)), model.SerializeToString()
+                model = write(heads, example, inputs, heads.names)
+            return import_onnx(model, source.name, tuple(example[0].shape), states), model.SerializeToString()
         except Exception as error:  # of many kinds
             failures.append(f"{name}: {type(error).__name__}: {error}")
     first = failures[0].splitlines()[0]
@@ -225,16 +234,16 @@ def _exported(source: Source, spec: Spec, heads: _Heads) -> tuple[Imported, byte
     )
 
 
-def _traced(module: Any, image: Tensor, names: Sequence[str]) -> onnx.ModelProto:
+def _traced(module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str]) -> onnx.ModelProto:
     file = BytesIO()
-    options = {"input_names": [INPUT], "output_names": [*names], "opset_version": OPSET, "dynamo": False}
-    torch.onnx.export(module, (image,), file, **options)
+    options = {"input_names": [*inputs], "output_names": [*names], "opset_version": OPSET, "dynamo": False}
+    torch.onnx.export(module, example, file, **options)
     return onnx.load_from_string(file.getvalue())
 
 
-def _captured(module: Any, image: Tensor, names: Sequence[str]) -> onnx.ModelProto:
+def _captured(module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str]) -> onnx.ModelProto:
     program = torch.onnx.export(
-        module, (image,), input_names=[INPUT], output_names=[*names], dynamo=True, verbose=False
+        module, example, input_names=[*inputs], output_names=[*names], dynamo=True, verbose=False
     )
     model: onnx.ModelProto = program.model_proto
     return model
@@ -256,13 +265,17 @@ def _quiet() -> Iterator[None]:
 
 
 def _original(model: bytes, heads: _Heads, spec: Spec) -> Original:
-    def feed(image: Image) -> dict[str, Array]:
-        return {INPUT: normalise(image, spec.input)}
+    states = {state.input: state.before_first() for state in spec.states}
 
-    def answer(images: Sequence[Image]) -> dict[str, Array]:
-        batch = np.concatenate([normalise(image, spec.input) for image in images])
+    def feed(image: Image) -> dict[str, Array]:
+        return {INPUT: normalise(image, spec.input), **states}
+
+    def together(images: Sequence[Image]) -> dict[str, Array]:
+        return {INPUT: np.concatenate([normalise(image, spec.input) for image in images])}
+
+    def answer(fed: Mapping[str, Array]) -> dict[str, Array]:
         with torch.no_grad():
-            returned = heads(torch.from_numpy(batch))
+            returned = heads(*map(torch.from_numpy, fed.values()))
         return {name: tensor.numpy() for name, tensor in zip(heads.names, returned, strict=True)}
 
-    return Original(model, feed, answer=answer)
+    return Original(model, feed, None if states else together, answer)

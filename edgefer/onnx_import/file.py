@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 
@@ -14,12 +16,17 @@ from edgefer.onnx_import.walk import Imported, import_onnx
 _LARGEST = 1 << 31  # bytes: what protobuf can hold
 
 
-def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Imported:
+def read_onnx(
+    path: Path,
+    input_shape: tuple[int, ...] | None = None,
+    states: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> Imported:
     """Read a network from an ONNX file, external data included.
 
     Args:
         path: the file.
         input_shape: what the network's only image input has, where the file leaves dimensions open.
+        states: the same for its further inputs, by name.
 
     Raises:
         InputError: the file is not a readable ONNX network, or not one that can be brought to static shapes and the
@@ -28,7 +35,7 @@ def read_onnx(path: Path, input_shape: tuple[int, ...] | None = None) -> Importe
     model = _load(path)
     try:
         load_external_data(model, path)
-        return import_onnx(model, file_stem(path.stem), input_shape)
+        return import_onnx(model, file_stem(path.stem), input_shape, states)
     except InputError as error:
         raise InputError(f"{path}: {error.message}", remedy=error.remedy, detail=error.detail) from error
 

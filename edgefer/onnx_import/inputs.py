@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 import onnx
 
@@ -12,16 +12,22 @@ from edgefer.onnx_import.precision import Precision
 
 
 def input_info(
-    graph: onnx.GraphProto, read: Container[str], input_shape: tuple[int, ...] | None, precision: Precision
+    graph: onnx.GraphProto,
+    read: Container[str],
+    input_shape: tuple[int, ...] | None,
+    states: Mapping[str, tuple[int, ...]],
+    precision: Precision,
 ) -> dict[str, TensorInfo]:
     """Shape and dtype of each input that is `read`.
 
-    Where they are open, the batch is of one, and the rest as in `input_shape`.  Dimensions of one name have one size.
+    Where they are open, those of `states` are as stated; of others the batch is of one, and the rest as in
+    `input_shape`.  Dimensions of one name have one size.
 
     Raises:
         InputError: a dimension stays open.
     """
     values = [value for value in taken_by(graph) if value.name in read]
+    images = [value for value in values if value.name not in states]
     sizes: dict[str, int] = {}
     found: dict[str, TensorInfo] = {}
     for value in values:
@@ -31,10 +37,11 @@ def input_info(
                 f"input {value.name!r} has no shape", remedy="Export the network with a fixed input shape."
             )
         dims = tensor.shape.dim
-        wanted = input_shape if input_shape is not None and len(values) == 1 and len(input_shape) == len(dims) else None
+        stated = states.get(value.name, input_shape if len(images) == 1 else None)
+        wanted = stated if stated is not None and len(stated) == len(dims) else None
         shape = []
         for axis, dim in enumerate(dims):
-            size = 1 if axis == 0 and dim.dim_value <= 0 else dim.dim_value
+            size = 1 if axis == 0 and dim.dim_value <= 0 and value.name not in states else dim.dim_value
             size = size if size > 0 else sizes.get(dim.dim_param, 0) or (wanted[axis] if wanted else 0)
             if size <= 0:
                 raise InputError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import onnx
 
@@ -45,13 +46,19 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def import_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, ...] | None = None) -> Imported:
+def import_onnx(
+    model: onnx.ModelProto,
+    name: str = "",
+    input_shape: tuple[int, ...] | None = None,
+    states: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> Imported:
     """Bring a loaded model to a float graph.
 
     Args:
         model: of opset 6 or newer, with all tensors in it.
         name: of the graph; the model's own by default.
         input_shape: what the network's only image has, where the file leaves dimensions open.
+        states: the same for its further inputs, by name.
 
     Raises:
         InputError: the model is invalid, quantized already, random, has control flow or shapes that depend on the
@@ -68,7 +75,7 @@ def import_onnx(model: onnx.ModelProto, name: str = "", input_shape: tuple[int, 
     walk = _Walk(model, scope)
     order = needed(proto.node, outputs)
     read = {*outputs, *(value for index in order for value in reads(proto.node[index]))}
-    inputs = input_info(proto, read, input_shape, scope.precision)
+    inputs = input_info(proto, read, input_shape, states, scope.precision)
     scope.info.update(inputs)
     for index in order:
         node = proto.node[index]

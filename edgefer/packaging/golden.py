@@ -50,7 +50,7 @@ class GoldenCase:
 def golden_cases(bundle: Bundle) -> list[GoldenCase]:
     """Run the int8 artifacts of a bundle on all drawings."""
     runners = {
-        artifact.format: open_runner(bundle.path / artifact.file, artifact.format)
+        artifact.format: open_runner(bundle.path / artifact.file, artifact.format, spec=bundle.spec)
         for artifact in bundle.artifacts
         if not artifact.is_reference
     }

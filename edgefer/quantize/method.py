@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.macs import parameters
+from edgefer.graph.subgraph import between
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
 from edgefer.host.threads import in_order
@@ -27,12 +29,13 @@ from edgefer.quantize.equalise.through_silu import equalise
 from edgefer.quantize.fit.correct import correct, pieces
 from edgefer.quantize.observe import activations as statistics
 from edgefer.quantize.observe.drop import Answer
+from edgefer.quantize.observe.recorded import fed_with, recorded
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.size import is_surely_within, smallest_size
-from edgefer.quantize.solve.solver import Bounds, Solution, solve
-from edgefer.spec import InputSpec
+from edgefer.quantize.solve.solver import Bounds, Solution, solve, with_stored_weights
+from edgefer.spec import INPUT, Spec
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
@@ -91,7 +94,7 @@ def quantize(
     graph: Graph,
     heads: Mapping[str, Answer],
     images: CalibrationImages,
-    spec: InputSpec,
+    spec: Spec,
     effort: Effort,
     bounds: Bounds,
     size: Callable[[Graph, Plan], int],
@@ -107,7 +110,7 @@ def quantize(
         heads: the values that noise is measured at, which are the outputs before their activations, and what they
             are read as.
         images: to calibrate on, and held back.
-        spec: how they become pixels.
+        spec: how they become what the network is fed.
         effort: how much is done to come closer to float; more than `fast` needs the `torch` extra to learn weights.
         bounds: what is to be kept.
         size: bytes of the largest artifact of a graph and its Plan.
@@ -115,7 +118,13 @@ def quantize(
         mixed: whether parts may compute in float.
         machines: what nodes cost where it is to be fast, first where what computes in float is chosen for.
     """
-    keep_float = contract_nodes(graph)
+    carrying = between(graph, [state.fed for state in spec.states], [state.returned for state in spec.states])
+    keep_float = contract_nodes(graph) | carrying
+    images = replace(
+        images,
+        calibration=recorded(graph, images.calibration, spec),
+        held_back=recorded(graph, images.held_back, spec),
+    )
     if (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
         progress.note(
             f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
@@ -132,12 +141,17 @@ def quantize(
     if left_out := parameters(graph) - parameters(thinned):
         progress.detail(f"{left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)
+
+    def planned(seen: Mapping[str, Histogram], floats: frozenset[str] = frozenset()) -> Plan:
+        plan = plan_int8(equalised, seen, keep_float | floats, prescribed)
+        return with_stored_weights(equalised, plan, carrying) if carrying else plan
+
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
         merged = _merged(halves) if len(halves) > 1 else halves[0]
         sets = [merged, *halves] if len(halves) > 1 else [merged]
         del halves  # tens of megabytes
-        plan, *plans = in_order(lambda seen: plan_int8(equalised, seen, keep_float, prescribed), sets)
+        plan, *plans = in_order(planned, sets)
         del sets
         noises = tuple(judge.noise(equalised, half) for half in plans)
     solution = None
@@ -145,7 +159,7 @@ def quantize(
         with progress.stage("solve") as advance:
             solution = solve(
                 equalised,
-                lambda floats: plan_int8(equalised, merged, keep_float | floats, prescribed),
+                partial(planned, merged),
                 bounds,
                 Sensitivity(graph, tuple(heads), few),
                 size=size,
@@ -173,7 +187,7 @@ def quantize(
             steps = 0
     if steps:
         with progress.stage("learn weights", steps) as advance:
-            pixels = list(iter_feeds(images.calibration, spec))
+            pixels = [feed[INPUT] for feed in iter_feeds(images.calibration, spec)]
             learned = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
         (before, drop_before), (noise, drop) = (judge.noise_and_drop(each, plan, heads) for each in (stored, learned))
         if (bounds.drop_over(drop), noise) <= (bounds.drop_over(drop_before), before):
@@ -186,16 +200,16 @@ def quantize(
 
 
 def _thinned(
-    graph: Graph, heads: Sequence[str], images: ImageSet, spec: InputSpec, few: Sequence[Array], prices: Prices
+    graph: Graph, heads: Sequence[str], images: ImageSet, spec: Spec, few: Sequence[Feed], prices: Prices
 ) -> Graph:
     """The graph without channels that hardly matter, as `few` images tell; it is fitted on others."""
-    known = {feed.tobytes() for feed in few}
-    others = [feed for feed in iter_feeds(images.some(THINNED_ON), spec) if feed.tobytes() not in known] or few
+    known = {feed[INPUT].tobytes() for feed in few}
+    others = [feed for feed in iter_feeds(images.some(THINNED_ON), spec) if feed[INPUT].tobytes() not in known] or few
     return leave_out(graph, others, Sensitivity(graph, heads, few), prices)
 
 
 def _even(
-    graph: Graph, heads: Sequence[str], feeds: Sequence[Array], few: Sequence[Array], prices: Prices
+    graph: Graph, heads: Sequence[str], feeds: Sequence[Feed], few: Sequence[Feed], prices: Prices
 ) -> tuple[Graph, Mapping[str, QuantParams]]:
     """The graph with channels of like ranges, and how SiLU inputs that were equalised are stored."""
     sensitivity = Sensitivity(graph, heads, few)
@@ -214,13 +228,13 @@ def _steps(effort: Effort, progress: Progress) -> int:
 
 
 def _observed(
-    graph: Graph, tensors: Sequence[str], images: ImageSet, spec: InputSpec, progress: Progress
+    graph: Graph, tensors: Sequence[str], images: ImageSet, spec: Spec, progress: Progress
 ) -> list[Mapping[str, Histogram]]:
     """Statistics of every other image, and of the others."""
     found = []
     with progress.stage("calibrate", len(images)) as advance:
         for half in (images.select(range(start, len(images), 2)) for start in range(min(2, len(images)))):
-            key = statistics.cache_key(graph, tensors, half.sha256, spec)
+            key = statistics.cache_key(graph, tensors, fed_with(half, spec), spec.input)
             histograms = statistics.load(key, tensors)
             if histograms is None:
                 histograms = statistics.collect(graph, tensors, iter_feeds(half, spec), advance)

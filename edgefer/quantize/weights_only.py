@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.passes.formula import Formula, Term
 from edgefer.images import ImageSet
 from edgefer.images.preprocess import iter_feeds
@@ -22,9 +22,10 @@ from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.fit.correct import correct
 from edgefer.quantize.method import FITTED_ON, Quantized
 from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.observe.recorded import recorded
 from edgefer.quantize.scales.unstorable import filled_values
 from edgefer.quantize.solve.solver import with_stored_weights
-from edgefer.spec import InputSpec
+from edgefer.spec import Spec
 
 Precision: TypeAlias = Literal["int8", "w8", "fp16"]
 
@@ -38,19 +39,19 @@ _NORMS = frozenset(["InstanceNormalization", "LayerNormalization"])
 _EPSILON = 1e-5  # ONNX's default for both
 
 
-def quantize_weights(graph: Graph, precision: Precision, images: ImageSet, spec: InputSpec) -> Quantized:
+def quantize_weights(graph: Graph, precision: Precision, images: ImageSet, spec: Spec) -> Quantized:
     """The network with small weights.
 
     Args:
         graph: normalised, pixels in and meanings out.
         precision: `w8` or `fp16`.
         images: that show how large activations become, and what rounded weights must be made up for.
-        spec: how they become pixels.
+        spec: how they become what the network is fed.
 
     Raises:
         InputError: float16 cannot hold what a layer makes.
     """
-    feeds = list(iter_feeds(images.some(FITTED_ON), spec))
+    feeds = list(iter_feeds(recorded(graph, images, spec).some(FITTED_ON), spec))
     if precision == "fp16":
         graph = within_float16(graph, _largest(graph, feeds))
         plan = with_stored_weights(graph, Plan(), frozenset(graph.named))
@@ -66,7 +67,7 @@ FLOAT16 = QuantParams("float16", (1.0,), (0,), narrow=True)
 """How weights are stored that are real numbers all the same."""
 
 
-def _largest(graph: Graph, feeds: Sequence[Array]) -> Mapping[str, float]:
+def _largest(graph: Graph, feeds: Sequence[Feed]) -> Mapping[str, float]:
     filled = filled_values(graph)
     values = [
         value

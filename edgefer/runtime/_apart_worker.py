@@ -7,16 +7,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from edgefer.errors import RefusedError
-from edgefer.runtime.apart import NAMES, Array, packed, receive, send, unpacked
+from edgefer.runtime.apart import NAMES, Array, in_turn, packed, receive, send, unpacked
 from edgefer.runtime.refusals import refusal
 from edgefer.runtime.runners import onnx_session, tflite_interpreter
 
-Run = Callable[[Mapping[str, Array], Sequence[str] | None], dict[str, Array]]
+
+class Run(Protocol):
+    """What an engine has opened."""
+
+    def __call__(self, feeds: Mapping[str, Array], values: Sequence[str] | None) -> dict[str, Array]:
+        """The `values`, all outputs if None, for inputs by name."""
+        ...
 
 
 def main() -> None:
@@ -30,7 +36,7 @@ def main() -> None:
         try:
             run = _ENGINES[head["engine"]](Path(head["path"]) if head["path"] else data)
             send(answers, packed({"step": "run"}, []))
-            found = [run(feed, head["values"]) for feed in feeds]
+            found = in_turn(partial(run, values=head["values"]), feeds, head["carried"])
             send(answers, packed({}, found))
         except Exception as error:  # whatever a runtime throws
             told = error if isinstance(error, RefusedError) else refusal(NAMES[head["engine"]], "run", str(error))

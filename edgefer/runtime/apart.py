@@ -15,11 +15,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Timer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import IO, Any, Literal, Self, TypeAlias
 
 import numpy as np
@@ -76,6 +76,7 @@ class Apart:
         engine: Engine,
         feeds: Sequence[Mapping[str, Array]],
         values: Sequence[str] | None = None,
+        carried: Mapping[str, str] = MappingProxyType({}),
     ) -> list[dict[str, Array]]:
         """What a model returns for each of `feeds`, by name.
 
@@ -84,6 +85,7 @@ class Apart:
             engine: what runs it.
             feeds: inputs by name; those of a TFLite file in the order of its inputs, whatever they are called.
             values: the outputs that are wanted; all of them if None.
+            carried: inputs that are, after the first of `feeds`, what an output was before, by its name.
 
         Raises:
             RefusedError: the runtime refuses the model, ends its process, or takes longer than `TIMEOUT_S`.
@@ -92,6 +94,7 @@ class Apart:
             "engine": engine,
             "path": str(model) if isinstance(model, Path) else None,
             "values": None if values is None else list(values),
+            "carried": dict(carried),
         }
         self._start()
         process, step = self._process, "open"
@@ -192,3 +195,16 @@ def receive(pipe: IO[bytes]) -> bytes | None:
         return None
     message = pipe.read(*_LENGTH.unpack(length))
     return message if len(message) == _LENGTH.unpack(length)[0] else None
+
+
+def in_turn(
+    run: Callable[[Mapping[str, Array]], Mapping[str, Array]],
+    feeds: Sequence[Mapping[str, Array]],
+    carried: Mapping[str, str],
+) -> list[dict[str, Array]]:
+    """What `run` returns for each of `feeds`, of which the inputs `carried` are what an output was before."""
+    found: list[dict[str, Array]] = []
+    for feed in feeds:
+        before = {name: found[-1][output] for name, output in carried.items()} if found else {}
+        found.append(dict(run({**feed, **before})))
+    return found

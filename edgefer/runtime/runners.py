@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from edgefer.host.native_output import captured_stderr
 from edgefer.host.saturation import EXACT, sums_saturate
 from edgefer.runtime.refusals import refusal
+from edgefer.spec import Spec, StateSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -21,23 +23,84 @@ Format: TypeAlias = Literal["tflite", "onnx"]
 
 Pixels = npt.NDArray[np.uint8]
 Heads = Mapping[str, npt.NDArray[np.float32]]
+States = Mapping[str, npt.NDArray[np.float32]]
+Step: TypeAlias = Callable[[Sequence[npt.NDArray[Any]]], dict[str, npt.NDArray[np.float32]]]
+"""An artifact: outputs by name for its inputs, in their order."""
 
 
 class Runner(Protocol):
-    """An artifact ready to run: pixels uint8 (H, W, 3) in, heads by name out, float32 (columns,)."""
+    """An artifact ready to run: pixels uint8 (H, W, 3) in, heads by name out, float32 (columns,).
+
+    What the network carries from frame to frame it keeps.  A network that reads clips is shown the last frames, where
+    the first of a sequence stands for those before it; or a whole clip, (T, H, W, 3), as it is.
+    """
 
     def __call__(self, pixels: Pixels) -> Heads:
-        """Run one frame."""
+        """Run the next frame."""
+        ...
+
+    def reset(self, states: States | None = None) -> None:
+        """Begin a sequence, or go on with one that was in these states, by name."""
+        ...
+
+    def beside(self) -> Runner:
+        """The same artifact for another sequence, which begins."""
+        ...
+
+    @property
+    def states(self) -> States:
+        """What is carried on to the next frame, by name."""
         ...
 
 
-def open_runner(model: bytes | Path, format: str, threads: int = 1) -> Runner:
-    """A runner for an artifact of a format, `onnx` or `tflite`.
+def open_runner(model: bytes | Path, format: str, threads: int = 1, spec: Spec | None = None) -> Runner:
+    """A runner for an artifact.
+
+    Args:
+        model: the file, or its bytes.
+        format: `onnx` or `tflite`.
+        threads: that compute one operator.
+        spec: of the network; needed where that looks at more than one image.
 
     Raises:
         InputError: the runtime refuses the model.
     """
-    return (OnnxRunner if format == "onnx" else TfliteRunner)(model, threads)
+    step = (OnnxStep if format == "onnx" else TfliteStep)(model, threads)
+    return _Carrying(step, *((spec.states, spec.input.frames) if spec is not None else ((), None)))
+
+
+class _Carrying:
+    """Runs one frame after the other; see `Runner`."""
+
+    def __init__(self, step: Step, states: Sequence[StateSpec], frames: int | None) -> None:
+        self._step, self._specs = step, states
+        self._states: States = {}
+        self._last: deque[Pixels] | None = None if frames is None else deque(maxlen=frames)
+        self.reset()
+
+    def __call__(self, pixels: Pixels) -> Heads:
+        """See `Runner`."""
+        if self._last is not None and pixels.ndim == 3:
+            self._last.extend([pixels] * (1 if self._last else self._last.maxlen or 1))
+            pixels = np.stack(self._last)
+        found = self._step([pixels[np.newaxis], *(self._states[state.name] for state in self._specs)])
+        self._states = {state.name: found.pop(state.returned) for state in self._specs}
+        return {name: values[0] for name, values in found.items()}
+
+    def reset(self, states: States | None = None) -> None:
+        """See `Runner`."""
+        self._states = {s.name: np.zeros(s.shape, np.float32) for s in self._specs} | dict(states or {})
+        if self._last is not None:
+            self._last.clear()
+
+    def beside(self) -> Runner:
+        """See `Runner`."""
+        return _Carrying(self._step, self._specs, None if self._last is None else self._last.maxlen)
+
+    @property
+    def states(self) -> States:
+        """See `Runner`."""
+        return dict(self._states)
 
 
 class OnnxSession:
@@ -141,32 +204,33 @@ def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) ->
     return interpreter
 
 
-class OnnxRunner:
-    """Runs an ONNX artifact."""
+class OnnxStep:
+    """Runs an ONNX artifact; see `Step`."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         self._session = onnx_session(model, threads, arena=True)
 
-    def __call__(self, pixels: Pixels) -> Heads:
+    def __call__(self, fed: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
         """Run one frame."""
-        values = self._session.run(None, {self._session.inputs[0]: pixels[np.newaxis]})
-        return {name: value[0] for name, value in zip(self._session.outputs, values, strict=True)}
+        values = self._session.run(None, dict(zip(self._session.inputs, fed, strict=True)))
+        return dict(zip(self._session.outputs, values, strict=True))
 
 
-class TfliteRunner:
-    """Runs a TFLite artifact with LiteRT and its XNNPACK kernels."""
+class TfliteStep:
+    """Runs a TFLite artifact with LiteRT and its XNNPACK kernels; see `Step`."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         self._interpreter = tflite_interpreter(model, threads)
         signature = self._interpreter.get_signature_runner()
-        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._inputs = [details["index"] for details in self._interpreter.get_input_details()]
         self._outputs = {name: details["index"] for name, details in signature.get_output_details().items()}
 
-    def __call__(self, pixels: Pixels) -> Heads:
+    def __call__(self, fed: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
         """Run one frame."""
         try:
-            self._interpreter.set_tensor(self._input, pixels[np.newaxis])
+            for index, array in zip(self._inputs, fed, strict=True):
+                self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise refusal("LiteRT", "run", str(error)) from error
-        return {name: self._interpreter.get_tensor(index)[0] for name, index in self._outputs.items()}
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}

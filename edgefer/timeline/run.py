@@ -129,7 +129,7 @@ def run(
     make_detector = detector_maker(options.detector, options.boxes)
     opened = list(open_sources(sources, fps=options.fps, duration_s=options.duration_s))
     identity = sha256(artifact.read_bytes()).hexdigest()
-    _check_policy(options, identity, bundle.spec)
+    _check_asking(options, identity, bundle.spec)
     task = Look(artifact, options, bundle.spec, make_detector, tell)
     store = Store.of(sha256(repr((_VERSION, identity, _content(options), bundle.spec)).encode()).hexdigest())
     found = _look_at(opened, task, store, executor(workers), progress)
@@ -179,7 +179,7 @@ class Look:
         Raises:
             InputError: a runtime refuses the network, or the detector's.
         """
-        runner = open_runner(files["artifact"], self.options.format)
+        runner = open_runner(files["artifact"], self.options.format, spec=self.spec)
         detector = detector_maker(files["detector"])() if "detector" in files else self.make_detector()
         how = (self.options.detect_every, self.options.most_faces, self.options.smoothing)
         looking = Looking(detector, self._asking(runner), self.spec, *how)
@@ -192,13 +192,18 @@ class Look:
     def _asking(self, runner: Runner) -> Callable[[], Asking]:
         policy, head = self.options.policy, main_head(self.spec)
         if policy is None or head is None:
-            return lambda: EveryNth(runner, self.options.stride)
+            return lambda: EveryNth(runner.beside(), self.options.stride)
         return lambda: ByLevels(runner, policy.levels, head.name)
 
 
-def _check_policy(options: RunOptions, network: str, spec: Spec) -> None:
+def _check_asking(options: RunOptions, network: str, spec: Spec) -> None:
     if options.policy is None:
         return
+    if spec.states or spec.input.frames is not None:
+        raise UsageError(
+            "the network looks at more than one frame, and a policy asks on frames out of their order",
+            remedy="Leave the policy out.",
+        )
     if options.stride != 1:
         raise UsageError("a policy chooses the frames that the network is asked on; leave the stride out")
     options.policy.check((network,), spec)

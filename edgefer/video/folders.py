@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 
 from edgefer.errors import InputError
+from edgefer.host.text import by_numbers
 from edgefer.images import open_images
 from edgefer.video.frames import Frame
 
@@ -70,7 +71,7 @@ def _times(path: Path, names: tuple[str, ...], fps: float | None) -> Mapping[str
             raise InputError(f"{path / TIMES}: says nothing of {missing[0]}", remedy="Give each picture a row.")
         return stated
     if fps is not None:
-        return {name: index / fps for index, name in enumerate(sorted(names, key=_natural))}
+        return {name: index / fps for index, name in enumerate(sorted(names, key=by_numbers))}
     found = {}
     for name in names:
         match = _IN_NAME.search(Path(name).stem)
@@ -91,8 +92,3 @@ def _read_times(path: Path) -> dict[str, float]:
     if bad := next((file for file, time in times.items() if not isfinite(time) or time < 0), None):
         raise InputError(f"{path}: the time of {bad} is not a number of seconds from the start")
     return times
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """So that 10.jpg follows 9.jpg."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -30,7 +30,17 @@ def test_the_bundled_weights_are_those_of_the_model_card_in_half_precision() -> 
 
 
 def test_bundled_families_are_listed() -> None:
-    known = ["arm", "dacl", "dan", "efficientnet", "emotion_heads", "inception_resnet", "mobilefacenet", "mobilevit"]
+    known = [
+        "arm",
+        "cnn_lstm",
+        "dacl",
+        "dan",
+        "efficientnet",
+        "emotion_heads",
+        "inception_resnet",
+        "mobilefacenet",
+        "mobilevit",
+    ]
     assert families() == (*known, "onnx_file", "psr", "resnet")
     assert [family.name for family in described_families()] == [*families()]
     assert all(family.reads.endswith((".", ":")) for family in described_families())

@@ -154,11 +154,19 @@ def test_a_state_beside_the_image_is_named(tmp_path: Path) -> None:
     path = save(tmp_path / "x.onnx", "a = Conv(x, w) c = Add(a, h)", "float[1,3,8,8] x, float[1,7,1,1] h")
     with pytest.raises(InputError, match=r"depend on 2 inputs \(x \[1, 3, 8, 8\], h \[1, 7, 1, 1\]\)"):
         load_network(path, spec=spec())
-    state = {"name": "h", "input": "h", "output": "h_out", "shape": [1, 7]}
-    for asked, message in (({"states": [state]}, r"has states \(h\)"), (spec(frames=16), "has input.frames")):
-        with pytest.raises(InputError, match=f"{message}.*: edgefer converts networks of one image") as caught:
-            load_network(path, spec={**spec(), **asked})
-        assert 'kind = "embedding"' in caught.value.remedy
+    path = save(tmp_path / "x.onnx", "a = Conv(x, w) c = Add(a, h)", "float[1,3,8,8] x, float[1,7,6,6] h")
+    state = {"name": "h", "input": "h", "output": "c", "shape": [1, 7, 6, 6]}
+    network = load_network(path, spec={**spec(), "states": [state]})
+    assert network.graph.inputs == ("x", "h")
+    with pytest.raises(InputError, match=r"no output depends on an input 'g', which the Spec's"):
+        load_network(path, spec={**spec(), "states": [{**state, "input": "g"}]})
+
+
+def test_an_image_is_no_clip(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.onnx", "c = Conv(x, w)", "float[1,3,8,8] x")
+    with pytest.raises(InputError, match=r"is \[1, 3, 8, 8\], and the Spec makes it clips, input.frames") as caught:
+        load_network(path, spec=spec(frames=16))
+    assert "leave out frames" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

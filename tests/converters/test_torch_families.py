@@ -103,7 +103,8 @@ def assert_computes(network: Any, module: Any) -> None:
         with torch.no_grad():
             returned = module(torch.from_numpy(planes))
         expected = (returned[0] if isinstance(returned, tuple) else returned).numpy()
-        np.testing.assert_array_equal(network.original.answer([image])[network.graph.outputs[0]], expected)
+        answer = network.original.answer(network.original.feed(image))
+        np.testing.assert_array_equal(answer[network.graph.outputs[0]], expected)
         found = run(network.graph, planes)
         np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
 

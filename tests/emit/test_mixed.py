@@ -61,7 +61,7 @@ FEEDS = sample(GRAPH, 9)
 
 def planned(keep_float=frozenset()):
     tensors = tensors_to_observe(GRAPH, keep_float)
-    plan = plan_int8(GRAPH, collect(GRAPH, tensors, [sample(GRAPH, seed)["x"] for seed in range(4)]), keep_float)
+    plan = plan_int8(GRAPH, collect(GRAPH, tensors, [sample(GRAPH, seed) for seed in range(4)]), keep_float)
     return with_stored_weights(GRAPH, plan, keep_float)
 
 
@@ -141,7 +141,7 @@ def test_what_lies_between_two_float_nodes_is_not_stored():
 
 def test_a_constant_that_an_int8_node_and_a_float_node_read_is_stored_once():
     graph = network("a = Conv(x, w)\nb = Conv(x, w)\ny = Add(a, b)", "y", {"w": numbers(4, 3, 3, 3)})
-    histograms = collect(graph, tensors_to_observe(graph), [sample(graph)["x"]])
+    histograms = collect(graph, tensors_to_observe(graph), [sample(graph)])
     plan = plan_int8(graph, histograms, frozenset(["Conv_1"]))
     initializers = [tensor.name for tensor in emit_onnx(graph, plan).graph.initializer]
     assert initializers.count("w/stored") == 1 and "w" not in initializers
@@ -184,7 +184,7 @@ def test_channels_share_their_zero_points_in_a_tflite_file():
     sizes = []
     for channels in (512, 1024):
         graph = network("y = Conv(x, w, b)", "y", {"w": numbers(channels, 3, 1, 1), "b": numbers(channels)})
-        histograms = collect(graph, tensors_to_observe(graph), [sample(graph)["x"]])
+        histograms = collect(graph, tensors_to_observe(graph), [sample(graph)])
         sizes.append(len(emit_tflite(graph, plan_int8(graph, histograms))))
     weights, bias, scales, zero_points = 3, 4, 2 * 4, 8
     assert sizes[1] - sizes[0] <= 512 * (weights + bias + scales + zero_points) + 64

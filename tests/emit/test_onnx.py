@@ -41,7 +41,7 @@ CONSTANTS = {
 
 def planned(graph, keep_float=frozenset()):
     tensors = tensors_to_observe(graph, keep_float)
-    images = [sample(graph, seed)[graph.inputs[0]] for seed in range(4)]
+    images = [sample(graph, seed) for seed in range(4)]
     return plan_int8(graph, collect(graph, tensors, images), keep_float)
 
 
@@ -253,7 +253,7 @@ def test_fused_products_of_any_number_of_columns_are_right(layer, columns):
     constants = {"w": weights, "c": weights.T.reshape(columns, 24, 1, 1), "s": np.array([1, 24, 8, 8])}
     graph = network(text, "y", {key: constants[key] for key in constants if key in text}, (1, 64, 24))
     feeds = sample(graph)
-    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [feeds["x"]]))
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [feeds]))
     model = emit_onnx(graph, plan)
     step = plan.tensors["y"].scale[0]
     np.testing.assert_allclose(run_as_shipped(model, feeds)["y"], run_model(model, feeds)["y"], atol=1.01 * step)

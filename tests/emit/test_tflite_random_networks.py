@@ -70,7 +70,7 @@ def test_int8_files_of_both_formats_agree(graph: Graph) -> None:
 def test_nodes_that_are_not_said_to_differ_come_to_the_same_integers_in_both_files(graph: Graph) -> None:
     graph = normalise(graph)
     feeds = sample(graph)
-    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [feeds["x"]]))
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [feeds]))
     values = values_of(graph, feeds)
     for node in graph.nodes:
         if plan.is_int8(node.name):

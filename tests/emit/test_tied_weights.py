@@ -53,7 +53,7 @@ TIED = ("w", "d", "u", "v", "square", "slope")
 def planned(name, keep_float=frozenset()):
     graph = normalise(network(NETWORKS[name], "out", CONSTANTS, IMAGE))
     tensors = tensors_to_observe(graph, keep_float)
-    histograms = collect(graph, tensors, [sample(graph, seed)["x"] for seed in range(8)])
+    histograms = collect(graph, tensors, [sample(graph, seed) for seed in range(8)])
     return graph, plan_int8(graph, histograms, keep_float)
 
 

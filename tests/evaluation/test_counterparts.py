@@ -53,7 +53,7 @@ def test_channels_are_known_again_however_they_were_treated(reference, treat):
     treated = treat(reference)
     tensors = [node.output for node in treated.nodes if node.op != "Concat" and node.output not in ("e", "y")]
     images = [numbers(1, *reference.shape("x")[1:]) + index for index in range(3)]
-    found = find_counterparts(reference, treated, tensors, images)
+    found = find_counterparts(reference, treated, tensors, [{"x": image} for image in images])
     assert found.keys() == set(tensors)
     for image in images:
         held = run(treated, tensors, image)
@@ -63,11 +63,11 @@ def test_channels_are_known_again_however_they_were_treated(reference, treat):
 
 
 def test_channels_that_are_where_they_were_are_taken_as_they_are(reference):
-    found = find_counterparts(reference, reference, ["a", "s", "d"], [numbers(1, *reference.shape("x")[1:])])
+    found = find_counterparts(reference, reference, ["a", "s", "d"], [{"x": numbers(1, *reference.shape("x")[1:])}])
     assert all(each.channels is None and each.factors is None for each in found.values())
 
 
 def test_a_tensor_that_the_float_network_lacks_has_no_counterpart(reference):
     other = network(TEXT.replace("d =", "new =").replace("(d,", "(new,"), "y", WEIGHTS)
-    found = find_counterparts(reference, other, ["a", "s", "new"], [numbers(1, *reference.shape("x")[1:])])
+    found = find_counterparts(reference, other, ["a", "s", "new"], [{"x": numbers(1, *reference.shape("x")[1:])}])
     assert found.keys() == {"a", "s"}

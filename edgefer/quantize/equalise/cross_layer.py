@@ -41,7 +41,7 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity) -> Graph:
     """The graph with channels scaled where that lowers the noise of storing them; its outputs stay what they were.
 
     Args:
-        graph: the float network, one input.
+        graph: the float network.
         sensitivity: measures the noise of storing a region's activations and what reads them.
     """
     regions = [region for region in find_regions(graph, "scale") if _is_activated(region)]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.regions import Region, find_region, find_regions, keep
 from edgefer.quantize.costs.cost import TILE
 from edgefer.quantize.costs.prices import Prices, node_works
@@ -34,11 +34,11 @@ _SIDE = 2  # at most so many rows and columns of a map are looked at
 _DAMPING = 0.05  # of the mean variance of channels, added to that of each: covariances are of few samples
 
 
-def leave_out(graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity, prices: Prices) -> Graph:
+def leave_out(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, prices: Prices) -> Graph:
     """The graph without the channels that are not worth computing; its outputs are nearly what they were.
 
     Args:
-        graph: the float network, one input.
+        graph: the float network.
         feeds: calibration inputs, others than those of `sensitivity`, which would flatter what was fitted on them.
         sensitivity: measures the noise of leaving channels out.
         prices: what that saves.
@@ -64,7 +64,7 @@ def _can_lose_channels(graph: Graph, region: Region) -> bool:
     )
 
 
-def _samples(graph: Graph, readers: Sequence[Node], feeds: Sequence[Array]) -> Mapping[str, Array]:
+def _samples(graph: Graph, readers: Sequence[Node], feeds: Sequence[Feed]) -> Mapping[str, Array]:
     """What layers read, by its name: float16 (channels, samples), at some positions of each image."""
     values = list(dict.fromkeys(node.inputs[0] for node in readers))
 

@@ -40,7 +40,7 @@ def split(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph:
     """The graph with activations split into loud and quiet channels where that pays; its outputs stay what they were.
 
     Args:
-        graph: the float network, one input.
+        graph: the float network.
         sensitivity: measures what storing an activation costs, before and after.
         prices: what dividing one must take away.
     """

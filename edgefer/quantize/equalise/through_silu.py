@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph, Node, fresh_name, fresh_node_name
+from edgefer.graph.ir import Array, Feed, Graph, Node, fresh_name, fresh_node_name
 from edgefer.graph.patterns import Silu, find_silus
 from edgefer.graph.regions import is_depthwise, mixes_channels
 from edgefer.plan import QuantParams
@@ -39,12 +39,12 @@ _LEVELS = 255  # of an int8 constant: r is chosen among them, so that storing it
 
 
 def equalise(
-    graph: Graph, feeds: Sequence[Array], sensitivity: Sensitivity, prices: Prices
+    graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, prices: Prices
 ) -> tuple[Graph, Mapping[str, QuantParams]]:
     """The graph with the SiLUs treated where that pays, and how their inputs x' are best stored.
 
     Args:
-        graph: the float network, one input; its outputs stay what they were.
+        graph: the float network; its outputs stay what they were.
         feeds: calibration inputs.
         sensitivity: measures what storing a SiLU costs, before and after.
         prices: what treating one must take away.
@@ -135,7 +135,7 @@ def _makers(graph: Graph, value: str) -> list[Node]:
     return [graph.producers[part] for part in parts] if whole else []
 
 
-def _untreated(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Array]) -> dict[str, Mapping[str, QuantParams]]:
+def _untreated(graph: Graph, sites: Sequence[Silu], feeds: Sequence[Feed]) -> dict[str, Mapping[str, QuantParams]]:
     """For each SiLU, by its input's name, how that and all that would be scaled with it are stored."""
     views: dict[str, View] = {value: identity for site in sites for value in _maps(graph, site)}
     stored = stored_alone(graph, views | {site.x: silu for site in sites}, feeds)
@@ -231,7 +231,7 @@ def _treat(graph: Graph, site: Silu, ratio: Array) -> tuple[Graph, Mapping[str, 
     return graph.with_constants(constants).with_nodes(nodes, info), names
 
 
-def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Iterable[Array]) -> dict[str, QuantParams]:
+def _input_params(graph: Graph, ratios: Mapping[str, Values], feeds: Iterable[Feed]) -> dict[str, QuantParams]:
     """How each x' = x / r is stored so that the error of y' = x' * sigmoid(x' * r) is least.
 
     The error depends on x' and r alone, so channels of about the same r share a histogram.

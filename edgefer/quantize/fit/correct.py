@@ -25,14 +25,14 @@ from math import prod
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.host.memory import release
 from edgefer.host.on_disk import Rows
 from edgefer.host.threads import ahead, one_blas_thread
 from edgefer.plan import Plan
 from edgefer.quantize.fit.rounding import Inputs, rounded
-from edgefer.quantize.observe.per_image import each_image, run, run_each, runnable, spread
+from edgefer.quantize.observe.per_image import Reached, each_image, run, run_each, runnable, spread
 from edgefer.quantize.scales.integer_kernels import bias_params
 from edgefer.quantize.scales.ranges import Values
 
@@ -43,12 +43,12 @@ _KEPT = 1 << 18  # numbers in a value that is kept, in a file, for all images; l
 
 
 def correct(
-    graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None] = lambda: None
+    graph: Graph, plan: Plan, feeds: Sequence[Feed], advance: Callable[[], None] = lambda: None
 ) -> tuple[Graph, Plan]:
     """`graph` and `plan` with layers of stored weights whose outputs are right in their means and slopes.
 
     Args:
-        graph: the float network, one input.
+        graph: the float network.
         plan: how it is stored; weights that are corrected are on its grid then, others go to the nearest integer.
         feeds: calibration inputs.
         advance: called after each of `pieces(graph)` pieces.
@@ -58,10 +58,10 @@ def correct(
 
 
 def _corrected_layers(
-    graph: Graph, plan: Plan, feeds: Sequence[Array], advance: Callable[[], None]
+    graph: Graph, plan: Plan, feeds: Sequence[Feed], advance: Callable[[], None]
 ) -> tuple[Graph, Plan]:
     current = graph
-    quantized: Iterable[Array] = feeds
+    quantized: Iterable[Feed] = feeds
     for piece in ahead(_float_pieces(graph, plan, feeds)):
         for node, wanted in zip(piece.layers, piece.expected, strict=True):
             if node.name in piece.inputs:
@@ -75,8 +75,9 @@ def _corrected_layers(
             gain, shift = _affine(wanted, found, with_slope=len(_tied(graph, node)) == 1)
             current, plan = _corrected(current, plan, node, gain, shift)
         if piece.end not in graph.outputs:
-            stored = runnable(observing(extract(current, [piece.start], [piece.end]), [piece.end]), plan)
-            quantized = Rows(reached for (reached,) in run_each([stored], quantized))
+            network = extract(current, _behind(graph, piece.start), [piece.end])
+            stored = runnable(observing(network, [piece.end]), plan)
+            quantized = Reached(piece.end, Rows(reached for (reached,) in run_each([stored], quantized)), feeds)
         release()
         advance()
     return current, plan
@@ -101,19 +102,19 @@ class _Piece:
     expected: tuple[Array, ...]
 
 
-def _float_pieces(graph: Graph, plan: Plan, feeds: Sequence[Array]) -> Iterator[_Piece]:
+def _float_pieces(graph: Graph, plan: Plan, feeds: Sequence[Feed]) -> Iterator[_Piece]:
     """All pieces, in network order; of `plan`, only what is stored matters."""
     ends = _piece_ends(graph)
-    exact: Iterable[Array] = feeds
+    exact: Iterable[Feed] = feeds
     for start, outputs in zip((graph.inputs[0], *(end for end, *_ in ends)), ends, strict=False):
-        nodes = extract(graph, [start], outputs).nodes
+        nodes = extract(graph, _behind(graph, start), outputs).nodes
         layers = tuple(node for node in nodes if _can_be_corrected(graph, plan, node))
         names = {node.name for node in layers}
         inputs = {node.name: Inputs(graph, node) for node in layers if _can_be_rounded(graph, node, names)}
         reached = Rows()
         samples = _float_outputs(graph, start, outputs[0], layers, inputs, exact, reached)
         expected = _blocks(samples, len(feeds))
-        exact = reached
+        exact = Reached(outputs[0], reached, feeds)
         yield _Piece(start, outputs[0], layers, inputs, tuple(expected))
 
 
@@ -162,7 +163,7 @@ def _float_outputs(
     end: str,
     layers: Sequence[Node],
     inputs: Mapping[str, Inputs],
-    feeds: Iterable[Array],
+    feeds: Iterable[Feed],
     reached: Rows,
 ) -> Iterator[list[Array]]:
     """For each of the feeds of `start`, samples of what `layers` return; `inputs` see theirs, `reached` keeps `end`."""
@@ -197,7 +198,12 @@ def _alone(node: Node, weights: str = "") -> Node:
 def _watching(graph: Graph, start: str, values: Sequence[str], layers: Sequence[Node]) -> Graph:
     """What computes `values`, and the outputs of `layers` that `_alone` made, from `start`."""
     info = {layer.output: graph.info[layer.output.removeprefix("alone/")] for layer in layers}
-    return extract(graph.with_nodes((*graph.nodes, *layers), info), [start], [*values, *info])
+    return extract(graph.with_nodes((*graph.nodes, *layers), info), _behind(graph, start), [*values, *info])
+
+
+def _behind(graph: Graph, start: str) -> list[str]:
+    """What the rest of the network reads that begins at a value: it, and what the network is fed beside its image."""
+    return [start, *graph.inputs[1:]]
 
 
 def _stored(node: Node) -> str:

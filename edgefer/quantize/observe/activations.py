@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import Graph
+from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host import cache
 from edgefer.host.directories import cache_directory
@@ -30,10 +30,10 @@ _VERSION = 2  # of what a cache entry holds
 def collect(
     graph: Graph,
     tensors: Sequence[str],
-    feeds: Iterable[npt.NDArray[Any]],
+    feeds: Iterable[Feed],
     advance: Callable[[], None] = lambda: None,
 ) -> Mapping[str, Histogram]:
-    """Histograms of `tensors` over all `feeds` of the graph's only input.
+    """Histograms of `tensors` over all `feeds` of the graph.
 
     Raises:
         InputError: a tensor is not finite for some image, the network cannot run, or there are no feeds.
@@ -68,8 +68,8 @@ def _not_finite(tensors: Sequence[str], values: Sequence[npt.NDArray[Any]]) -> s
     return next((name for name, array in zip(tensors, values, strict=True) if not np.isfinite(array).all()), "")
 
 
-def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[npt.NDArray[Any]]) -> dict[str, QuantParams]:
-    """How each value would be stored by itself, judged through its view, over all feeds of the graph's only input."""
+def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[Feed]) -> dict[str, QuantParams]:
+    """How each value would be stored by itself, judged through its view, over all of the graph's feeds."""
     return {name: mse_optimal(found, views[name]) for name, found in collect(graph, tuple(views), feeds).items()}
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.subgraph import extract, observing, parts
 from edgefer.host.memory import release
 from edgefer.host.on_disk import Rows
 from edgefer.plan import Plan
-from edgefer.quantize.observe.per_image import Runnable, run_each, runnable
+from edgefer.quantize.observe.per_image import Reached, Runnable, run_each, runnable
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,13 @@ class Part:
     """A part of a network between values through which everything flows.
 
     Attributes:
-        graph: the part, one input.
-        feeds: what its input is for each image.
+        graph: the part, which reads one value of the network, and perhaps what the network is fed beside its image.
+        feeds: what it is fed for each image.
         rest: what follows, a chain of parts.
     """
 
     graph: Graph
-    feeds: Iterable[Array]
+    feeds: Iterable[Feed]
     rest: tuple[Graph, ...]
 
 
@@ -35,16 +35,16 @@ class Chain:
     best asked in network order.
     """
 
-    def __init__(self, feeds: Sequence[Array], outputs: Sequence[str]) -> None:
+    def __init__(self, feeds: Sequence[Feed], outputs: Sequence[str]) -> None:
         """Nothing is run yet.
 
         Args:
-            feeds: images, as the only input of all networks takes them.
+            feeds: images, as the inputs of all networks take them.
             outputs: values that all networks have, which `finish` computes.
         """
         self._feeds, self._outputs = feeds, tuple(outputs)
         self._sessions: dict[tuple[str, ...], tuple[Graph, Runnable]] = {}
-        self._reached: tuple[tuple[Graph, ...], Iterable[Array]] = ((), feeds)
+        self._reached: tuple[tuple[Graph, ...], Iterable[Feed]] = ((), feeds)
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The smallest part of `graph` that makes and reads all `values`."""
@@ -59,7 +59,7 @@ class Chain:
         middle = extract(graph, chain[first].inputs, chain[last].outputs)
         return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
 
-    def finish(self, part: Part, plan: Plan) -> Callable[[Iterable[Array]], Iterator[list[Array]]]:
+    def finish(self, part: Part, plan: Plan) -> Callable[[Iterable[Feed]], Iterator[list[Array]]]:
         """What computes the outputs for each of some of the part's feeds, where `plan` says how the part is stored.
 
         All that follows is computed in float.
@@ -68,14 +68,15 @@ class Chain:
         networks = [first, *map(self._network, part.rest)]
         return lambda feeds: run_each(networks, feeds)
 
-    def _values_behind(self, chain: tuple[Graph, ...]) -> Iterable[Array]:
-        """What the chain returns for each image."""
+    def _values_behind(self, chain: tuple[Graph, ...]) -> Iterable[Feed]:
+        """What follows the chain is fed for each image."""
         known, values = self._reached
         if len(known) > len(chain) or not all(map(_is_same, known, chain)):
             known, values = (), self._feeds
         if len(known) < len(chain):
             networks = [self._network(part) for part in chain[len(known) :]]
-            values = Rows(outputs[0] for outputs in run_each(networks, values))
+            rows = Rows(outputs[0] for outputs in run_each(networks, values))
+            values = Reached(chain[-1].outputs[0], rows, self._feeds)
             release()
         self._reached = chain, values
         return values

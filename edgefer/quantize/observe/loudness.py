@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.quantize.observe.per_image import observe
 from edgefer.quantize.scales.ranges import Values
 
 
-def loudness(graph: Graph, names: Sequence[str], feeds: Iterable[Array], axis: int = 1) -> dict[str, Values]:
-    """The largest magnitude of each channel (along `axis`) of each value, over all feeds of the graph's only input."""
+def loudness(graph: Graph, names: Sequence[str], feeds: Iterable[Feed], axis: int = 1) -> dict[str, Values]:
+    """The largest magnitude of each channel (along `axis`) of each value, over all of the graph's feeds."""
     found = {name: np.zeros(graph.shape(name)[axis]) for name in names}
 
     def largest(observed: list[Array], images: int) -> list[Array]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain, islice
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.batches import images_at_once
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import extract
 from edgefer.host.threads import in_order
@@ -24,7 +24,7 @@ _Kept = TypeVar("_Kept")
 
 @dataclass(frozen=True)
 class Runnable:
-    """A network of one input, ready to run.
+    """A network, ready to run.
 
     Attributes:
         session: takes batches of at most `at_once` images.
@@ -34,9 +34,9 @@ class Runnable:
     session: OnnxSession
     at_once: int
 
-    def __call__(self, batch: Array) -> list[Array]:
-        """Its outputs for a batch."""
-        return self.session.run(None, {self.session.inputs[0]: batch})
+    def __call__(self, batch: Feed) -> list[Array]:
+        """Its outputs for a batch, which may hold more than it reads."""
+        return self.session.run(None, {name: batch[name] for name in self.session.inputs})
 
 
 def runnable(graph: Graph, plan: Plan | None = None) -> Runnable:
@@ -54,15 +54,34 @@ def runnable(graph: Graph, plan: Plan | None = None) -> Runnable:
 
 
 def observe(
-    graph: Graph, values: Sequence[str], feeds: Iterable[Array], keep: Callable[[list[Array], int], _Kept]
+    graph: Graph, values: Sequence[str], feeds: Iterable[Feed], keep: Callable[[list[Array], int], _Kept]
 ) -> Iterator[_Kept]:
-    """What `keep` makes of the `values`, in this order, for feeds of the graph's only input; see `run`.
+    """What `keep` makes of the `values`, in this order, for each of the graph's feeds; see `run`.
 
     Raises:
         InputError: the network cannot run.
     """
     if values:
         yield from run([runnable(extract(graph, graph.inputs, values))], feeds, keep)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What is fed to the rest of a network, any number of times.
+
+    Attributes:
+        value: where the rest begins.
+        rows: what it is, for each image.
+        feeds: of the whole network.
+    """
+
+    value: str
+    rows: Iterable[Array]
+    feeds: Iterable[Feed]
+
+    def __iter__(self) -> Iterator[Feed]:
+        """For each image."""
+        return ({**feed, self.value: row} for row, feed in zip(self.rows, self.feeds, strict=True))
 
 
 def spread(size: int, most: int) -> slice:
@@ -72,27 +91,33 @@ def spread(size: int, most: int) -> slice:
 
 
 def run(
-    networks: Sequence[Runnable], feeds: Iterable[Array], keep: Callable[[list[Array], int], _Kept]
+    networks: Sequence[Runnable], feeds: Iterable[Feed], keep: Callable[[list[Array], int], _Kept]
 ) -> Generator[_Kept, None, None]:
     """What `keep` makes of the outputs of the last of `networks`, for some images after the others.
 
-    Each network reads the first output of the one before.  Once closed, no more are run.
+    Each network's first input is the first output of the one before; further ones are in the feeds.  Once closed, no
+    more are run.
 
     Args:
         networks: run one after the other.
-        feeds: for the first, one image each.
+        feeds: one image each, for the first, with all else that any of them reads.
         keep: is given the outputs, and of how many images they are: where of several, axis 0 of each has one for
             each image.  Several threads call it.
     """
+    first, *following = networks
+    read = {name for network in networks for name in network.session.inputs}
 
-    def outputs(some: Sequence[Array]) -> _Kept:
-        batch = some[0] if len(some) == 1 else np.concatenate(some)
-        return keep(reduce(lambda values, network: network(values[0]), networks, [batch]), len(some))
+    def after(values: list[Array], network: Runnable, batch: Feed) -> list[Array]:
+        return network({**batch, network.session.inputs[0]: values[0]})
+
+    def outputs(some: Sequence[Feed]) -> _Kept:
+        batch = some[0] if len(some) == 1 else _joined(some, read)
+        return keep(reduce(partial(after, batch=batch), following, first(batch)), len(some))
 
     yield from in_order(outputs, _some(feeds, min(network.at_once for network in networks)))
 
 
-def run_each(networks: Sequence[Runnable], feeds: Iterable[Array]) -> Iterator[list[Array]]:
+def run_each(networks: Sequence[Runnable], feeds: Iterable[Feed]) -> Iterator[list[Array]]:
     """The outputs of the last of `networks` for each image; see `run`."""
     return chain.from_iterable(run(networks, feeds, each_image))
 
@@ -104,7 +129,11 @@ def each_image(values: list[Array], images: int) -> list[list[Array]]:
     return [[value[index : index + 1] for value in values] for index in range(images)]
 
 
-def _some(feeds: Iterable[Array], size: int) -> Iterator[list[Array]]:
+def _joined(some: Sequence[Feed], read: Container[str]) -> Feed:
+    return {name: np.concatenate([feed[name] for feed in some]) for name in some[0] if name in read}
+
+
+def _some(feeds: Iterable[Feed], size: int) -> Iterator[list[Feed]]:
     left = iter(feeds)
     while some := list(islice(left, size)):
         yield some

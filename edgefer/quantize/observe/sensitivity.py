@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.observe.chain import Chain, Part
@@ -30,13 +30,13 @@ class Sensitivity:
         feeds: the images, those first that measurements may end after: they are from all over the set.
     """
 
-    def __init__(self, graph: Graph, heads: Sequence[str], feeds: Sequence[Array]) -> None:
+    def __init__(self, graph: Graph, heads: Sequence[str], feeds: Sequence[Feed]) -> None:
         """Run the float network.
 
         Args:
-            graph: the float network, one input.
+            graph: the float network.
             heads: the values to compare, each (1, columns).
-            feeds: images, as the graph's input takes them.
+            feeds: images, as the graph's inputs take them.
         """
         self.heads = tuple(heads)
         step = max(len(feeds) // _FIRST, 1)

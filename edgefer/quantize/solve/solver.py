@@ -279,7 +279,8 @@ class _Noises:
         digest.update(json.dumps([_VERSION, what, parts, self._sensitivity.heads]).encode())
         digest.update(self._plan.to_json().encode())
         for feed in self._sensitivity.feeds:
-            digest.update(np.ascontiguousarray(feed).data)
+            for array in feed.values():
+                digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

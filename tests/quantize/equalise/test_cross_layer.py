@@ -40,7 +40,7 @@ def network(loudness, activation="Relu", *, depthwise=False):
 
 def feeds(count=8):
     rng = np.random.default_rng(2)
-    return [rng.normal(size=(1, 3, 4, 4)).astype(np.float32) for _ in range(count)]
+    return [{"image": rng.normal(size=(1, 3, 4, 4)).astype(np.float32)} for _ in range(count)]
 
 
 def measured(graph):
@@ -58,7 +58,7 @@ def test_the_int8_network_comes_closer_and_the_float_outputs_stay(activation, de
     sensitivity = measured(graph)
     treated = equalise_layers(graph, sensitivity)
     for feed in feeds(3):
-        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, treated))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert sensitivity.noise(treated, int8(treated)) < sensitivity.noise(graph, int8(graph)) / 2
 

@@ -38,7 +38,7 @@ def network(spare):
 
 def feeds(count, seed):
     rng = np.random.default_rng(seed)
-    return [rng.normal(size=(1, 3, 8, 8)).astype(np.float32) for _ in range(count)]
+    return [{"image": rng.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(count)]
 
 
 def thinned(graph):
@@ -53,7 +53,7 @@ def test_channels_that_hardly_matter_or_follow_from_others_are_left_out(spare):
     assert smaller.shape(smaller.named["first"].output)[1] <= CHANNELS - 16
     assert sensitivity.noise(smaller, Plan()) < WORTH
     for feed in feeds(2, seed=5):
-        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, smaller))
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, smaller))
         np.testing.assert_allclose(found, expected, atol=0.05)
 
 

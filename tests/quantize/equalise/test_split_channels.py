@@ -48,7 +48,7 @@ def network(loudness, reader="depthwise", activation="silu"):
 
 def feeds(count=8):
     rng = np.random.default_rng(2)
-    return [rng.normal(size=(1, 3, 4, 4)).astype(np.float32) for _ in range(count)]
+    return [{"image": rng.normal(size=(1, 3, 4, 4)).astype(np.float32)} for _ in range(count)]
 
 
 def measured(graph):
@@ -73,7 +73,7 @@ def test_the_float_outputs_stay_what_they_were(activation):
     treated = split(graph, measured(graph))
     assert joins(treated)
     for feed in feeds(3):
-        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, treated))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_what_is_joined_is_stored_in_one_scale_and_nothing_is_left_to_slow_kerne
     assert len({plan.tensors[value] for value in (*join.inputs, join.output)}) == 1
     assert plan.tensors["act/part_0"].scale[0] > 5 * plan.tensors["act/part_1"].scale[0]
     assert undelegated(emit_tflite(treated, plan)) == []
-    assert np.isfinite(onnx_session(emit_onnx(treated, plan)).run(None, {"image": feeds(1)[0]})[0]).all()
+    assert np.isfinite(onnx_session(emit_onnx(treated, plan)).run(None, feeds(1)[0])[0]).all()
 
 
 def test_channels_of_like_ranges_are_left_alone():
@@ -149,5 +149,5 @@ def test_of_two_sites_that_share_channels_one_is_treated():
     treated = split(graph, measured(graph))
     assert len(joins(treated)) == 1
     for feed in feeds(3):
-        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, treated))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

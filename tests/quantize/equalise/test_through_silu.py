@@ -59,7 +59,7 @@ def network(loudness, ending="se"):
 
 def feeds(count=8):
     rng = np.random.default_rng(2)
-    return [rng.normal(size=(1, 3, 12, 12)).astype(np.float32) for _ in range(count)]
+    return [{"image": rng.normal(size=(1, 3, 12, 12)).astype(np.float32)} for _ in range(count)]
 
 
 def equalise(graph, images):
@@ -67,7 +67,7 @@ def equalise(graph, images):
 
 
 def run(model, feed):
-    return onnx_session(model).run(None, {"image": feed})[0]
+    return onnx_session(model).run(None, feed)[0]
 
 
 @pytest.mark.parametrize("ending", ["se", "depthwise", "pointwise"])
@@ -111,10 +111,7 @@ def test_channels_come_closer_but_no_more_than_the_limit():
     (name,) = prescribed
     before, after = (
         np.max(
-            [
-                np.abs(onnx_session(to_onnx(g, [value])).run([value], {"image": feed})[0]).max((0, 2, 3))
-                for feed in feeds()
-            ],
+            [np.abs(onnx_session(to_onnx(g, [value])).run([value], feed)[0]).max((0, 2, 3)) for feed in feeds()],
             axis=0,
         )
         for g, value in ((graph, "first"), (equalised, name))

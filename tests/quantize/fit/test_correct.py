@@ -48,7 +48,7 @@ def planned(text, outputs, constants=ALL, images=16):
     """A graph of `text`, its Plan, and the inputs that it was planned on."""
     used = {name: array for name, array in constants.items() if name in text.replace("(", " ").replace(",", " ")}
     graph = separate_biases(network(text, outputs, used, x=(1, 3, 5, 5)))
-    feeds = [sample(graph, seed)["x"] for seed in range(images)]
+    feeds = [sample(graph, seed) for seed in range(images)]
     tensors = tensors_to_observe(graph)
     return graph, plan_int8(graph, collect(graph, tensors, feeds)), feeds
 
@@ -56,7 +56,7 @@ def planned(text, outputs, constants=ALL, images=16):
 def outputs(graph, stored, plan, feeds):
     """By output, what it is in float and in int8: (channels, values) each."""
     model = emit_onnx(stored, plan)
-    pairs = [(values_of(graph, {"x": feed}), run_model(model, {"x": feed})) for feed in feeds]
+    pairs = [(values_of(graph, feed), run_model(model, feed)) for feed in feeds]
     return {
         name: [np.moveaxis(np.stack([pair[side][name] for pair in pairs]), 2, 0) for side in range(2)]
         for name in graph.outputs

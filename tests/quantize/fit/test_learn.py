@@ -69,7 +69,7 @@ def fine(graph):
     """The Plan of the graph."""
     keep_float = contract_nodes(graph)
     tensors = tensors_to_observe(graph, keep_float)
-    return plan_int8(graph, collect(graph, tensors, pictures(24, 0)), keep_float)
+    return plan_int8(graph, collect(graph, tensors, [{"image": each} for each in pictures(24, 0)]), keep_float)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_weights_that_several_layers_read_are_learned_as_one():
     text = TEXT.replace("r = Add(d, m)", "t = Conv<group=8, pads=[1, 1, 1, 1]>(d, depth)\nr = Add(t, m)")
     tied = apply_contract(normalise(network(text, "y z", CONSTANTS, (1, 3, SIDE, SIDE))), SPEC)
     keep_float = contract_nodes(tied)
-    histograms = collect(tied, tensors_to_observe(tied, keep_float), pictures(24, 0))
+    histograms = collect(tied, tensors_to_observe(tied, keep_float), [{"image": each} for each in pictures(24, 0)])
     coarse = with_coarse_weights(plan_int8(tied, histograms, keep_float), 16)
     after = learn(tied, coarse, HEADS, pictures(24, 0), reference=tied, steps=150)
     assert len(after.consumers["depth"]) == 2

@@ -12,14 +12,14 @@ from edgefer.spec import InputSpec
 from tests.graph.networks import network, numbers
 
 GRAPH = network("a = Conv(x, w)\nb = Relu(a)\ny = Neg(b)", "y", {"w": numbers(2, 3, 3, 3)})
-IMAGES = [np.random.default_rng(seed).standard_normal((1, 3, 5, 5)).astype(np.float32) for seed in range(3)]
+IMAGES = [{"x": np.random.default_rng(seed).standard_normal((1, 3, 5, 5)).astype(np.float32)} for seed in range(3)]
 
 
 def test_values_of_every_image_are_counted():
     steps = []
     found = collect(GRAPH, ("x", "b"), iter(IMAGES), lambda: steps.append(1))
     assert {name: int(histogram.counts.sum()) for name, histogram in found.items()} == {"x": 225, "b": 54}
-    assert found["x"].maximum == max(image.max() for image in IMAGES)
+    assert found["x"].maximum == max(image["x"].max() for image in IMAGES)
     assert found["b"].minimum == 0
     assert len(steps) == 3
 
@@ -31,10 +31,10 @@ def test_no_images_are_an_error():
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_a_tensor_that_is_not_finite_is_named_with_its_image(number):
-    broken = IMAGES[1].copy()
+    broken = IMAGES[1]["x"].copy()
     broken[0, 0, 0, 0] = number
     with pytest.raises(InputError, match="tensor 'a' is not finite for calibration image 1"):
-        collect(GRAPH, ("a",), [IMAGES[0], broken])
+        collect(GRAPH, ("a",), [IMAGES[0], {"x": broken}])
 
 
 def test_a_network_that_cannot_run_is_an_input_error():

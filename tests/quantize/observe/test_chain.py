@@ -28,7 +28,7 @@ def graph():
 
 @pytest.fixture
 def feeds(graph):
-    return [sample(graph, seed)["x"] for seed in range(3)]
+    return [sample(graph, seed) for seed in range(3)]
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_part_makes_and_reads_the_values_and_no_more(graph, feeds, values, inp
     part = Chain(feeds, graph.outputs).part(graph, values)
     assert (part.graph.inputs, part.graph.outputs) == (inputs, outputs)
     for feed, reached in zip(feeds, part.feeds, strict=True):
-        np.testing.assert_allclose(reached, values_of(graph, {"x": feed})[inputs[0]], 1e-5, 1e-6)
+        np.testing.assert_allclose(reached[inputs[0]], values_of(graph, feed)[inputs[0]], 1e-5, 1e-6)
 
 
 @pytest.mark.parametrize("order", [["a", "m", "b", "d"], ["d", "b", "m", "a"]])
@@ -67,7 +67,7 @@ def test_all_that_follows_a_part_is_computed(graph, feeds, order):
         part = chain.part(graph, [value])
         rows = chain.finish(part, Plan())(part.feeds)
         for feed, row in zip(feeds, rows, strict=True):
-            expected = values_of(graph, {"x": feed})
+            expected = values_of(graph, feed)
             np.testing.assert_allclose(row[0], expected["y"], 1e-5, 1e-6)
             np.testing.assert_allclose(row[1], expected["z"], 1e-5, 1e-6)
 
@@ -78,7 +78,7 @@ def test_a_graph_with_other_weights_is_run_with_them(graph, feeds):
     other = graph.with_constants({"w": 2 * WEIGHTS["w"], "u": 3 * WEIGHTS["u"]})
     rows = chain.finish(part := chain.part(other, ["s"]), Plan())(part.feeds)
     for feed, row in zip(feeds, rows, strict=True):
-        np.testing.assert_allclose(row[0], values_of(other, {"x": feed})["y"], 1e-5, 1e-6)
+        np.testing.assert_allclose(row[0], values_of(other, feed)["y"], 1e-5, 1e-6)
 
 
 def test_a_graph_with_other_nodes_is_run_with_them(graph, feeds):
@@ -88,7 +88,7 @@ def test_a_graph_with_other_nodes_is_run_with_them(graph, feeds):
     other = graph.with_nodes([*nodes, Node("unused", "Relu", ("x",), ("unused",))], {"unused": graph.info["x"]})
     rows = chain.finish(part := chain.part(other, ["d"]), Plan())(part.feeds)
     for feed, row in zip(feeds, rows, strict=True):
-        np.testing.assert_allclose(row[0], values_of(other, {"x": feed})["y"], 1e-5, 1e-6)
+        np.testing.assert_allclose(row[0], values_of(other, feed)["y"], 1e-5, 1e-6)
 
 
 def test_a_second_question_runs_only_the_part_it_is_about(graph, feeds, opened):

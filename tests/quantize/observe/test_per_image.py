@@ -25,19 +25,19 @@ def test_once_closed_no_more_are_run():
             return [feed["x"]]
 
     networks = [Runnable(Session(), 1)]
-    rows = run(networks, range(100), each_image)
+    rows = run(networks, [{"x": number} for number in range(100)], each_image)
     assert next(rows) == [[0]]
     rows.close()
     closed.set()
-    assert list(run(networks, [100], each_image)) == [[[100]]]
+    assert list(run(networks, [{"x": 100}], each_image)) == [[[100]]]
     assert len(started) < 10
 
 
 @pytest.mark.parametrize("stored", [False, True])
 def test_images_that_run_at_once_are_each_what_they_are_alone(stored):
     graph = network(RESIDUAL, "c s", WEIGHTS)
-    feeds = [sample(graph, seed)["x"] for seed in range(7)]
-    several = runnable(graph, minmax_plan(graph, [{"x": feed} for feed in feeds]) if stored else None)
+    feeds = [sample(graph, seed) for seed in range(7)]
+    several = runnable(graph, minmax_plan(graph, feeds) if stored else None)
     assert several.at_once > 1
     alone = [Runnable(several.session, 1)]
     rows = list(run_each([several], feeds))
@@ -49,8 +49,8 @@ def test_images_that_run_at_once_are_each_what_they_are_alone(stored):
 
 def test_a_network_that_would_mix_images_runs_one_after_the_other():
     graph = network(MIXING, "y")
-    feeds = [sample(graph, seed)["x"] for seed in range(5)]
+    feeds = [sample(graph, seed) for seed in range(5)]
     found = [values[0] for values in observe(graph, ["y"], feeds, lambda values, images: values)]
     assert len(found) == 5
     for value, feed in zip(found, feeds, strict=True):
-        np.testing.assert_allclose(value, values_of(graph, {"x": feed})["y"], 1e-6)
+        np.testing.assert_allclose(value, values_of(graph, feed)["y"], 1e-6)

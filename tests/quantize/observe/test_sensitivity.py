@@ -19,7 +19,7 @@ STORED = {"a": QuantParams("int8", (0.05,), (0,))}
 def feeds(loudest):
     """Sixteen inputs, the last so many times louder than the others, which saturates."""
     found = [numbers(1, 3, 5, 5, seed=seed) for seed in range(16)]
-    return [*found[:-1], np.float32(loudest) * found[-1]]
+    return [{"x": each} for each in (*found[:-1], np.float32(loudest) * found[-1])]
 
 
 def noise_of(loudest):

@@ -45,14 +45,14 @@ def test_products_alone_can_have_int4_weights(node, expected):
         "odd": numbers(5, 3, 1, 1),
     }
     graph = network(f"y = {node}", "y", constants)
-    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)["x"]]))
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)]))
     assert can_be_int4(graph, plan, graph.nodes[0]) is expected
     assert not can_be_int4(graph, Plan(), graph.nodes[0])
 
 
 def test_biases_follow_their_weights():
     graph = network("y = Conv(x, w, b)", "y", {"w": numbers(4, 3, 1, 1), "b": numbers(4)})
-    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)["x"]]))
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)]))
     packed = with_int4(graph, plan, graph.nodes)
     step = np.float32(plan.tensors["x"].scale[0])
     np.testing.assert_array_equal(packed.tensors["b"].scale, step * np.float32(packed.tensors["w"].scale))
@@ -64,7 +64,7 @@ def test_a_bias_beside_tiny_weights_can_be_stored():
     weights = numbers(4, 3, 1, 1)
     weights[2] *= 1e-12
     graph = network("y = Conv(x, w, b)", "y", {"w": weights, "b": np.full(4, 2, np.float32)})
-    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)["x"]]))
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), [sample(graph)]))
     params = with_int4(graph, plan, graph.nodes).tensors["b"]
     np.testing.assert_allclose(
         params.dequantize(params.quantize(graph.constants["b"])), graph.constants["b"], rtol=1e-2

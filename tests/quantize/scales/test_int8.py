@@ -18,7 +18,7 @@ WEIGHTS = {"w": numbers(4, 3, 3, 3), "v": numbers(4, 4, 1, 1, seed=1), "b": numb
 
 def planned(graph, keep_float=frozenset(), feeds=4):
     tensors = tensors_to_observe(graph, keep_float)
-    images = [sample(graph, seed)[graph.inputs[0]] for seed in range(feeds)]
+    images = [sample(graph, seed) for seed in range(feeds)]
     return plan_int8(graph, collect(graph, tensors, images), keep_float)
 
 

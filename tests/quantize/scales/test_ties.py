@@ -14,7 +14,7 @@ CONSTANTS = {"v": numbers(3, 3, 1, 1), "r": numbers(1, 3, 1, 1, seed=1)}
 
 
 def planned(graph):
-    feeds = [sample(graph, seed)[graph.inputs[0]] for seed in range(4)]
+    feeds = [sample(graph, seed) for seed in range(4)]
     return plan_int8(graph, collect(graph, tensors_to_observe(graph), feeds))
 
 
@@ -40,7 +40,7 @@ def test_products_are_whole_odd_fractions(node):
 @pytest.mark.parametrize("seed", range(8))
 def test_sigmoids_keep_away_from_ties_and_their_inputs_stay_whole_odd_fractions(seed):
     graph = network("a = Conv(x, v)\nb = Mul(a, r)\ns = Sigmoid(b)\ny = Mul(a, s)", "y", CONSTANTS)
-    images = [sample(graph, 10 * seed + index)["x"] for index in range(2)]
+    images = [sample(graph, 10 * seed + index) for index in range(2)]
     tensors = plan_int8(graph, collect(graph, tensors_to_observe(graph), images)).tensors
     assert distance_of_a_sigmoid(tensors["b"]) > 1e-3
     for name, factors in (("b", ("a", "r")), ("y", ("a", "s"))):

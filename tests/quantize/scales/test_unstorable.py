@@ -24,7 +24,7 @@ y = Conv(root, v)
 
 def planned(graph):
     tensors = tensors_to_observe(graph)
-    return plan_int8(graph, collect(graph, tensors, [sample(graph, seed)[graph.inputs[0]] for seed in range(4)]))
+    return plan_int8(graph, collect(graph, tensors, [sample(graph, seed) for seed in range(4)]))
 
 
 def assert_litert_agrees(graph, plan):

@@ -43,7 +43,7 @@ def network():
 
 
 GRAPH = network()
-FEEDS = [np.random.default_rng(seed).normal(size=(1, 3, 12, 12)).astype(np.float32) for seed in range(6)]
+FEEDS = [{"image": np.random.default_rng(seed).normal(size=(1, 3, 12, 12)).astype(np.float32)} for seed in range(6)]
 HISTOGRAMS = collect(GRAPH, tensors_to_observe(GRAPH), FEEDS)
 PRODUCTS = ("project", "expand", "back", "head")
 
