@@ -11,7 +11,7 @@ from edgefer.cli.output import ConsoleProgress, output_options, table, write_jso
 from edgefer.cli.workers import chosen_workers, worker_options
 from edgefer.evaluation.evaluate import evaluate as run_evaluate
 from edgefer.evaluation.results import Evaluation
-from edgefer.evaluation.summary import rows, runtimes, title, to_csv, to_markdown, verdict
+from edgefer.evaluation.summary import abaw_rows, abaw_title, rows, runtimes, title, to_csv, to_markdown, verdict
 from edgefer.images import open_images
 from edgefer.report import evaluation_report
 
@@ -117,6 +117,8 @@ def summary(evaluation: Evaluation) -> str:
     for part in evaluation.parts:
         for head in part.heads:
             lines += ["", click.style(title(part, head), bold=True), table(*rows(head))]
+        if part.abaw is not None:
+            lines += ["", click.style(abaw_title(part), bold=True), table(*abaw_rows(part))]
     held = evaluation.verdict.held
     colour, word = {True: ("green", "held"), False: ("red", "broken"), None: ("yellow", "not judged")}[held]
     heading = click.style(f"bounds {word}", fg=colour, bold=True)

@@ -24,9 +24,8 @@ from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.errors import UsageError, about
 from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
-from edgefer.evaluation.judge import REFERENCE
 from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown, sqnr
-from edgefer.evaluation.results import Evaluation
+from edgefer.evaluation.results import REFERENCE, Evaluation
 from edgefer.graph.contract import apply_contract, contract_nodes, head_logits
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters

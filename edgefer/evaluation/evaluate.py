@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from edgefer.bundle import SUMS, Artifact, Bundle
 from edgefer.errors import InputError
-from edgefer.evaluation.judge import REFERENCE, judge, judge_bounds
+from edgefer.evaluation.judge import judge, judge_bounds
 from edgefer.evaluation.layers import view_layers
-from edgefer.evaluation.results import BundleIdentity, DataIdentity, Evaluation, LayerView
+from edgefer.evaluation.results import REFERENCE, BundleIdentity, DataIdentity, Evaluation, LayerView
 from edgefer.evaluation.shards import run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.execution import Executor, Store, executor

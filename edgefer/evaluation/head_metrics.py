@@ -91,12 +91,18 @@ class Smile:
         recall: share of happy images found.
         false_positive_rate: share of the other images taken for happy.
         roc_auc: probability that a happy image scores above another one; ties count half.
+        fixed_rate: share of the other images that may be taken for happy, whatever the model;
+        fixed_rate_threshold: the lowest threshold at which no more are;
+        fixed_rate_recall: and the share of happy images found with it.
     """
 
     threshold: float
     recall: float | None
     false_positive_rate: float | None
     roc_auc: float | None
+    fixed_rate: float
+    fixed_rate_threshold: float | None
+    fixed_rate_recall: float | None
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,7 @@ class UnitMetrics:
 
     Attributes:
         samples: images with a target, per unit.
-        f1: F1 of the positive class per unit; None where nothing is positive, neither stated nor found.
+        f1: F1 of the positive class per unit; None where it is active in no image.
         thresholds: a unit is active from this probability on.
     """
 
@@ -192,15 +198,33 @@ class UnitMetrics:
         """Mean over the units that have one."""
         return _mean(self.f1)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "f1": dict(self.f1),
+            "mean_f1": self.mean_f1,
+            "thresholds": dict(self.thresholds),
+            "targets": dict(self.samples),
+        }
+
 
 @dataclass(frozen=True)
 class ModelMetrics:
-    """One head of one model against whatever targets the data has for it."""
+    """One head of one model against whatever targets the data has for it.
+
+    Attributes:
+        classes: against labels.
+        soft: against votes.
+        values: of columns that are continuous.
+        units: with the Spec's thresholds.
+        tuned_units: on every other image, with the thresholds that are best for the float network on those between.
+    """
 
     classes: ClassMetrics | None = None
     soft: SoftMetrics | None = None
     values: ValueMetrics | None = None
     units: UnitMetrics | None = None
+    tuned_units: UnitMetrics | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: only what there is."""
@@ -213,8 +237,9 @@ class ModelMetrics:
             document |= {"ccc": dict(self.values.ccc), "mean_ccc": self.values.mean_ccc, "rmse": dict(self.values.rmse)}
             document["targets"] = dict(self.values.samples)
         if self.units:
-            document |= {"f1": dict(self.units.f1), "mean_f1": self.units.mean_f1}
-            document |= {"thresholds": dict(self.units.thresholds), "targets": dict(self.units.samples)}
+            document |= self.units.to_dict()
+        if self.tuned_units:
+            document["tuned"] = self.tuned_units.to_dict()
         return document
 
 

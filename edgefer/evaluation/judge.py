@@ -3,39 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from edgefer.bundle import Bundle
+from edgefer.evaluation.abaw import abaw_scores
 from edgefer.evaluation.drift import cross_runtime, drift
+from edgefer.evaluation.drops import estimated, f1_loss
 from edgefer.evaluation.heads import as_probabilities, chooses_class
 from edgefer.evaluation.metrics import Bools, Floats
-from edgefer.evaluation.results import ArtifactResult, Bound, HeadEvaluation, Outputs, Part, Verdict
+from edgefer.evaluation.results import (
+    REFERENCE,
+    ArtifactResult,
+    Bound,
+    HeadEvaluation,
+    Outputs,
+    Part,
+    Verdict,
+)
 from edgefer.evaluation.scores import score
 from edgefer.evaluation.targets import HeadTargets, Targets
+from edgefer.evaluation.tuning import tune
 from edgefer.spec import OutputSpec, Spec
-
-REFERENCE = "reference"
 
 
 def judge(outputs: Outputs, targets: Targets, spec: Spec) -> tuple[Part, ...]:
     """All images, then each subset."""
     everything: Bools = np.ones(len(outputs), bool)
     return tuple(
-        Part(
-            name,
-            int(mask.sum()),
-            tuple(
-                _head(
-                    head,
-                    {model: heads[head.name][mask] for model, heads in outputs.values.items()},
-                    _masked(targets.heads[head.name], mask),
-                )
-                for head in spec.outputs
-            ),
-        )
-        for name, mask in {"all": everything, **targets.subsets}.items()
+        _part(name, mask, outputs, targets, spec) for name, mask in {"all": everything, **targets.subsets}.items()
     )
+
+
+def _part(name: str, mask: Bools, outputs: Outputs, targets: Targets, spec: Spec) -> Part:
+    values = {model: {name: found[mask] for name, found in heads.items()} for model, heads in outputs.values.items()}
+    truth = {name: _masked(found, mask) for name, found in targets.heads.items()}
+    heads = tuple(
+        _head(head, {model: found[head.name] for model, found in values.items()}, truth[head.name])
+        for head in spec.outputs
+    )
+    return Part(name, int(mask.sum()), heads, abaw_scores(spec.outputs, heads, values, truth))
 
 
 def judge_bounds(part: Part, bundle: Bundle, max_drop: float) -> Verdict:
@@ -73,11 +81,17 @@ def _head(head: OutputSpec, values: Mapping[str, Floats], targets: HeadTargets) 
         values = {model: as_probabilities(outputs) for model, outputs in values.items()}
     reference = values[REFERENCE]
     metrics = {model: score(head, outputs, targets) for model, outputs in values.items()}
-    artifacts = {
-        format: ArtifactResult(metrics[format], drift(head, reference, outputs, targets))
-        for format, outputs in values.items()
-        if format != REFERENCE
+    drifts = {
+        format: drift(head, reference, outputs, targets) for format, outputs in values.items() if format != REFERENCE
     }
+    if (tuned := tune(head, reference, targets)) is not None:
+        tuned_head, judged = tuned
+        for model, outputs in values.items():
+            metrics[model] = replace(metrics[model], tuned_units=score(tuned_head, outputs, judged).units)
+        for format, found in drifts.items():
+            lost = f1_loss(tuned_head, reference, values[format], judged)
+            drifts[format] = replace(found, tuned_f1_drop=estimated(lost))
+    artifacts = {format: ArtifactResult(metrics[format], found) for format, found in drifts.items()}
     pair = [values[format] for format in artifacts]
     return HeadEvaluation(
         head.name,

@@ -158,6 +158,38 @@ def roc_auc(scores: Floats, positive: Bools) -> float:
     return float((midranks(scores)[positive].sum() - positives * (positives + 1) / 2) / pairs)
 
 
+def recall_at(scores: Floats, positive: Bools, rate: float) -> tuple[float, float]:
+    """Recall with the lowest threshold that finds at most this share of the negatives, and that threshold.
+
+    Equal scores are found together.  NaN where one kind is missing; where even the highest score is a negative's and
+    one is too many, nothing is found, from infinity on.
+    """
+    if positive.all() or not positive.any():
+        return float("nan"), float("nan")
+    found, right, lowest = _ranked(scores, positive)
+    allowed = np.flatnonzero(found - right <= rate * (~positive).sum())
+    if not allowed.size:
+        return 0.0, float("inf")
+    return float(right[allowed[-1]] / positive.sum()), float(lowest[allowed[-1]])
+
+
+def best_f1_threshold(scores: Floats, positive: Bools) -> float:
+    """From which score on F1 of the positive class is largest: halfway to the next lower one; NaN without positives."""
+    if not positive.any():
+        return float("nan")
+    found, right, lowest = _ranked(scores, positive)
+    best = int((2 * right / (found + positive.sum())).argmax())
+    return float(lowest[best : best + 2].mean(dtype=np.float64))
+
+
+def _ranked(scores: Floats, positive: Bools) -> tuple[Ints, Ints, Floats]:
+    """For each different score from the highest on: how many reach it, how many of those are positive, and itself."""
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    right = np.cumsum(positive[order], dtype=np.int64)
+    return ends + 1, right[ends], scores[order][ends]
+
+
 def spearman(x: Floats, y: Floats) -> float:
     """Rank correlation, ties sharing their mean rank; NaN without variance."""
     a, b = (ranks - ranks.mean() for ranks in (midranks(x), midranks(y)))

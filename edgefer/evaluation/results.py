@@ -23,6 +23,7 @@ from edgefer.evaluation.array_text import pack
 from edgefer.evaluation.head_metrics import Drop, Estimate, Matrix, ModelMetrics
 
 SCHEMA = "edgefer.evaluation/1"
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Drift:
         macro_f1_drop: reference minus artifact; needs labels.
         ccc_drop: mean over columns, reference minus artifact; needs targets.
         f1_drop: mean over action units, reference minus artifact; needs targets.
+        tuned_f1_drop: the same with the thresholds of `ModelMetrics.tuned_units`.
+        smile_recall_drop: at the same false-positive rate, with both thresholds as they are; needs labels.
         cosine_similarity: of embeddings, mean over images.
         neighbour_agreement: share of images whose most similar other image is the same.
     """
@@ -59,6 +62,8 @@ class Drift:
     macro_f1_drop: Estimate | None = None
     ccc_drop: Estimate | None = None
     f1_drop: Estimate | None = None
+    tuned_f1_drop: Estimate | None = None
+    smile_recall_drop: Estimate | None = None
     cosine_similarity: Estimate | None = None
     neighbour_agreement: Estimate | None = None
 
@@ -75,6 +80,8 @@ class Drift:
             "macro_f1_drop": self.macro_f1_drop,
             "ccc_drop": self.ccc_drop,
             "f1_drop": self.f1_drop,
+            "tuned_f1_drop": self.tuned_f1_drop,
+            "smile_recall_drop": self.smile_recall_drop,
         }
         document: dict[str, Any] = {key: value.to_dict() for key, value in (changes | drops).items() if value}
         if self.flips is not None:
@@ -161,6 +168,30 @@ class HeadEvaluation:
 
 
 @dataclass(frozen=True)
+class Abaw:
+    """The scores of the ABAW challenges, see `abaw.py`.
+
+    Attributes:
+        scores: by model, then by name: `p_expr`, `p_va`, `p_au`, and `p_mtl` where there are all three.
+        drops: by format, then by name: reference minus artifact.
+    """
+
+    scores: Mapping[str, Mapping[str, float | None]]
+    drops: Mapping[str, Mapping[str, Estimate | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        drops = {
+            format: {f"{name}_drop": drop.to_dict() for name, drop in found.items() if drop}
+            for format, found in self.drops.items()
+        }
+        return {
+            REFERENCE: dict(self.scores[REFERENCE]),
+            "artifacts": {format: {**self.scores[format], **drops[format]} for format in self.drops},
+        }
+
+
+@dataclass(frozen=True)
 class Part:
     """All images, or a subset that the data names.
 
@@ -168,11 +199,13 @@ class Part:
         name: `all`, or the name of the mask.
         samples: how many images.
         heads: in the order of the Spec.
+        abaw: None where the data has targets for expressions alone, or for nothing.
     """
 
     name: str
     samples: int
     heads: tuple[HeadEvaluation, ...]
+    abaw: Abaw | None = None
 
     @property
     def main(self) -> HeadEvaluation:
@@ -184,6 +217,8 @@ class Part:
         document = {"samples": self.samples, "head": self.main.name, **self.main.to_dict()}
         if len(self.heads) > 1:
             document["heads"] = {head.name: {"kind": head.kind, **head.to_dict()} for head in self.heads}
+        if self.abaw is not None:
+            document["abaw"] = self.abaw.to_dict()
         return document
 
 

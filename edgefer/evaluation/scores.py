@@ -25,12 +25,16 @@ from edgefer.evaluation.metrics import (
     expected_calibration_error,
     macro_f1,
     positive_f1,
+    recall_at,
     recall_per_class,
     reliability,
     roc_auc,
 )
 from edgefer.evaluation.targets import HeadTargets
 from edgefer.spec import OutputSpec
+
+FALSE_POSITIVE_RATE = 0.05
+"""Of images without a smile so many may be taken for one, where models are compared at the same rate."""
 
 
 def score(head: OutputSpec, values: Floats, targets: HeadTargets) -> ModelMetrics:
@@ -79,11 +83,15 @@ def _smile(head: OutputSpec, p: Floats, labels: Ints) -> Smile | None:
     scores, is_happy = p[:, happy], labels == happy
     threshold = head.thresholds[happy] if head.thresholds else THRESHOLD
     found = scores >= threshold
+    recall, fixed = recall_at(scores, is_happy, FALSE_POSITIVE_RATE)
     return Smile(
         threshold,
         number(found[is_happy].mean() if is_happy.any() else np.nan),
         number(found[~is_happy].mean() if (~is_happy).any() else np.nan),
         number(roc_auc(scores, is_happy)),
+        FALSE_POSITIVE_RATE,
+        number(fixed),
+        number(recall),
     )
 
 
@@ -112,7 +120,8 @@ def _of_values(head: OutputSpec, values: Floats, targets: Floats) -> ValueMetric
 
 def _of_units(head: OutputSpec, p: Floats, targets: Floats) -> UnitMetrics:
     samples = (~np.isnan(targets)).sum(axis=0)
-    f1 = positive_f1(*unit_hits(head, p, targets).sum(axis=0))
+    right, wrong, missed = unit_hits(head, p, targets).sum(axis=0)
+    f1 = np.where(right + missed > 0, positive_f1(right, wrong, missed), np.nan)
     return UnitMetrics(
         dict(zip(head.labels, map(int, samples), strict=True)),
         dict(zip(head.labels, map(number, f1), strict=True)),

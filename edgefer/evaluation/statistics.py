@@ -132,6 +132,7 @@ def _resampled_means(features: Floats, resamples: int, generator: np.random.Gene
     means = np.empty((resamples, features.shape[1]))
     for start in range(0, resamples, rows):
         chosen = generator.integers(0, count, (min(rows, resamples - start), count))
-        for column, values in enumerate(np.ascontiguousarray(features.T)):
-            means[start : start + rows, column] = values[chosen].mean(axis=1)
+        chosen += count * np.arange(len(chosen))[:, np.newaxis]
+        drawn = np.bincount(chosen.reshape(-1), minlength=chosen.size).reshape(chosen.shape)
+        means[start : start + rows] = drawn @ features / count
     return means

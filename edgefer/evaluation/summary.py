@@ -9,7 +9,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from edgefer.evaluation.head_metrics import Drop, Estimate, Interval
 from edgefer.evaluation.heads import as_probabilities
-from edgefer.evaluation.results import Bound, Evaluation, HeadEvaluation, LayerView, Part
+from edgefer.evaluation.results import REFERENCE, Bound, Evaluation, HeadEvaluation, LayerView, Part
+from edgefer.evaluation.scores import FALSE_POSITIVE_RATE
 from edgefer.host.units import format_size
 
 Row: TypeAlias = tuple[str, ...]
@@ -26,6 +27,20 @@ def rows(head: HeadEvaluation) -> tuple[Row, list[Row]]:
     metrics = [(name, *(write(_at(model, path)) for model in models)) for name, (path, write) in _METRICS.items()]
     changes = [(name, "", *(write(_at(drift, path)) for drift in drifts)) for name, (path, write) in _DRIFTS.items()]
     return header, [row for row in (*metrics, *changes) if any(row[1:])]
+
+
+def abaw_rows(part: Part) -> tuple[Row, list[Row]]:
+    """The same about the scores of the ABAW challenges; no rows where the data does not say."""
+    if part.abaw is None:
+        return (), []
+    scores, drops = part.abaw.scores, part.abaw.drops
+    header = ("", *(NAMES.get(model, model) for model in scores))
+    found = []
+    for name in scores[REFERENCE]:
+        written = name.upper()
+        found.append((written, *(_value(scores[model][name]) for model in scores)))
+        found.append((f"{written} drop", "", *(_value(drops[format].get(name)) for format in drops)))
+    return header, [row for row in found if any(row[1:])]
 
 
 def verdict(evaluation: Evaluation) -> tuple[str, ...]:
@@ -59,7 +74,9 @@ def to_markdown(evaluation: Evaluation) -> str:
     lines += [f"- {escaped(line)}" for line in (*verdict(evaluation), *runtimes(evaluation))]
     for part in evaluation.parts:
         for head in part.heads:
-            lines += ["", f"**{escaped(title(part, head))}**", "", *_markdown_table(head)]
+            lines += ["", f"**{escaped(title(part, head))}**", "", *_markdown_table(*rows(head))]
+        if part.abaw is not None:
+            lines += ["", f"**{escaped(abaw_title(part))}**", "", *_markdown_table(*abaw_rows(part))]
     notes = [f"- {escaped(note)}" for note in evaluation.data.notes]
     versions = ", ".join(f"{tool} {version}" for tool, version in evaluation.versions.items())
     return "\n".join((*lines, "", *notes, *([""] if notes else []), f"<sub>{escaped(versions)}</sub>", ""))
@@ -114,6 +131,11 @@ def title(part: Part, head: HeadEvaluation) -> str:
     return f"{head_name}{subset}: {part.samples:,}, {labelled}"
 
 
+def abaw_title(part: Part) -> str:
+    """What the table of the challenges' scores is about."""
+    return f"scores of the ABAW challenges, {'all images' if part.name == 'all' else f'subset {part.name}'}"
+
+
 def _chooses(head: HeadEvaluation) -> bool:
     return any(result.drift.flips is not None for result in head.artifacts.values())
 
@@ -138,8 +160,7 @@ def _layers(layers: LayerView) -> str:
     return f"stored integers first differ at {first.op} {first.node}, by {first.max_lsb} LSB at most{culprit}"
 
 
-def _markdown_table(head: HeadEvaluation) -> Iterator[str]:
-    header, found = rows(head)
+def _markdown_table(header: Row, found: Sequence[Row]) -> Iterator[str]:
     yield f"| {' | '.join(header)} |"
     yield f"|---{'|---:' * (len(header) - 1)}|"
     for row in found:
@@ -193,17 +214,21 @@ def _value(value: Estimate | float | None, digits: int = 4) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+_RATE = f"{100 * FALSE_POSITIVE_RATE:g} %"
+
 _METRICS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "top-1 accuracy": ("classes.accuracy", _percent),
     "macro-F1": ("classes.macro_f1", _value),
     "calibration error": ("classes.reliability.ece", _value),
     "smile recall": ("classes.smile.recall", _percent),
     "smile false-positive rate": ("classes.smile.false_positive_rate", _percent),
+    f"smile recall at {_RATE} false positives": ("classes.smile.fixed_rate_recall", _percent),
     "smile ROC-AUC": ("classes.smile.roc_auc", _value),
     "accuracy against majority": ("soft.majority_accuracy", _percent),
     "KL from the votes": ("soft.kl", _value),
     "mean CCC": ("values.mean_ccc", _value),
     "mean F1": ("units.mean_f1", _value),
+    "mean F1, thresholds of the other half": ("tuned_units.mean_f1", _value),
 }
 
 _DRIFTS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -213,12 +238,14 @@ _DRIFTS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "macro-F1 drop": ("macro_f1_drop", _value),
     "CCC drop": ("ccc_drop", _value),
     "F1 drop": ("f1_drop", _value),
+    "  thresholds of the other half": ("tuned_f1_drop", _value),
     "agreement with fp32": ("agreement", _percent),
     "cosine similarity to fp32": ("cosine_similarity", _value),
     "same nearest neighbour": ("neighbour_agreement", _percent),
     "KL(fp32 || int8), nats": ("kl", _value),
     "largest change": ("max_abs_change", _value),
     "SQNR, dB": ("sqnr_db", _decibels),
+    f"smile recall drop at {_RATE}": ("smile_recall_drop", _value),
     "smile rank correlation": ("smile_rank_correlation", _value),
 }
 """By title: where the number is, and how it is written."""

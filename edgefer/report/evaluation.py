@@ -7,7 +7,8 @@ from math import inf
 
 from edgefer.evaluation.head_metrics import Drop, Estimate, Interval
 from edgefer.evaluation.results import Bound, Evaluation, HeadEvaluation, Part
-from edgefer.evaluation.summary import NAMES, alike, joined, rows, runtimes, title
+from edgefer.evaluation.scores import FALSE_POSITIVE_RATE
+from edgefer.evaluation.summary import NAMES, Row, abaw_rows, abaw_title, alike, joined, rows, runtimes, title
 from edgefer.host.units import format_size
 from edgefer.images import ImageSet
 from edgefer.report import charts
@@ -189,7 +190,12 @@ def section_runtimes(evaluation: Evaluation) -> Html:
 
 def section_numbers(evaluation: Evaluation) -> Html:
     """Every metric of every head, on all images and on each subset."""
-    return section("All numbers", *(_numbers(part, head) for part in evaluation.parts for head in part.heads))
+    tables = []
+    for part in evaluation.parts:
+        tables += [_numbers(title(part, head), *rows(head)) for head in part.heads]
+        if part.abaw is not None:
+            tables.append(_numbers(abaw_title(part), *abaw_rows(part)))
+    return section("All numbers", *tables)
 
 
 def section_evidence(evaluation: Evaluation) -> Html:
@@ -274,12 +280,10 @@ def _whiskers(
     return found
 
 
-def _numbers(part: Part, head: HeadEvaluation) -> Html:
-    (_, *models), lines = rows(head)
-    caption = title(part, head)
+def _numbers(caption: str, header: Row, lines: Sequence[Row]) -> Html:
     return table(
         f"{caption[:1].upper()}{caption[1:]}. Small: 95\N{NO-BREAK SPACE}% intervals.",
-        models,
+        header[1:],
         [(name.strip(), [_cell(value) for value in values]) for name, *values in lines],
     )
 
@@ -316,6 +320,20 @@ _DRIFTS: dict[str, tuple[str, str, float, float, int]] = {
     "accuracy_drop": ("Accuracy lost", "Percentage points, paired; left of 0 the artifact is better.", 0, 1, 2),
     "ccc_drop": ("Concordance lost", "Mean CCC, fp32 less int8.", 0, 1, 4),
     "f1_drop": ("F1 lost", "Mean over action units, fp32 less int8.", 0, 1, 4),
+    "tuned_f1_drop": (
+        "F1 lost, thresholds of the other half",
+        "Mean over action units, fp32 less int8, where fp32 chose the thresholds.",
+        0,
+        1,
+        4,
+    ),
+    "smile_recall_drop": (
+        f"Smiles lost at {100 * FALSE_POSITIVE_RATE:g}\N{NO-BREAK SPACE}% false positives",
+        "Percentage points of recall, paired.",
+        0,
+        100,
+        2,
+    ),
     "agreement": ("Same answer as fp32", "Per cent of answers.", 100, 100, 1),
     "cosine_similarity": ("Cosine similarity to fp32", "Mean over images; 1 is no change.", 1, 1, 4),
     "neighbour_agreement": (

@@ -51,6 +51,28 @@ def test_all_files_are_written_and_the_table_tells_the_story(run, tiny, save, tm
     assert "| top-1 accuracy |" in markdown
 
 
+def test_the_scores_of_the_abaw_challenges_stand_in_every_file(run, tiny, save, tmp_path):
+    rng = np.random.default_rng(0)
+    affect = {name: rng.uniform(-1, 1, 60) for name in ("valence", "arousal")}
+    units = {"au": rng.integers(0, 2, (60, 3)), "au_columns": np.array(["AU1", "AU12", "AU25"])}
+    data = save(labels=LABELS, label_names=NAMES, **affect, **units)
+    paths = {kind: tmp_path / f"out.{kind}" for kind in ("json", "markdown", "report")}
+    options = [part for kind, path in paths.items() for part in (f"--{kind}", path)]
+    code, out, err = run("evaluate", tiny.path, "--data", data, *options, "--max-drop", 60)
+    assert code == 0, err
+    written = [out, paths["markdown"].read_text().replace("\\", ""), paths["report"].read_text()]
+    for title in ("P_EXPR", "P_VA drop", "P_AU", "P_MTL", "P_MTL drop", "thresholds of the other half"):
+        assert all(title in text for text in written), title
+    document = json.loads(paths["json"].read_text())
+    jsonschema.validate(document, evaluation_schema())
+    heads, abaw = document["heads"], document["abaw"]
+    assert abaw["reference"]["p_va"] == heads["affect"]["reference"]["mean_ccc"]
+    onnx = abaw["artifacts"]["onnx"]
+    assert onnx["p_mtl"] == pytest.approx(onnx["p_expr"] + onnx["p_va"] + onnx["p_au"])
+    assert onnx["p_mtl_drop"]["ci95"][0] <= onnx["p_mtl_drop"]["value"] <= onnx["p_mtl_drop"]["ci95"][1]
+    assert heads["units"]["artifacts"]["onnx"]["tuned"]["targets"] == {"AU1": 30, "AU12": 30, "AU25": 30}
+
+
 def test_too_few_labelled_images_end_with_5_and_say_why(run, tiny, save):
     code, out, _ = run("evaluate", tiny.path, "--data", save(labels=LABELS, label_names=NAMES))
     assert code == 5

@@ -130,3 +130,114 @@ def test_an_embedding_is_judged_by_its_direction_and_its_neighbours():
 
 def test_two_images_are_each_other_s_neighbours_and_tell_nothing():
     assert embedded(0.5, count=2).neighbour_agreement is None
+
+
+def test_smiles_are_compared_at_the_same_false_positive_rate():
+    """int8 gives every face more `happy`: the same order, so that nothing is lost at the same rate."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    logit = rng.normal(size=400) + np.where(labels == 0, 1.5, -1.5)
+    values = {}
+    for model, shifted in (("reference", logit), ("tflite", logit + 2), ("onnx", rng.permutation(logit))):
+        p = 1 / (1 + np.exp(-shifted))
+        values[model] = {"expression": np.stack([p, 1 - p], axis=1).astype(np.float32)}
+    outputs = Outputs(tuple(map(str, range(400))), values)
+    (part,) = judge(outputs, Targets({"expression": HeadTargets(classes=labels)}), SPEC)
+    before, shifted, lost = (
+        part.main.reference,
+        part.main.artifacts["tflite"],
+        part.main.artifacts["onnx"],
+    )
+    smile, moved = before.classes.smile, shifted.metrics.classes.smile
+    assert moved.false_positive_rate > 3 * smile.false_positive_rate
+    assert moved.fixed_rate_recall == smile.fixed_rate_recall > 0.8
+    assert moved.fixed_rate_threshold > smile.fixed_rate_threshold
+    assert shifted.drift.smile_recall_drop.value == 0
+    drop = lost.drift.smile_recall_drop
+    assert drop.value == pytest.approx(smile.fixed_rate_recall - lost.metrics.classes.smile.fixed_rate_recall)
+    assert drop.ci95[0] < drop.value < drop.ci95[1]
+
+
+UNITS = OutputSpec("au", "action_units", ("AU1", "AU2"), "sigmoid", thresholds=(0.5, 0.4))
+
+
+def units(scale=1.0, count=400):
+    """Probabilities and targets of two units; the first never reaches 0.5, the second is active nowhere."""
+    rng = np.random.default_rng(0)
+    target = np.stack([rng.integers(0, 2, count), np.zeros(count)], axis=1).astype(np.float64)
+    p = 0.1 + 0.2 * target + 0.04 * rng.normal(size=target.shape)
+    return (scale * p).clip(0, 1).astype(np.float32), target
+
+
+def test_thresholds_of_units_are_chosen_on_one_half_and_judged_on_the_other():
+    p, target = units()
+    target[1::2, 0] = np.random.default_rng(1).integers(0, 2, 200)
+    outputs = Outputs(tuple(map(str, range(400))), {"reference": {"au": p}, "tflite": {"au": p * 0.8}})
+    (part,) = judge(outputs, Targets({"au": HeadTargets(values=target)}), Spec(SPEC.input, (UNITS,)))
+    own, tuned = part.main.reference.units, part.main.reference.tuned_units
+    assert own.f1 == {"AU1": 0.0, "AU2": None} and own.samples["AU1"] == 400
+    assert 0.15 < tuned.thresholds["AU1"] < 0.25 and tuned.thresholds["AU2"] == 0.4
+    assert tuned.samples["AU1"] == 200
+    assert 0.35 < tuned.f1["AU1"] < 0.65, "it was perfect on the half that chose"
+    result = part.main.artifacts["tflite"]
+    assert result.metrics.tuned_units.thresholds == tuned.thresholds
+    assert result.drift.tuned_f1_drop.value == pytest.approx(tuned.mean_f1 - result.metrics.tuned_units.mean_f1)
+
+
+AFFECT = OutputSpec("va", "valence_arousal", ("valence", "arousal"), "tanh")
+
+
+def abaw(*heads, count=300):
+    """The scores of a network with some of the three heads, each with targets on some images only."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(-1, 2, count)
+    affect = rng.uniform(-1, 1, (count, 2))
+    affect[:40] = np.nan
+    p, active = units(2.0, count)
+    active[50:60] = np.nan
+    found = {
+        "expression": one_hot(np.where(rng.random(count) < 0.8, labels.clip(0), 0)),
+        "va": np.nan_to_num(affect) + 0.3 * rng.normal(size=affect.shape),
+        "au": p,
+    }
+    worse = {
+        "expression": one_hot(rng.integers(0, 2, count)),
+        "va": found["va"] + 0.4 * rng.normal(size=affect.shape),
+        "au": p * 0.9,
+    }
+    values = {
+        model: {head.name: each[head.name].astype(np.float32) for head in heads}
+        for model, each in (("reference", found), ("tflite", worse))
+    }
+    truth = {
+        "expression": HeadTargets(classes=labels), "va": HeadTargets(values=affect), "au": HeadTargets(values=active)
+    }  # fmt: skip
+    targets = Targets({head.name: truth[head.name] for head in heads})
+    return judge(Outputs(tuple(map(str, range(count))), values), targets, Spec(SPEC.input, heads))[0]
+
+
+def test_the_scores_of_the_abaw_challenges_and_their_sum_have_drops_with_intervals():
+    part = abaw(HEAD, AFFECT, UNITS)
+    expression, affect, active = part.heads
+    scores, drops = part.abaw.scores, part.abaw.drops["tflite"]
+    assert scores["reference"] == {
+        "p_expr": expression.reference.classes.macro_f1,
+        "p_va": affect.reference.values.mean_ccc,
+        "p_au": active.reference.units.mean_f1,
+        "p_mtl": pytest.approx(
+            expression.reference.classes.macro_f1
+            + affect.reference.values.mean_ccc
+            + active.reference.units.mean_f1
+        ),
+    }  # fmt: skip
+    for name, drop in drops.items():
+        assert drop.value == pytest.approx(scores["reference"][name] - scores["tflite"][name], abs=1e-9), name
+        assert drop.ci95[0] < drop.value < drop.ci95[1], name
+    widths = {name: drop.ci95[1] - drop.ci95[0] for name, drop in drops.items()}
+    assert max(widths["p_expr"], widths["p_va"]) < widths["p_mtl"] < sum(widths.values()) - widths["p_mtl"]
+
+
+def test_scores_of_challenges_are_those_that_the_data_has_targets_for():
+    assert abaw(AFFECT).abaw.scores["reference"].keys() == {"p_va"}
+    assert abaw(HEAD, UNITS).abaw.scores["reference"].keys() == {"p_expr", "p_au"}
+    assert abaw(HEAD).abaw is None, "it is the macro-F1"

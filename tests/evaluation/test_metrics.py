@@ -143,3 +143,29 @@ def test_neighbours_of_many_images_are_looked_for_among_some(monkeypatch):
 
 def test_an_embedding_of_nothing_is_like_none():
     assert metrics.cosine_similarity(np.zeros((1, 3)), np.ones((1, 3))) == 0
+
+
+@given(
+    scores=arrays(np.float32, 30, elements=st.sampled_from([0.1, 0.2, 0.25, 0.5, 0.9])),
+    positive=arrays(np.bool_, 30),
+    rate=st.sampled_from([0.0, 0.05, 0.3, 1.0]),
+)
+def test_recall_at_a_rate_is_the_largest_of_the_roc_curve_that_keeps_it(scores, positive, rate):
+    recall, threshold = metrics.recall_at(scores, positive, rate)
+    if positive.all() or not positive.any():
+        assert np.isnan(recall)
+        return
+    false, true, _ = sklearn.roc_curve(positive, scores, drop_intermediate=False)
+    assert recall == pytest.approx(true[false <= rate + 1e-12].max())
+    found = scores >= threshold
+    assert found[~positive].mean() <= rate and found[positive].mean() == pytest.approx(recall)
+
+
+@given(scores=arrays(np.float32, 25, elements=levels), positive=arrays(np.bool_, 25))
+def test_no_threshold_has_a_better_f1(scores, positive):
+    best = metrics.best_f1_threshold(scores, positive)
+    if not positive.any():
+        assert np.isnan(best)
+        return
+    f1 = [sklearn.f1_score(positive, scores >= threshold) for threshold in (best, *scores)]
+    assert f1[0] == max(f1)

@@ -1,0 +1,32 @@
+"""Thresholds of action units, chosen on one half of the images, so that they can be judged on the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from edgefer.evaluation.heads import THRESHOLD, decides, thresholds
+from edgefer.evaluation.metrics import Floats, best_f1_threshold
+from edgefer.evaluation.targets import HeadTargets
+from edgefer.spec import OutputSpec
+
+
+def tune(head: OutputSpec, reference: Floats, targets: HeadTargets) -> tuple[OutputSpec, HeadTargets] | None:
+    """The head with the thresholds that are best for the float network on every other image, and targets for the rest.
+
+    A unit that is never active on those keeps its own threshold.  None for heads that decide nothing, and where
+    either half has no target.
+    """
+    if targets.values is None or not decides(head):
+        return None
+    chosen, judged = targets.values[::2], targets.values.copy()
+    judged[::2] = np.nan
+    if np.isnan(chosen).all() or np.isnan(judged).all():
+        return None
+    best = []
+    for scores, target, own in zip(reference[::2].T, chosen.T, thresholds(head), strict=True):
+        known = ~np.isnan(target)
+        found = best_f1_threshold(scores[known], target[known] >= THRESHOLD)
+        best.append(float(own) if np.isnan(found) else found)
+    return replace(head, thresholds=tuple(best)), HeadTargets(values=judged)
