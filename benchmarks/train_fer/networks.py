@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from benchmarks.exports import timm
+from benchmarks.architectures import import_timm
 from benchmarks.train_fer.network import EfficientNetB0, with_imagenet_convolutions
 from converters import mobilefacenet
 
@@ -16,7 +16,7 @@ NETWORKS: Mapping[str, Callable[[int], nn.Module]] = {
     "efficientnet_b0": lambda classes: with_imagenet_convolutions(EfficientNetB0(classes)),
     "mobilefacenet": lambda classes: mobilefacenet.build(64, [0, 4, 6, 2], 512, classes, side=4),
     **{
-        name: lambda classes, name=name: timm().create_model(name, num_classes=classes)
+        name: lambda classes, name=name: import_timm().create_model(name, num_classes=classes)
         for name in ("resnet18", "mobilenetv3_large_100", "mobilevit_xxs")
     },
 }
