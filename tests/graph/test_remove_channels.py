@@ -100,3 +100,47 @@ def test_a_channel_is_left_where_all_of_them_add_nothing(everything):
     smaller = normalise(graph)
     assert channels(smaller, smaller.producers["y"].inputs[0]) == 1
     assert_same_outputs(graph, smaller)
+
+
+SHUFFLED = """
+a = Conv<kernel_shape=[1, 1]>(x, w, w_bias)
+r = Relu(a)
+five = Reshape(r, halves)
+turned = Transpose<perm=[0, 2, 1, 3, 4]>(five)
+s = Reshape(turned, whole)
+d = Conv<kernel_shape=[3, 3], group=6>(s, depthwise, depthwise_bias)
+m = MaxPool<kernel_shape=[2, 2]>(d)
+y = Conv<kernel_shape=[1, 1]>(m, v)
+"""
+
+
+def test_a_dead_channel_is_known_behind_a_shuffle():
+    dead = planted(GATED_WEIGHTS, ("w", 3, 0), ("w_bias", 3, 0))
+    weights = {name: dead[name] for name in ("w", "w_bias", "depthwise", "depthwise_bias", "v")}
+    graph = network(SHUFFLED, "y", {**weights, "halves": np.array([1, 2, 3, 5, 5]), "whole": np.array([1, 6, 5, 5])})
+    assert_same_outputs(graph, remove_channels(graph))
+
+
+FOLDED = """
+a = Conv<kernel_shape=[1, 1]>(x, w, w_bias)
+r = Relu(a)
+s = Reshape(r, tall)
+POOLED
+y = Conv<kernel_shape=[1, 1]>(m, v)
+"""
+
+
+@pytest.mark.parametrize(
+    "pooled",
+    [
+        "m = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(s)",
+        "m = GlobalAveragePool(s)",
+        "m = Conv<kernel_shape=[3, 3], group=3>(s, depthwise, depthwise_bias)",
+    ],
+)
+def test_a_channel_that_is_dead_in_some_places_is_not_a_number(pooled):
+    dead = planted(GATED_WEIGHTS, ("w", 3, 0), ("w_bias", 3, 0))
+    weights = {name: dead[name][:3] for name in ("depthwise", "depthwise_bias")}
+    weights |= {"w": dead["w"], "w_bias": dead["w_bias"], "v": dead["v"][:, :3], "tall": np.array([1, 3, 10, 5])}
+    graph = network(FOLDED.replace("POOLED", pooled), "y", weights)
+    assert_same_outputs(graph, remove_channels(graph))

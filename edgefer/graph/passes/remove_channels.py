@@ -34,6 +34,7 @@ _FUNCTIONS: Mapping[str, Callable[[Known], Known]] = {
     "MaxPool": lambda x: x,
 }
 _KEEP_ZERO = frozenset(["AveragePool", "Elu", "Gelu", "HardSwish", "LeakyRelu", "PRelu"])
+_OVER_MAPS = frozenset(["Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool", "AveragePool"])
 _OF_TWO: Mapping[str, Callable[[Known, Known], Known]] = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply}
 
 
@@ -151,6 +152,8 @@ def _made(groups: Groups, node: Node, given: list[Known]) -> Known:
     unknown = np.full((1,) * rank, np.nan)
     if node.output not in groups.values:
         return unknown
+    if node.op in _OVER_MAPS:
+        given = [_everywhere(given[0]), *given[1:]]
     if node.op in ("Conv", "Gemm"):
         axis = 1 if node.op == "Gemm" and not node.int("transB") else 0
         is_zero = ~_rows(graph.constants[node.inputs[1]], axis).any(axis=1)
@@ -164,6 +167,14 @@ def _made(groups: Groups, node: Node, given: list[Known]) -> Known:
     if node.op in _FUNCTIONS:
         return _FUNCTIONS[node.op](given[0])
     return np.where(given[0] == 0, 0.0, np.nan) if node.op in _KEEP_ZERO else unknown
+
+
+def _everywhere(number: Known) -> Known:
+    """What is known of each channel all over its map; NaN where places differ, as a rearrangement may leave them."""
+    rows = number.reshape(*number.shape[:2], -1)
+    first = rows[..., :1]
+    same = (rows == first).all(axis=2, keepdims=True)
+    return np.where(same, first, np.nan).reshape(*number.shape[:2], *([1] * (number.ndim - 2)))
 
 
 def _operand(graph: Graph, node: Node, value: str, found: Mapping[str, Known]) -> Known:
