@@ -31,6 +31,7 @@ from edgefer.quantize.observe import activations as statistics
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.observe.recorded import fed_with, recorded
 from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.observe.unusual import UNLIKE, usual_images
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.size import is_surely_within, smallest_size
@@ -130,6 +131,7 @@ def quantize(
             f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
             f"read them it takes about {smallest:,}; give a --budget of that size, or a smaller network"
         )
+    images = _usual(graph, images, spec, progress)
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
     few = feeds[:: -(-len(feeds) // MEASURED_ON)]
     judge = Sensitivity(graph, tuple(heads), list(iter_feeds(images.held_back.some(JUDGED_ON), spec)))
@@ -197,6 +199,17 @@ def quantize(
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
             steps = 0
     return Quantized(stored, plan, left_out, tuple(prescribed), steps, noises, solution)
+
+
+def _usual(graph: Graph, images: CalibrationImages, spec: Spec, progress: Progress) -> CalibrationImages:
+    """The images without those that are unlike all others to the network, of which the user hears."""
+    calibration = usual_images(graph, images.calibration, spec)
+    if left_out := len(images.calibration) - len(calibration):
+        progress.note(
+            f"{left_out} of {len(images.calibration)} images are not calibrated on: to the network they are unlike the "
+            f"others, with values more than {UNLIKE:.0f} times as large on the way, which int8 cannot hold beside them"
+        )
+    return replace(images, calibration=calibration)
 
 
 def _thinned(
