@@ -71,8 +71,8 @@ def fitted() -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     images = open_images(TRAIN)
     every = np.linspace(0, len(images) - 1, FITTED_ON).astype(int)
     targets = derived(TRAIN)[every]
-    feeds = iter_feeds(images.select(int(index) for index in every), network.spec.input)
-    features = np.concatenate([session.run([value], {graph.inputs[0]: feed})[0] for feed in feeds]).astype(np.float64)
+    feeds = iter_feeds(images.select(int(index) for index in every), network.spec)
+    features = np.concatenate([session.run([value], feed)[0] for feed in feeds]).astype(np.float64)
     voted = ~np.isnan(targets).any(axis=1)
     features, targets = features[voted], targets[voted]
     mean, offset = features.mean(axis=0), targets.mean(axis=0)

@@ -158,6 +158,11 @@ def convert(
         network = load_network(model, family=family, arch=arch, spec=dict(spec or {}), weights=weights)
     for note in network.notes:
         progress.note(note)
+    if (shrink or tflite_backend == "onnx2tf") and (network.spec.states or network.spec.input.frames is not None):
+        raise UsageError(
+            f"{network.name} looks at more than one image, which {'--shrink' if shrink else 'onnx2tf'} cannot",
+            remedy="Leave it out.",
+        )
     path = Path(output) if output is not None else Path(f"{network.name}_bundle")
     check_destination(path)
     own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgefer.evaluation.drops import ccc_loss, estimate, estimated, f1_loss, macro_f1_loss
+from edgefer.evaluation.drops import ccc_loss, estimate, estimated, f1_loss, macro_f1_loss, of_known
 from edgefer.evaluation.head_metrics import Drop, Estimate
 from edgefer.evaluation.heads import chooses_class, decides, happy_column, matrix, number, thresholds
 from edgefer.evaluation.metrics import (
@@ -41,19 +41,25 @@ def drift(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTa
         before_activation(values, "softmax" if chooses_class(head) else head.activation)
         for values in (reference, artifact)
     ]
+    drawn = targets.sequences
     common = (float(change.max()), float(change.mean()), number(sqnr_db(*logits)))
     if chooses_class(head):
         return _class_drift(head, reference, artifact, targets, common)
     if decides(head):
         same, kl = _same(head, reference, artifact), bernoulli_kl(reference, artifact)
         return Drift(
-            *common, estimate(same), kl=estimate(kl), f1_drop=estimated(f1_loss(head, reference, artifact, targets))
+            *common,
+            estimate(same, sequences=drawn),
+            kl=estimate(kl, sequences=drawn),
+            f1_drop=estimated(f1_loss(head, reference, artifact, targets)),
         )
     if head.kind == "embedding":
         return Drift(
             *common,
-            cosine_similarity=estimate(cosine_similarity(reference, artifact)),
-            neighbour_agreement=estimate(same_neighbour(reference, artifact)) if len(reference) > NEIGHBOURS else None,
+            cosine_similarity=estimate(cosine_similarity(reference, artifact), sequences=drawn),
+            neighbour_agreement=estimate(same_neighbour(reference, artifact), sequences=drawn)
+            if len(reference) > NEIGHBOURS
+            else None,
         )
     return Drift(*common, ccc_drop=estimated(ccc_loss(head, reference, artifact, targets)))
 
@@ -77,29 +83,29 @@ def _class_drift(
     happy = happy_column(head)
     return Drift(
         *common,
-        agreement=estimate(before == after),
+        agreement=estimate(before == after, sequences=targets.sequences),
         flips=matrix(flips),
-        kl=estimate(kl_divergence(reference, artifact)),
+        kl=estimate(kl_divergence(reference, artifact), sequences=targets.sequences),
         smile_rank_correlation=None if happy is None else number(spearman(reference[:, happy], artifact[:, happy])),
-        accuracy_drop=_drop(before, after, targets.classes),
-        majority_accuracy_drop=_drop(before, after, targets.majority),
+        accuracy_drop=_drop(before, after, targets.classes, targets.sequences),
+        majority_accuracy_drop=_drop(before, after, targets.majority, targets.sequences),
         macro_f1_drop=estimated(macro_f1_loss(head, reference, artifact, targets)),
-        smile_recall_drop=_smile_recall_drop(head, reference, artifact, targets.classes),
+        smile_recall_drop=_smile_recall_drop(head, reference, artifact, targets),
     )
 
 
-def _drop(before: Ints, after: Ints, labels: Ints | None) -> Drop | None:
+def _drop(before: Ints, after: Ints, labels: Ints | None, sequences: Ints | None) -> Drop | None:
     if labels is None or not (chosen := labels >= 0).any():
         return None
     was_right, is_right = (before == labels)[chosen], (after == labels)[chosen]
     lost, gained = discordant(was_right, is_right)
-    interval = bootstrap(100.0 * was_right - 100.0 * is_right)
+    interval = bootstrap(100.0 * was_right - 100.0 * is_right, groups=of_known(sequences, chosen))
     return Drop(100 * (lost - gained) / len(was_right), interval, mcnemar(lost, gained), lost, gained)
 
 
-def _smile_recall_drop(head: OutputSpec, reference: Floats, artifact: Floats, labels: Ints | None) -> Estimate | None:
+def _smile_recall_drop(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Estimate | None:
     """Over the happy images, at the threshold of each model, which is taken as it is."""
-    happy = happy_column(head)
+    happy, labels = happy_column(head), targets.classes
     if happy is None or labels is None:
         return None
     known, is_happy = labels >= 0, labels == happy
@@ -108,7 +114,8 @@ def _smile_recall_drop(head: OutputSpec, reference: Floats, artifact: Floats, la
         for values in (reference, artifact)
     ]
     is_defined = is_happy.any() and (known & ~is_happy).any()
-    return estimate(found[0].astype(np.float64) - found[1]) if is_defined else None
+    sequences = of_known(targets.sequences, is_happy)
+    return estimate(found[0].astype(np.float64) - found[1], sequences=sequences) if is_defined else None
 
 
 def cross_runtime(head: OutputSpec, first: Floats, second: Floats) -> CrossRuntime:

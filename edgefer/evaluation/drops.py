@@ -17,6 +17,7 @@ from edgefer.evaluation.metrics import (
     Array,
     Bools,
     Floats,
+    Ints,
     concordance_of_moments,
     macro_f1_of_counts,
     mean_where,
@@ -40,22 +41,32 @@ class Loss:
         features: (images, features); zero for images without a target.
         of_means: the loss, reference minus artifact, from the means of the features; a common factor changes nothing.
         known: images with a target.
+        sequences: a number for each image, the same for those of one sequence; None where each is by itself.
     """
 
     features: Floats
     of_means: Statistic
     known: Bools
+    sequences: Ints | None = None
 
     def estimate(self) -> Estimate | None:
         """The loss with its interval, over the images that have a target."""
-        return estimate(self.features[self.known], self.of_means)
+        return estimate(self.features[self.known], self.of_means, of_known(self.sequences, self.known))
 
 
-def estimate(features: Array, statistic: Statistic = mean) -> Estimate | None:
-    """A statistic of the means of features (images, ...), with its interval; None where it is undefined."""
+def of_known(sequences: Ints | None, known: Bools) -> Ints | None:
+    """The sequences of some of the images."""
+    return None if sequences is None else sequences[known]
+
+
+def estimate(features: Array, statistic: Statistic = mean, sequences: Ints | None = None) -> Estimate | None:
+    """A statistic of the means of features (images, ...), with its interval; None where it is undefined.
+
+    Images of one sequence, where any are said, are drawn together.
+    """
     flat = features.reshape(len(features), -1).astype(np.float64)
     value = number(statistic(flat.mean(axis=0))) if len(flat) else None
-    return None if value is None else Estimate(value, bootstrap(flat, statistic))
+    return None if value is None else Estimate(value, bootstrap(flat, statistic, groups=sequences))
 
 
 def macro_f1_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Loss | None:
@@ -72,7 +83,7 @@ def macro_f1_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets
         return loss
 
     features = np.concatenate([label, old, old * label, new, new * label], axis=1)
-    return Loss(features * known[:, np.newaxis], lost, known)
+    return Loss(features * known[:, np.newaxis], lost, known, targets.sequences)
 
 
 def ccc_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Loss | None:
@@ -100,7 +111,7 @@ def ccc_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: Hea
         loss: Floats = (ccc[..., 0] - ccc[..., 1]).mean(axis=-1)
         return loss
 
-    return Loss(features, lost, known)
+    return Loss(features, lost, known, targets.sequences)
 
 
 def f1_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Loss | None:
@@ -115,7 +126,7 @@ def f1_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: Head
         right, _, missed = np.moveaxis(counts[..., 0, :, :], -2, 0)
         return mean_where(was - is_now, right + missed > 0)
 
-    return Loss(hits.reshape(len(hits), -1).astype(np.float64), lost, np.ones(len(hits), bool))
+    return Loss(hits.reshape(len(hits), -1).astype(np.float64), lost, np.ones(len(hits), bool), targets.sequences)
 
 
 def estimated(loss: Loss | None) -> Estimate | None:
@@ -133,4 +144,4 @@ def together(losses: Sequence[Loss]) -> Loss:
         return total
 
     known = np.any([loss.known for loss in losses], axis=0)
-    return Loss(np.concatenate([loss.features for loss in losses], axis=1), lost, known)
+    return Loss(np.concatenate([loss.features for loss in losses], axis=1), lost, known, losses[0].sequences)

@@ -1,4 +1,4 @@
-"""Paired statistics: the exact McNemar test, and bootstrap intervals over images.
+"""Paired statistics: the exact McNemar test, and bootstrap intervals over images, or sequences of them.
 
 Every statistic here is a function of means over images: of hits, of confusion cells, of moments.  Where images
 come in few kinds (right or wrong, a cell of a matrix), how often each kind is drawn is multinomial, and resampling
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from edgefer.evaluation.metrics import Bools, Floats
+from edgefer.evaluation.metrics import Bools, Floats, Ints
 
 Statistic: TypeAlias = Callable[[Floats], Floats]
 """From means (..., features) to numbers (...)."""
@@ -67,6 +67,7 @@ def bootstrap(
     features: Floats,
     statistic: Statistic = mean,
     *,
+    groups: Ints | None = None,
     resamples: int = RESAMPLES,
     seed: int = SEED,
     level: float = 0.95,
@@ -79,10 +80,14 @@ def bootstrap(
     Args:
         features: (images, features); an image is drawn with all of its features, so differences are paired.
         statistic: of their means.
+        groups: for each image a number, the same for images that are drawn together, as frames of one sequence are,
+            which are alike.
         resamples: how many times as many images are drawn with replacement.
         seed: equal seeds give equal intervals.
         level: confidence.
     """
+    if groups is not None:
+        features, statistic = _of_groups(features.reshape(len(features), -1), groups, statistic)
     count = len(features)
     if count < 2:
         return None
@@ -111,6 +116,14 @@ def bootstrap(
     shifted = [bias + normal.inv_cdf(tail) for tail in ((1 - level) / 2, (1 + level) / 2)]
     low, high = np.quantile(drawn, [normal.cdf(bias + z / (1 - acceleration * z)) for z in shifted])
     return (float(low), float(high))
+
+
+def _of_groups(features: Floats, groups: Ints, statistic: Statistic) -> tuple[Floats, Statistic]:
+    """Sums over each group beside its size, and the statistic of the means that they give over images."""
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.zeros((int(group.max(initial=-1)) + 1, features.shape[1] + 1))
+    np.add.at(sums, group, np.concatenate([features.astype(np.float64), np.ones((len(features), 1))], axis=1))
+    return sums, lambda means: statistic(means[..., :-1] / means[..., -1:])
 
 
 def discordant(first: Bools, second: Bools) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 from edgefer.errors import InputError
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.metrics import Bools, Floats, Ints
-from edgefer.images import ImageSet, match_labels
+from edgefer.images import ImageSet, match_labels, starts
 from edgefer.spec import OutputSpec, Spec
 
 VOTES, VOTE_COLUMNS = "ferplus_votes", "ferplus_columns"
@@ -32,12 +32,14 @@ class HeadTargets:
         votes: (N, classes) shares of the raters' votes, NaN where nobody voted for a class of the head.
         majority: (N,) the class with more votes than anything else, -1 where there is none.
         values: (N, columns), NaN where unknown.
+        sequences: (N,) a number for each image, the same for those of one sequence; None where each is by itself.
     """
 
     classes: Ints | None = None
     votes: Floats | None = None
     majority: Ints | None = None
     values: Floats | None = None
+    sequences: Ints | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +86,20 @@ def find_targets(images: ImageSet, spec: Spec, table: Path | None = None) -> Tar
     choosers = [head for head in spec.outputs if chooses_class(head)]
     classes, unmatched, left_out, missing = _classes(images, choosers, notes)
     columns = {**_columns(images, spec, notes), **(_table(table, images, spec, notes) if table else {})}
+    sequences = None
+    if spec.states or spec.input.frames is not None:
+        begins = np.zeros(len(images), np.int64)
+        begins[list(starts(images))] = 1
+        sequences = begins.cumsum()
+        notes.append(
+            f"intervals are over {int(begins.sum())} sequences, whose frames are alike; McNemar's p takes frames for "
+            "independent"
+        )
     heads = {}
     for head in spec.outputs:
         votes, majority = _votes(images, head, notes) if chooses_class(head) else (None, None)
         values = None if chooses_class(head) else _values(head, columns, len(images), notes)
-        heads[head.name] = HeadTargets(classes.get(head.name), votes, majority, values)
+        heads[head.name] = HeadTargets(classes.get(head.name), votes, majority, values, sequences)
     subsets = {name: mask for name, mask in images.arrays.items() if mask.dtype == bool and mask.ndim == 1}
     for name in [name for name, mask in subsets.items() if not mask.any()]:
         del subsets[name]

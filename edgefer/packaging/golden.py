@@ -1,5 +1,8 @@
 """Golden tests: what the artifacts say about images that we drew, so that an app can prove its integration.
 
+Of a network that looks at more than one image the drawings are a sequence, shown again and again: each answer follows
+from all before it.
+
 golden/NAME.png        an image of any size
 golden/NAME.rgb        exactly the input that it becomes: H * W * 3 bytes, row by row, red first
 golden/expected.tsv    what each artifact says about that input, and how far another machine may be off
@@ -10,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import cycle, islice
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +31,9 @@ Kernels for other processors round otherwise.  Swapping red and blue moves most 
 more, where the network has learned from colour images.
 """
 
+FRAMES = 100
+"""Of the sequence."""
+
 _DECIMALS = 6
 
 
@@ -37,7 +44,7 @@ class GoldenCase:
     Attributes:
         name: what is drawn.
         image: PNG file.
-        pixels: uint8 (h, w, 3), RGB, at the network's size.
+        pixels: uint8 (h, w, 3), RGB, at the network's size; of a sequence, its next frame.
         expected: by format, float32: the values of all outputs one after the other, as labels.txt names them.
     """
 
@@ -54,8 +61,10 @@ def golden_cases(bundle: Bundle) -> list[GoldenCase]:
         for artifact in bundle.artifacts
         if not artifact.is_reference
     }
+    spec, drawings = bundle.spec, list(_drawings())
+    frames = FRAMES if spec.states or spec.input.frames is not None else len(drawings)
     cases = []
-    for name, image in _drawings():
+    for name, image in islice(cycle(drawings), frames):
         pixels = to_pixels(decode(image), bundle.spec.input)
         expected = {}
         for format, runner in runners.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import prod
 from typing import Any
 
 from edgefer.bundle import Bundle
@@ -17,13 +18,18 @@ SCHEMA = "edgefer.preprocessing/1"
 def contract_document(bundle: Bundle) -> dict[str, Any]:
     """The contract as data, schema `edgefer.preprocessing/1`."""
     height, width = bundle.spec.input.size
+    clip = [bundle.spec.input.frames] if bundle.spec.input.frames is not None else []
+    states = [
+        {"name": s.name, "input": s.fed, "output": s.returned, "shape": list(s.shape), "dtype": "float32"}
+        for s in bundle.spec.states
+    ]
     return {
         "schema": SCHEMA,
         "name": bundle.name,
         "artifacts": {a.format: f"models/{a.file}" for a in bundle.artifacts if not a.is_reference},
         "input": {
-            "shape": [1, height, width, 3],
-            "layout": "NHWC",
+            "shape": [1, *clip, height, width, 3],
+            "layout": "NTHWC" if clip else "NHWC",
             "dtype": "uint8",
             "color": "RGB",
             "range": [0, 255],
@@ -46,6 +52,7 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
             }
             for output in bundle.spec.outputs
         ],
+        **({"states": states} if states else {}),
     }
 
 
@@ -64,16 +71,29 @@ def contract_text(bundle: Bundle, video: str = "") -> bytes:
     )
     return _TEXT.format(
         name=plain(bundle.name),
+        shape=", ".join(map(str, contract_document(bundle)["input"]["shape"])),
         height=height,
         width=width,
-        bytes=height * width * 3,
+        bytes=prod(contract_document(bundle)["input"]["shape"]),
         crop=_crop(spec.crop),
         fit=_fit(spec),
         resize=_RESIZE[spec.resize],
         platforms=_platforms(spec),
         outputs=outputs,
+        frames=_frames(bundle),
         video=video,
     ).encode()
+
+
+def _frames(bundle: Bundle) -> str:
+    """What is done from frame to frame, where the network looks at more than one."""
+    spec = bundle.spec
+    if spec.input.frames is not None:
+        return _CLIPS.format(frames=spec.input.frames)
+    if not spec.states:
+        return ""
+    rows = ((code(s.fed), code(s.returned), f"({', '.join(map(str, s.shape))})") for s in spec.states)
+    return _STATES.format(states=table(("input", "output", "shape, float32"), rows))
 
 
 def _values(output: OutputSpec) -> str:
@@ -134,6 +154,28 @@ _RESIZE: Mapping[str, str] = {
     "nearest": "the pixel under the centre",
 }
 
+_STATES = """\
+## From frame to frame
+
+The network remembers: it is shown every frame of one face, in their order, and what it returns of its memory is fed
+with the next frame. Where a sequence begins (another face, another video, a face that was long out of sight) feed
+zeros; the samples' `reset` does so.
+
+{states}
+`golden/expected.tsv` is one sequence for each artifact: zeros before its first line, and carried on from line to line.
+
+"""
+
+_CLIPS = """\
+## From frame to frame
+
+The network reads clips: the last {frames} frames of one face, in their order, in one tensor. Until there are so many,
+the first stands for those before it; the samples keep the frames, and `reset` where a sequence begins (another face,
+another video). `golden/NAME.rgb` is one frame, and `golden/expected.tsv` one sequence for each artifact, from its first
+line on.
+
+"""
+
 _TEXT = """\
 # {name}: what to feed it, and what comes out
 
@@ -141,7 +183,7 @@ _TEXT = """\
 
 ## Input
 
-One tensor: **uint8, (1, {height}, {width}, 3), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.
+One tensor: **uint8, ({shape}), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.
 
 1. Cut out the face: {crop}.
 2. Turn it upright: apply the EXIF orientation, or the camera's rotation.
@@ -159,7 +201,7 @@ One tensor: **uint8, (1, {height}, {width}, 3), RGB, 0 to 255**: {bytes:,} bytes
 float32, with the activation applied: no softmax is needed. `labels.txt` names the values of all outputs, one after
 the other.
 
-{outputs}{video}## Prove it
+{outputs}{frames}{video}## Prove it
 
 `golden/expected.tsv` has a line for each drawing and artifact: the tolerance, then a value for each label.
 

@@ -177,7 +177,7 @@ def quantize(
         release()
         with progress.stage("correct layers", pieces(equalised)) as advance:
             stored, plan = correct(equalised, plan, feeds, advance)
-    steps = _steps(effort, progress)
+    steps = _steps(effort, spec, progress)
     if steps:
         from edgefer.quantize.fit.fake_quantized import FakeQuantized
         from edgefer.quantize.fit.learn import learn
@@ -229,8 +229,13 @@ def _even(
     return equalise(split(equalise_layers(graph, sensitivity), sensitivity, prices), feeds, sensitivity, prices)
 
 
-def _steps(effort: Effort, progress: Progress) -> int:
-    """How long weights are learned, which needs PyTorch."""
+def _steps(effort: Effort, spec: Spec, progress: Progress) -> int:
+    """How long weights are learned, which needs PyTorch, and a network of one image."""
+    if STEPS[effort] and (spec.states or spec.input.frames is not None):
+        progress.note(
+            "weights are rounded layer by layer: they are learned on single images, and this is no such network"
+        )
+        return 0
     if STEPS[effort] and find_spec("torch") is None:
         progress.note(
             f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded layer by layer; "

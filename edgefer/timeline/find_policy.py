@@ -10,7 +10,7 @@ from math import inf
 from pathlib import Path
 
 from edgefer.bundle import Bundle
-from edgefer.errors import InputError
+from edgefer.errors import InputError, UsageError
 from edgefer.execution import Executor
 from edgefer.faces.detectors import BLAZEFACE
 from edgefer.host.progress import SILENT, Progress
@@ -56,6 +56,11 @@ def policy(
         InputError: bundle, labels or clips cannot be read, or fewer than two people show a face.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
+    if bundle.spec.states or bundle.spec.input.frames is not None:
+        raise UsageError(
+            f"{bundle.name} looks at more than one frame: asked on fewer it is another network",
+            remedy="Run it without a policy; a stride fits where it was trained at such a frame rate.",
+        )
     truth = _truth(Path(labels), bundle.spec) if labels is not None else None
     options = RunOptions(format=format, detector=detector, boxes=None if boxes is None else Path(boxes))
     found = run(bundle, clips, options=options, workers=workers, progress=progress)

@@ -13,6 +13,8 @@ torch = pytest.importorskip("torch")
 
 from tests.conversion.recurrent import SPEC, CnnLstm, planes, save_sequences, sequences  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's exporter has much to tell
+
 CLIP = {**SPEC, "input": {**SPEC["input"], "frames": 4}}
 STATES = [{"name": name, "input": name, "output": f"{name}n", "shape": [1, 1, 10]} for name in ("h", "c")]
 FORMATS = ("tflite", "onnx")
@@ -132,6 +134,14 @@ def test_states_that_the_file_does_not_have_are_named(tmp_path, faces, states, m
         edgefer.convert(path, tmp_path / "bundle", spec={**SPEC, "states": states}, calibration=faces)
     assert "[[states]]" in refused.value.remedy
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("asked", [{"shrink": True, "budget": 1}, {"tflite_backend": "onnx2tf"}])
+def test_what_is_for_single_images_is_refused(tmp_path, faces, asked, monkeypatch):
+    monkeypatch.setattr("edgefer.host.environments.Environment.require", lambda self: None)
+    torch.save(CnnLstm().state_dict(), tmp_path / "net.pt")
+    with pytest.raises(UsageError, match=r"net looks at more than one image, which .* cannot"):
+        edgefer.convert(tmp_path / "net.pt", tmp_path / "bundle", spec=SPEC, calibration=faces, **asked)
 
 
 def test_stills_and_images_of_the_network_itself_are_no_sequences(tmp_path):

@@ -9,6 +9,19 @@ from edgefer.evaluation.metrics import concordance, concordance_of_moments, mome
 from edgefer.evaluation.statistics import bootstrap, discordant, mcnemar
 
 
+def test_images_that_are_drawn_together_are_as_many_draws_as_groups():
+    values = np.random.default_rng(1).normal(size=60)
+    groups = np.repeat(np.arange(60), 9)
+    frames = np.repeat(values, 9)
+    assert bootstrap(frames, groups=groups) == pytest.approx(bootstrap(values), rel=1e-9)
+    low, high = bootstrap(frames)
+    assert high - low < 0.5 * np.ptp(bootstrap(values))
+    uneven = np.repeat(np.arange(60), 1 + np.arange(60) % 5)
+    low, high = bootstrap(values[uneven], groups=uneven)
+    assert low < values[uneven].mean() < high
+    assert bootstrap(values, groups=np.zeros(60)) is None
+
+
 @given(only_first=st.integers(0, 300), only_second=st.integers(0, 300))
 def test_mcnemar_equals_the_binomial_test(only_first, only_second):
     total = only_first + only_second

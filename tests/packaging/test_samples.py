@@ -41,13 +41,17 @@ def python_sample(unpacked):
 @pytest.fixture(scope="module")
 def cpp_sample(unpacked, tmp_path_factory):
     """The program, built against the library in onnxruntime's wheel."""
+    return compiled(unpacked, tmp_path_factory.mktemp("cpp"))
+
+
+def compiled(package, folder):
+    """The C++ sample of a package, built in a folder; skips where there is no compiler."""
     compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None or sys.platform != "linux":
         pytest.skip("needs a C++ compiler on Linux")
-    folder = tmp_path_factory.mktemp("cpp")
     wheel = Path(importlib.util.find_spec("onnxruntime").origin).parent / "capi"
     (folder / "libonnxruntime.so.1").symlink_to(next(wheel.glob("libonnxruntime.so.*")))
-    source = unpacked / "samples" / "cpp" / "expression.cpp"
+    source = package / "samples" / "cpp" / "expression.cpp"
     options = ("-std=c++17", "-Wall", "-Wextra", "-Werror", f"-Wl,-rpath,{folder}", f"-I{STAND_INS}")
     built = run(compiler, *options, source, folder / "libonnxruntime.so.1", "-o", folder / "expression")
     assert built.returncode == 0, built.stderr

@@ -5,6 +5,9 @@
 //   const { expression } = await model.read(faceCrop);       // ImageData of any size
 //   expression.values[expression.labels.indexOf("happy")];   // 0.87
 //
+// A network that carries states, or reads clips (preprocessing.json says so), is shown every frame of a face, and
+// `model.reset()` where another begins.
+//
 // For faces in video: face_detector.mjs finds them, faces.mjs follows them and cuts them out, and face_timeline.mjs says
 // when to ask the network, and smooths its answers.
 
@@ -27,6 +30,13 @@ export class ExpressionModel {
   constructor(contract, session) {
     this.contract = contract;
     this.session = session;
+    this.reset();
+  }
+
+  /** Another sequence begins: another face, or another video. */
+  reset() {
+    this.states = (this.contract.states ?? []).map(({ shape }) => new ort.Tensor("float32", new Float32Array(size(shape)), shape));
+    this.frames = [];
   }
 
   /** Results by output for an upright face crop: ImageData of any size. */
@@ -34,16 +44,29 @@ export class ExpressionModel {
     return this.run(toPixels(image, this.contract.input));
   }
 
-  /** Results by output for exactly the network's input: Uint8Array, height * width * 3, RGB. */
+  /** Results by output for the next frame at exactly the network's size: Uint8Array, height * width * 3, RGB. */
   async run(pixels) {
     return this.named(await this.values(pixels));
   }
 
   /** The same as one list: values of all outputs, as labels.txt names them. */
   async values(pixels) {
-    const input = new ort.Tensor("uint8", pixels, this.contract.input.shape);
-    const values = await this.session.run({ [this.session.inputNames[0]]: input });
+    const { shape } = this.contract.input;
+    const states = this.contract.states ?? [];
+    const input = new ort.Tensor("uint8", this.#clip(pixels, shape), shape);
+    const fed = Object.fromEntries(states.map(({ input }, i) => [input, this.states[i]]));
+    const values = await this.session.run({ [this.session.inputNames[0]]: input, ...fed });
+    this.states = states.map(({ output }) => values[output]);
     return this.contract.outputs.flatMap(({ name }) => Array.from(values[name].data));
+  }
+
+  /** What the network reads: the frame; of clips the last frames, where the first stands for those before it. */
+  #clip(pixels, shape) {
+    if (shape.length < 5) return pixels;
+    this.frames = [...(this.frames.length ? this.frames : Array(shape[1]).fill(pixels)).slice(1), pixels];
+    const clip = new Uint8Array(size(shape));
+    this.frames.forEach((frame, i) => clip.set(frame, i * frame.length));
+    return clip;
   }
 
   /** Results by output of such a list. */
@@ -58,11 +81,14 @@ export class ExpressionModel {
   }
 }
 
+const size = (shape) => shape.reduce((a, b) => a * b, 1);
+
 /** The package's own tests: what this browser says about the drawings, against what it should say. */
 export async function goldenTests(model, base = PACKAGE) {
   const table = await (await fetched("golden/expected.tsv", base)).text();
   const rows = table.trimEnd().split("\n").slice(1).map((line) => line.split("\t"));
   const results = [];
+  model.reset();
   for (const [name, artifact, tolerance, ...expected] of rows) {
     if (artifact !== "onnx") continue;
     const pixels = new Uint8Array(await (await fetched(`golden/${name}.rgb`, base)).arrayBuffer());
@@ -73,6 +99,7 @@ export async function goldenTests(model, base = PACKAGE) {
     const levels = resized.reduce((most, level, i) => Math.max(most, Math.abs(level - pixels[i])), 0);
     results.push({ name, values, difference, levels, passed: difference <= Number(tolerance) && levels <= 1 });
   }
+  model.reset();
   return results;
 }
 
@@ -87,7 +114,7 @@ export async function decode(blob) {
 /** An ImageData resized, and cropped if the contract says so, to the network's RGB pixels. */
 export function toPixels(image, { shape, resize, fit, crop_fraction: kept }) {
   const { width, height } = image;
-  const [, rows, columns] = shape;
+  const [rows, columns] = shape.slice(-3);
   const rgb = withoutAlpha(image);
   const [tall, wide] = fit === "stretch" ? [rows, columns] : covering([height, width], [rows, columns], kept);
   const across = resample(rgb, height, taps(width, wide, Math.round((wide - columns) / 2), columns, resize), 3);

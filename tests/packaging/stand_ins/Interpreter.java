@@ -22,6 +22,10 @@ public final class Interpreter implements AutoCloseable {
     return null;
   }
 
+  public int getInputTensorCount() {
+    return 0;
+  }
+
   public int getOutputTensorCount() {
     return 0;
   }

@@ -88,9 +88,10 @@ struct Value {
   template <typename T>
   static Value CreateTensor(const MemoryInfo& memory, T* data, std::size_t count, const std::int64_t* shape,
                             std::size_t rank) {
-    constexpr int kUint8 = 2;
-    static_assert(sizeof(T) == 1, "the sample makes tensors of bytes");
-    return {made<void*>(49, memory.handle, static_cast<void*>(data), count, shape, rank, kUint8)};
+    constexpr int kFloat = 1, kUint8 = 2;
+    static_assert(sizeof(T) == 1 || sizeof(T) == 4, "the sample makes tensors of bytes and of floats");
+    constexpr int kind = sizeof(T) == 1 ? kUint8 : kFloat;
+    return {made<void*>(49, memory.handle, static_cast<void*>(data), count * sizeof(T), shape, rank, kind)};
   }
   template <typename T>
   const T* GetTensorData() const {
@@ -103,6 +104,7 @@ struct Value {
 struct Session {
   Session(const Env& env, const char* path, const SessionOptions& options)
       : handle(made<void*>(7, env.handle, path, options.handle)) {}
+  std::size_t GetInputCount() const { return made<std::size_t>(30, handle); }
   std::size_t GetOutputCount() const { return made<std::size_t>(31, handle); }
   TypeInfo GetInputTypeInfo(std::size_t index) const { return {made<void*>(33, handle, index)}; }
   AllocatedString GetInputNameAllocated(std::size_t index, const AllocatorWithDefaultOptions& allocator) const {
@@ -114,8 +116,9 @@ struct Session {
   std::vector<Value> Run(const RunOptions&, const char* const* input_names, const Value* inputs, std::size_t input_count,
                          const char* const* output_names, std::size_t output_count) {
     std::vector<void*> outputs(output_count, nullptr);
-    const void* first = inputs->handle;
-    call(9, handle, static_cast<void*>(nullptr), input_names, static_cast<const void* const*>(&first), input_count,
+    std::vector<const void*> fed;
+    for (std::size_t i = 0; i < input_count; ++i) fed.push_back(inputs[i].handle);
+    call(9, handle, static_cast<void*>(nullptr), input_names, static_cast<const void* const*>(fed.data()), input_count,
          output_names, output_count, outputs.data());
     std::vector<Value> values;
     for (void* output : outputs) values.push_back({output});

@@ -12,7 +12,8 @@
 //   model.read(faceCrop)["happy"]                                    // upright, of any size
 //   check(goldenTests(model, context.assets).all { it.passed })
 //
-// For faces in video, FaceTimeline.kt says when to ask the network, and smooths its answers.
+// For faces in video, FaceTimeline.kt says when to ask the network, and smooths its answers.  A network that carries states,
+// or reads clips (preprocessing.json says so), is shown every frame of a face, and `reset` where another begins.
 //
 // edgefer's own tests compile both files (Kotlin 2) against stand-ins for the classes of Android and of LiteRT 1.4.0, and
 // run the resizing and the traces; nobody has run them on a phone for you.
@@ -32,24 +33,49 @@ import org.tensorflow.lite.Interpreter
 
 class ExpressionModel(network: ByteBuffer, private val labels: List<String>) : AutoCloseable {
     private val interpreter = Interpreter(network, Interpreter.Options().setNumThreads(2))
-    private val height = interpreter.getInputTensor(0).shape()[1]
-    private val width = interpreter.getInputTensor(0).shape()[2]
+    private val shape = interpreter.getInputTensor(0).shape()
+    private val height = shape[shape.size - 3]
+    private val width = shape[shape.size - 2]
+    private val last = ArrayDeque<ByteArray>()
+    private var states = listOf<ByteBuffer>()
+
+    init {
+        reset()
+    }
+
+    /** Another sequence begins: another face, or another video. */
+    fun reset() {
+        last.clear()
+        states = (1 until interpreter.inputTensorCount).map { buffer(interpreter.getInputTensor(it).numBytes()) }
+    }
 
     /** Value by label for an upright face crop of any size. */
     fun read(face: Bitmap): Map<String, Float> = labels.zip(run(pixels(face)).asIterable()).toMap()
 
-    /** Values of all outputs for exactly the network's input: height * width * 3 bytes, RGB. */
+    /** Values of all outputs for the next frame at exactly the network's size: height * width * 3 bytes, RGB. */
     fun run(pixels: ByteArray): FloatArray {
-        val input = ByteBuffer.allocateDirect(pixels.size).put(pixels).apply { rewind() }
-        val outputs = (0 until interpreter.outputTensorCount).associateWith { index ->
-            ByteBuffer.allocateDirect(interpreter.getOutputTensor(index).numBytes()).order(ByteOrder.nativeOrder())
-        }
-        interpreter.runForMultipleInputsOutputs(arrayOf<Any>(input), outputs)
-        return outputs.values.flatMap { output ->
-            output.rewind()
+        val shown = clip(pixels)
+        val input = buffer(shown.sumOf { it.size })
+        shown.forEach { input.put(it) }
+        val outputs = (0 until interpreter.outputTensorCount).associateWith { buffer(interpreter.getOutputTensor(it).numBytes()) }
+        (states + input).forEach { it.rewind() }
+        interpreter.runForMultipleInputsOutputs((listOf<Any>(input) + states).toTypedArray(), outputs)
+        outputs.values.forEach { it.rewind() }
+        states = outputs.values.drop(outputs.size - states.size) // behind the values
+        return outputs.values.take(outputs.size - states.size).flatMap { output ->
             List(output.remaining() / Float.SIZE_BYTES) { output.getFloat() }
         }.toFloatArray()
     }
+
+    /** What the network reads: the frame; of clips the last frames, where the first stands for those before it. */
+    private fun clip(pixels: ByteArray): List<ByteArray> {
+        if (shape.size < 5) return listOf(pixels)
+        repeat(if (last.isEmpty()) shape[1] else 1) { last.addLast(pixels) }
+        while (last.size > shape[1]) last.removeFirst()
+        return last
+    }
+
+    private fun buffer(bytes: Int) = ByteBuffer.allocateDirect(bytes).order(ByteOrder.nativeOrder())
 
     /** The network's input; not normalised, the network does that inside. */
     fun pixels(face: Bitmap): ByteArray = pixels(face, listOf(0, 0, face.width, face.height))

@@ -5,7 +5,8 @@ python expression.py face.jpg               # a crop of one upright face
 python expression.py group.jpg 31 40 90 90  # the box of a face in a picture: x, y, width, height
 python expression.py --golden               # proves that this machine computes what it should
 
-For faces in video, face_timeline.py says when to ask the network, and smooths its answers.
+For faces in video, face_timeline.py says when to ask the network, and smooths its answers.  A network that carries
+states, or reads clips (preprocessing.json says so), is shown every frame of a face, and `reset` where another begins.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from copy import copy
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,8 @@ from PIL import Image
 
 PACKAGE = Path(__file__).resolve().parents[2]
 FILTERS = {"bilinear": "BILINEAR", "bicubic": "BICUBIC", "area": "BOX", "nearest": "NEAREST"}
-Infer = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+Infer = Callable[[list[NDArray[Any]]], list[NDArray[np.float32]]]
+"""Outputs for inputs, each in their order: the image and states, the values and states."""
 
 
 class ExpressionModel:
@@ -35,6 +38,7 @@ class ExpressionModel:
     def __init__(self, path: Path, contract: dict[str, Any], labels: Sequence[str]) -> None:
         self.path, self.contract, self.labels = path, contract, labels
         self.infer = (_litert if path.suffix == ".tflite" else _onnxruntime)(str(path))
+        self.reset()
 
     @classmethod
     def load(cls, artifact: str = "") -> ExpressionModel:
@@ -48,14 +52,30 @@ class ExpressionModel:
         """Value by label of an upright face crop, a PIL image of any size and mode."""
         return dict(zip(self.labels, map(float, self.run(self.pixels(image))), strict=True))
 
+    def reset(self) -> None:
+        """Another sequence begins: another face, or another video."""
+        self.states = [np.zeros(state["shape"], np.float32) for state in self.contract.get("states", [])]
+        self.frames: list[NDArray[np.uint8]] = []
+
     def run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Values of all outputs, float32, of exactly the network's input: uint8 (height, width, 3), RGB."""
-        return np.concatenate([values[0] for values in self.infer(pixels[np.newaxis])])
+        """Values of all outputs, float32, of the next frame at the network's size: uint8 (height, width, 3), RGB."""
+        found = self.infer(self.inputs(pixels))
+        values = len(found) - len(self.states)
+        self.states = found[values:]
+        return np.concatenate([output[0] for output in found[:values]])
+
+    def inputs(self, pixels: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """What the network takes: the frame, of clips the last frames, the first for those before it; and states."""
+        shape = self.contract["input"]["shape"]
+        if len(shape) == 5:
+            self.frames = [*(self.frames or [pixels] * shape[1])[1:], pixels]
+            pixels = np.stack(self.frames)
+        return [pixels[np.newaxis], *self.states]
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resized, and cropped if the contract says so, to the network's input; not normalised."""
         expected = self.contract["input"]
-        _, height, width, _ = expected["shape"]
+        *_, height, width, _ = expected["shape"]
         wide, tall = (width, height) if expected["fit"] == "stretch" else _covering(image.size, expected)
         resized = image.convert("RGB").resize((wide, tall), Image.Resampling[FILTERS[expected["resize"]]])
         left, top = round((wide - width) / 2), round((tall - height) / 2)
@@ -64,7 +84,7 @@ class ExpressionModel:
 
 def _covering(size: tuple[int, int], expected: dict[str, Any]) -> tuple[int, int]:
     """Width and height that cover the input / crop_fraction, with the aspect ratio of the image."""
-    _, height, width, _ = expected["shape"]
+    *_, height, width, _ = expected["shape"]
     wide, tall = (int(side / expected["crop_fraction"]) for side in (width, height))
     if tall * size[0] >= wide * size[1]:
         return tall * size[0] // size[1], tall
@@ -80,10 +100,11 @@ def _litert(path: str) -> Infer:
 
     interpreter = Interpreter(path, num_threads=2)
     interpreter.allocate_tensors()
-    (source,), targets = interpreter.get_input_details(), interpreter.get_output_details()
+    sources, targets = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def infer(batch: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        interpreter.set_tensor(source["index"], batch)
+    def infer(inputs: list[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        for source, array in zip(sources, inputs, strict=True):
+            interpreter.set_tensor(source["index"], array)
         interpreter.invoke()
         return [interpreter.get_tensor(target["index"]) for target in targets]
 
@@ -97,8 +118,8 @@ def _onnxruntime(path: str, exact: bool | None = None) -> Infer:
     if _saturates() if exact is None else exact:
         options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda batch: session.run(None, {name: batch})
+    names = [source.name for source in session.get_inputs()]
+    return lambda inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
 
 def _saturates() -> bool:
@@ -121,17 +142,18 @@ def golden() -> bool:
         if (model := models.get(artifact)) is None:
             print(f"left out  {artifact:6} {case:10} its runtime is not installed")
             continue
-        pixels = np.fromfile(PACKAGE / "golden" / f"{case}.rgb", np.uint8).reshape(model.contract["input"]["shape"][1:])
+        pixels = np.fromfile(PACKAGE / "golden" / f"{case}.rgb", np.uint8).reshape(
+            model.contract["input"]["shape"][-3:]
+        )
         resized = model.pixels(Image.open(PACKAGE / "golden" / f"{case}.png"))
+        before = copy(model)
         difference = np.abs(model.run(pixels) - np.array(expected, float)).max()
         levels = np.abs(resized.astype(int) - pixels).max()
         held = difference <= float(tolerance) and levels <= 1
         print(f"{'passed' if held else 'FAILED'}  {artifact:6} {case:10} off by {difference:.4f}, pixels by {levels}")
         if artifact == "onnx" and difference > float(tolerance):
-            values = np.concatenate(
-                [found[0] for found in _onnxruntime(str(model.path), exact=True)(pixels[np.newaxis])]
-            )
-            if np.abs(values - np.array(expected, float)).max() <= float(tolerance):
+            before.infer = _onnxruntime(str(model.path), exact=True)
+            if np.abs(before.run(pixels) - np.array(expected, float)).max() <= float(tolerance):
                 print("        with session.x64quantprecision it passes: on this CPU ONNX Runtime's sums saturate")
         passed &= held
     return passed

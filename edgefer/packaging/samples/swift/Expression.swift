@@ -6,7 +6,8 @@
 //   try model.read(faceCrop)["happy"]                                // CGImage, upright, of any size
 //   XCTAssert(try goldenTests(model, package: Bundle.main.bundleURL).allSatisfy(\.passed))
 //
-// For faces in video, FaceTimeline.swift says when to ask the network, and smooths its answers.
+// For faces in video, FaceTimeline.swift says when to ask the network, and smooths its answers.  A network that carries
+// states, or reads clips (preprocessing.json says so), is shown every frame of a face, and `reset` where another begins.
 //
 // edgefer's own tests only parse this file: there was no Swift toolchain to compile it with.
 
@@ -19,6 +20,9 @@ final class ExpressionModel {
   private let labels: [String]
   private let height: Int
   private let width: Int
+  private let frames: Int
+  private var last: [[UInt8]] = []
+  private var states: [Data] = []
 
   init(package: URL) throws {
     let models = package.appendingPathComponent("models")
@@ -29,8 +33,16 @@ final class ExpressionModel {
     interpreter = try Interpreter(modelPath: network.path)
     try interpreter.allocateTensors()
     let shape = try interpreter.input(at: 0).shape.dimensions
-    (height, width) = (shape[1], shape[2])
+    (height, width) = (shape[shape.count - 3], shape[shape.count - 2])
+    frames = shape.count > 4 ? shape[1] : 1
     labels = try lines(of: package.appendingPathComponent("labels.txt"))
+    try reset()
+  }
+
+  /// Another sequence begins: another face, or another video.
+  func reset() throws {
+    last = []
+    states = try (1..<interpreter.inputTensorCount).map { Data(count: try interpreter.input(at: $0).data.count) }
   }
 
   /// Value by label for an upright face crop of any size.
@@ -38,13 +50,18 @@ final class ExpressionModel {
     try Dictionary(zip(labels, run(pixels(of: face))), uniquingKeysWith: { _, last in last })
   }
 
-  /// Values of all outputs for exactly the network's input: height * width * 3 bytes, RGB.
+  /// Values of all outputs for the next frame at exactly the network's size: height * width * 3 bytes, RGB.
   func run(_ pixels: [UInt8]) throws -> [Float] {
-    try interpreter.copy(Data(pixels), toInputAt: 0)
-    try interpreter.invoke()
-    return try (0..<interpreter.outputTensorCount).flatMap { index in
-      try interpreter.output(at: index).data.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+    last = Array((last + Array(repeating: pixels, count: last.isEmpty ? frames : 1)).suffix(frames))
+    try interpreter.copy(Data(last.joined()), toInputAt: 0)
+    for (index, state) in states.enumerated() {
+      try interpreter.copy(state, toInputAt: index + 1)
     }
+    try interpreter.invoke()
+    let outputs = try (0..<interpreter.outputTensorCount).map { try interpreter.output(at: $0).data }
+    let values = outputs.dropLast(states.count)  // behind them are the states
+    states = Array(outputs.suffix(states.count))
+    return values.flatMap { output in output.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) } }
   }
 
   /// The network's input; not normalised, the network does that inside.
