@@ -1,10 +1,12 @@
-"""A trained network under smaller and smaller budgets: by `--shrink`, and by magnitude with the same learning.
+"""A trained network under smaller and smaller budgets: by `--shrink`, by magnitude, and made narrower everywhere.
 
-    python benchmarks/shrink.py [MODEL] [--budgets 4.0MB,3.2MB,2.4MB] [-o results/shrink.md]
+    python benchmarks/shrink.py [MODEL] [--budgets 8.0MB,4.0MB] [--effort fast] [-o results/shrink.md]
 
-MODEL is `../shared/models/fer_b0.pt` by default.  It is calibrated on `fer2013_calibration.npz`, learns on the faces of
-`fer2013_train.npz`, of which no labels are read, and is judged on `fer2013_public.npz`, which decides nothing.
-Magnitude takes the channels whose weights are smallest, as pruning commonly does, and is otherwise the same.
+MODEL is `../shared/models/fer_b0.pt` by default; `python -m benchmarks.train_fer RUN --network resnet18 --epochs 12@64`
+trains a larger one.  It is calibrated on `fer2013_calibration.npz`, learns on the faces of `fer2013_train.npz`, whose
+labels are not read, and is judged on `fer2013_public.npz`, which decides nothing.  Magnitude takes the channels whose
+weights are smallest, as pruning commonly does; a narrower network loses the same share of each layer, those of least
+magnitude.  Both are learned again as long, and on the same images.
 """
 
 from __future__ import annotations
@@ -12,20 +14,25 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import torch
 from measured import signed
 
 import edgefer
 from edgefer.cli.convert import SizeType
+from edgefer.cli.output import ConsoleProgress
 from edgefer.evaluation.results import Evaluation
-from edgefer.graph.groups import Groups
+from edgefer.graph.groups import Chosen, Groups
 from edgefer.graph.ir import Array
 from edgefer.quantize.scales.ranges import Values
+from edgefer.shrink.remove import Measure
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DATA = SHARED / "data"
@@ -37,30 +44,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", default=SHARED / "models" / "fer_b0.pt")
     parser.add_argument("--budgets", default="4.0MB,3.2MB,2.4MB")
+    parser.add_argument("--ways", default=",".join((PLAIN, *WAYS)))
+    parser.add_argument("--effort", default="fast")
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     budgets = [SizeType().convert(text, None, None) for text in arguments.budgets.split(",")]
-    rows = list(_rows(arguments.model, budgets))
+    title = (
+        f"`{arguments.model.name}`, `--effort {arguments.effort}`, edgefer {version('edgefer')}; TFLite file on "
+        "`fer2013_public.npz`; seconds are on two cores that do other things too."
+    )
     header = (
         "| way | budget | TFLite | ONNX | parameters | MACs | agreement | top-1 | drop (95 %) | seconds |",
         "|" + "---|" * 10,
     )
-    lines = (
-        f"{arguments.model.name}, edgefer {version('edgefer')}; TFLite file on `fer2013_public.npz`.",
-        "",
-        *header,
-        *rows,
-    )
-    arguments.output.write_text(signed("\n".join(lines), "quantize", "shrink"))
-    print(arguments.output.read_text())
-
-
-def _rows(model: Path, budgets: Sequence[int]) -> Iterator[str]:
-    yield _row("int8 alone", model, None)
-    for budget in budgets:
-        yield _row("--shrink", model, budget)
-        with patch("edgefer.shrink.shrink.worths", magnitudes):
-            yield _row("magnitude", model, budget)
+    lines = [title, "", *header]
+    cases = [(budget, way) for budget in budgets for way in arguments.ways.split(",") if way != PLAIN]
+    for budget, way in [(None, PLAIN)] * (PLAIN in arguments.ways) + cases:
+        lines.append(_row(way, arguments.model, budget, arguments.effort))
+        arguments.output.write_text(signed("\n".join(lines), "quantize", "shrink"))
+        print(lines[-1], flush=True)
 
 
 def magnitudes(groups: Groups, heads: Sequence[str], images: Sequence[Array]) -> Values:
@@ -73,16 +75,58 @@ def magnitudes(groups: Groups, heads: Sequence[str], images: Sequence[Array]) ->
     return total[:-1]
 
 
-def _row(way: str, model: Path, budget: int | None) -> str:
-    options = {} if budget is None else {"budget": budget, "shrink": True, "unlabelled": DATA / "fer2013_train.npz"}
+def narrower(groups: Groups, worth: Values, measure: Measure, target: float) -> Chosen:
+    """The same share of each family of groups, those of least worth, so that what is left takes `target`."""
+    each, left = measure.each(groups), measure.of(groups.graph)
+    ranked = [family[np.argsort(worth[family], kind="stable")] for family in groups.families]
+    gone = np.zeros(groups.count, bool)
+    for share in np.arange(0.005, 0.9, 0.005):
+        for family in ranked:
+            gone[family[: int(share * len(family))]] = True
+        if left - each[gone].sum() <= target:
+            break
+    return gone
+
+
+PLAIN = "int8 alone"
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "--shrink": {},
+    "magnitude": {"edgefer.shrink.learning.worths": magnitudes},
+    "narrower everywhere": {"edgefer.shrink.learning.worths": magnitudes, "edgefer.shrink.shrink.chosen": narrower},
+}
+"""How channels are chosen, by what stands in for edgefer's own way."""
+
+
+def _row(way: str, model: Path, budget: int | None, effort: str) -> str:
+    options: dict[str, Any] = {"effort": effort, "spec": _spec(model)}
+    if budget is not None:
+        options |= {"budget": budget, "shrink": True, "unlabelled": DATA / "fer2013_train.npz"}
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        bundle = edgefer.convert(model, Path(folder) / "out", calibration=DATA / "fer2013_calibration.npz", **options)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as patches:
+        for name, instead in WAYS.get(way, {}).items():
+            patches.enter_context(patch(name, instead))
+        bundle = edgefer.convert(
+            model,
+            Path(folder) / "out",
+            calibration=DATA / "fer2013_calibration.npz",
+            progress=ConsoleProgress(quiet=False, verbose=False),
+            **options,
+        )
         seconds = time.monotonic() - begun
         evaluation = edgefer.evaluate(bundle, DATA / "fer2013_public.npz")
         sizes = {artifact.format: artifact.bytes for artifact in bundle.artifacts if artifact.precision == "int8"}
         quantization = bundle.manifest["quantization"]
     return _formatted(way, budget, sizes, quantization, evaluation, seconds)
+
+
+def _spec(model: Path) -> dict[str, Any]:
+    """What a checkpoint of `train_fer` says of itself; nothing where it has a Spec beside it."""
+    if model.with_suffix(".spec.toml").exists():
+        return {}
+    stored = torch.load(model, map_location="cpu", weights_only=True)
+    labels = {"labels": list(stored["label_names"]), "kind": "expression", "activation": "softmax"}
+    image = {"size": [stored["input_size"]] * 2, "mean": list(stored["mean"]), "std": list(stored["std"])}
+    return {"input": image, "outputs": [{"name": "expression", "columns": [0, len(stored["label_names"])], **labels}]}
 
 
 def _formatted(

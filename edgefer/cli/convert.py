@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
-from edgefer.conversion.convert import BUDGET, FORMATS, SAMPLES, Backend
+from edgefer.conversion.convert import BUDGET, FORMATS, LEARNED, SAMPLES, Backend
 from edgefer.conversion.convert import convert as run_convert
 from edgefer.errors import UsageError
 from edgefer.evaluation.quick_look import frame_times, measure_name, shown
@@ -21,6 +22,7 @@ from edgefer.quantize.costs.machines import TARGETS
 from edgefer.quantize.method import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format, open_runner
+from edgefer.shrink.asked import rounds
 from edgefer.spec import read_toml
 
 
@@ -64,6 +66,7 @@ Examples:
   edgefer convert model.onnx --calibration faces/ --target pi5
   edgefer convert model.onnx --calibration faces/ --mixed --costs board.json
   edgefer convert resnet18.pt --calibration faces/ --shrink --unlabelled many_faces/
+  edgefer convert model.onnx --calibration faces/ --shrink --max-latency 20ms@board.json
   edgefer convert model.onnx --calibration faces/ --precision w8
 """
 )
@@ -109,6 +112,11 @@ Examples:
     help="Percentage points of accuracy that may be lost; as few parts as can be compute in float for it.",
 )
 @click.option(
+    "--max-latency",
+    metavar="TIME@COSTS",
+    help="What an inference may take, by what operators cost there: 20ms@board.json, or 0.7x@pi5 of what int8 takes.",
+)
+@click.option(
     "--mixed",
     is_flag=True,
     help="Let parts compute in float, from int8-stored weights, for up to 1.25 times the latency.",
@@ -126,7 +134,8 @@ Examples:
 @click.option(
     "--shrink",
     is_flag=True,
-    help="Where int8 is over the budget, remove channels that matter least and learn the rest again, with PyTorch.",
+    help="Where int8 is over the budget or the latency, remove channels that matter least, and learn the rest again "
+    "with PyTorch, longer with more --effort.",
 )
 @click.option("--unlabelled", metavar="DIR|ZIP|NPZ", help="More faces to learn on with --shrink; no labels are needed.")
 @click.option(
@@ -169,6 +178,7 @@ def convert(
     samples: int,
     budget: int,
     max_drop: float | None,
+    max_latency: str | None,
     mixed: bool,
     target: str | None,
     costs: str | None,
@@ -195,6 +205,7 @@ def convert(
         samples=samples,
         budget=budget,
         max_drop=max_drop,
+        max_latency=max_latency,
         mixed=mixed,
         target=target,
         costs=costs,
@@ -211,11 +222,14 @@ def convert(
         echo(summary(bundle, times))
     write_json(json_file, {**bundle.manifest, "ms_per_frame_on_this_host": times})
     for artifact in bundle.over_budget:
-        echo(over_budget(bundle, artifact), err=True)
+        echo(over_budget(bundle, artifact, times), err=True)
     drop_over = bundle.manifest.get("solution", {}).get("drop_over", 0)
     if drop_over:
         echo(over_drop(bundle), err=True)
-    return 1 if bundle.over_budget or drop_over else 0
+    is_slow = latency_over(bundle) > 0
+    if is_slow:
+        echo(over_latency(bundle), err=True)
+    return 1 if bundle.over_budget or drop_over or is_slow else 0
 
 
 def summary(bundle: Bundle, times: dict[str, float]) -> str:
@@ -262,7 +276,7 @@ def _shrunk(bundle: Bundle) -> list[str]:
     if found is None:
         return []
     return [
-        f"To keep the budget, channels were removed: of {found['parameters_before'] / 1e6:.2f} M parameters "
+        f"To keep the bounds, channels were removed: of {found['parameters_before'] / 1e6:.2f} M parameters "
         f"{found['parameters'] / 1e6:.2f} M are left, of {found['macs_before'] / 1e6:.0f} M multiply-accumulates "
         f"{found['macs'] / 1e6:.0f} M; fp32 is the network as it was."
     ]
@@ -281,17 +295,46 @@ def _outside(bundle: Bundle) -> list[str]:
     return [f"Outside XNNPACK, in slower kernels of LiteRT: {', '.join(kinds)}"]
 
 
-def over_budget(bundle: Bundle, artifact: Artifact) -> str:
-    """By how much an artifact misses the budget, and what would help."""
+def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float]) -> str:
+    """By how much an artifact misses the budget, and what would help; `times` are milliseconds of a frame, by file."""
     budget = int(bundle.manifest["budget_bytes"])
     parameters = int(bundle.manifest["quantization"]["parameters"])
     packed = any(point["chosen"] and point["int4"] for point in _points(bundle))
     four_bits = "; layers whose kernels read four bits are stored so already" if packed else ""
+    if "shrunk" in bundle.manifest["quantization"]:
+        remedy = "A smaller variant or a larger --budget would help."
+    else:
+        float_ms = next(times[each.file] for each in bundle.artifacts if each.is_reference)
+        steps, (height, width) = LEARNED["fast"], bundle.spec.input.size
+        seconds = steps.seconds(rounds(artifact.bytes, budget), height * width, float_ms / 1e3)
+        remedy = (
+            "--shrink, which removes the channels that matter least and takes about "
+            f"{counted(max(round(seconds / 60), 1), 'minute')} more here, a smaller variant or a larger --budget would "
+            "help."
+        )
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
         f"  The network has {parameters / 1e6:.2f} M parameters{four_bits}.\n"
-        "  --shrink, which removes the channels that matter least, a smaller variant or a larger --budget would help."
+        f"  {remedy}"
+    )
+
+
+def latency_over(bundle: Bundle) -> float:
+    """By how much the bound on latency is missed, in the unit of its costs; 0 where it is kept, or there is none."""
+    found = bundle.manifest.get("latency")
+    return 0.0 if found is None else max(float(found["expected"] - found["allowed"]), 0.0)
+
+
+def over_latency(bundle: Bundle) -> str:
+    """By how much the bound on latency is missed, and what would help."""
+    found = bundle.manifest["latency"]
+    ratio = found["expected"] / found["allowed"]
+    milliseconds = f", {found['expected'] / 1e6:.2f} ms," if found["unit"] == "ns" else ""
+    return (
+        f"{click.style('over the latency:', fg='red', bold=True)} an inference is expected to take {ratio:.2f} times "
+        f"what --max-latency {found['asked']} allows{milliseconds} on {found['costs_of']}\n"
+        "  --shrink, which removes the channels that matter least, a smaller variant or a larger bound would help."
     )
 
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import inf, log10, prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
+from edgefer.conversion.max_latency import MaxLatency, cost, parse_latency
 from edgefer.conversion.remedies import require_tflite
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
@@ -34,6 +35,7 @@ from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
+from edgefer.host.units import format_size
 from edgefer.images import CalibrationImages, ImageSet, open_images
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
@@ -48,10 +50,11 @@ from edgefer.quantize.weights_only import Precision, quantize_weights
 from edgefer.report import conversion_report
 from edgefer.runtime.apart import Apart
 from edgefer.runtime.runners import Format
+from edgefer.shrink.asked import Limit, Steps
+from edgefer.shrink.remove import Bytes, Time
+from edgefer.shrink.shrink import Shrunk
+from edgefer.shrink.shrink import shrink as shrink_network
 from edgefer.spec import METADATA_KEY, OutputSpec, Spec
-
-if TYPE_CHECKING:
-    from edgefer.shrink.shrink import Shrunk
 
 _POOR = 0.9  # agreement that the user must hear about
 _NOISY = 15.0  # signal-to-noise ratio in dB, of heads that choose no class, that the user must hear about
@@ -63,6 +66,10 @@ FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
+SPARE = 0.015
+"""The share of a bound that a smaller network leaves for what quantization adds."""
+LEARNED: Mapping[Effort, Steps] = {"fast": Steps(30, 200), "balanced": Steps(60, 800), "best": Steps(150, 3000)}
+"""How long the weights of a smaller network are learned again."""
 LEARNED_BYTES = 512_000_000
 """Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
 
@@ -79,6 +86,7 @@ def convert(
     samples: int = SAMPLES,
     budget: int = BUDGET,
     max_drop: float | None = None,
+    max_latency: str | None = None,
     mixed: bool = False,
     target: str | None = None,
     costs: str | Path | None = None,
@@ -104,13 +112,14 @@ def convert(
         budget: bytes that an artifact may have; `Bundle.over_budget` tells which have more.
         max_drop: percentage points of accuracy that may be lost, as far as held-back images tell; parts compute in
             float where this needs it, as few as can be.
+        max_latency: what an inference may take, as `20ms@board.json` or `0.7x@pi5`, by what operators cost there.
         mixed: whether parts may compute in float, from int8-stored weights, where the artifacts then take at most
             1.25 times as long; without `max_drop`, those that lose most in int8.
         target: where the artifacts are to be fast: `pi4`, `pi5`, `android` or `x86`, by what operators cost there; by
             default none of them may lose much by what another gains.
         costs: the same of a board of yours: what `edgefer benchmark --operator-costs --json` wrote.
-        shrink: whether channels may be removed where int8 is over the budget, and weights learned again; needs the
-            `torch` extra.
+        shrink: whether channels may be removed where int8 is over the budget or the latency, and weights learned
+            again: the longer, the more `effort`; without the `torch` extra they are fitted by least squares alone.
         unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed.
         effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 15 to 50 seconds,
             1 to 3 minutes, or 5 to 12, by the age of the CPU.
@@ -125,7 +134,7 @@ def convert(
         InputError: a file is unreadable, unsupported or hostile.
     """
     share_arena()
-    if "" in (model, output, calibration, costs, unlabelled):
+    if "" in (model, output, calibration, costs, unlabelled, max_latency):
         raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
     if not formats or not set(formats) <= set(FORMATS):
         raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
@@ -148,7 +157,10 @@ def convert(
         raise UsageError("both a target and the costs of a board say where it is to be fast", remedy="Leave out one.")
     if target is not None and target not in TARGETS:
         raise UsageError(f"targets are {', '.join(TARGETS)}; got {target}", remedy="Measure others: see --costs.")
+    latency = parse_latency(max_latency) if max_latency is not None else None
     machines = (read_operator_costs(costs),) if costs is not None else TARGETS[target] if target else EVERYWHERE
+    if latency is not None and machines is EVERYWHERE:
+        machines = (latency.machine,)
     if output is not None:
         check_destination(Path(output))
 
@@ -170,6 +182,10 @@ def convert(
         graph = apply_contract(normalise(network.graph), network.spec)
         if "tflite" in own:
             require_tflite(network, graph)
+    if shrink and len(graph.inputs) > 1:
+        raise UsageError(
+            f"{network.name} carries states from frame to frame, and cannot be shrunk yet", remedy="Leave out --shrink."
+        )
     progress.detail(_description(network, graph))
     heads = _heads(network, graph)
     if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
@@ -188,16 +204,19 @@ def convert(
     if len(own) < len(formats):
         with progress.stage("emit tflite"), about(network.source.path):
             models["tflite"] = _emit_with_onnx2tf(network, reference, images)
-    shrunk = _shrunk(network, graph, heads, images, unlabelled, budget, own, progress) if shrink else None
+    limits = _limits(network, graph, budget, latency, own)
+    shrunk = _shrunk(network, graph, heads, images, unlabelled, limits, effort, progress) if shrink else None
+    smaller = graph if shrunk is None else shrunk.graph
     with made_of(network):
         if precision == "int8":
+            slowest = max(latency.allowed(graph) / cost(smaller, latency.machine), 1.0) if latency else inf
             quantized = quantize(
-                graph if shrunk is None else shrunk.graph,
+                smaller,
                 heads,
                 images,
                 network.spec,
                 effort,
-                Bounds(budget, max_drop, LATENCY if mixed else inf),
+                Bounds(budget, max_drop, min(slowest, LATENCY if mixed else inf)),
                 lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
                 progress,
                 mixed=mixed or max_drop is not None,
@@ -224,6 +243,10 @@ def convert(
     manifest = build_manifest(
         network, graph, quantized, images, budget, models, reference, tflite_backend, precision, proof, shrunk
     )
+    if latency is not None:
+        chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
+        expected = cost(quantized.graph, latency.machine) * chosen
+        manifest["latency"] = latency.to_dict(latency.allowed(graph), expected)
     files = _files(network, quantized.plan, models, reference, precision)
     release()
     with progress.stage("compare"):
@@ -250,35 +273,58 @@ def _try(
         return proof
 
 
+def _limits(
+    network: Network, graph: Graph, budget: int, latency: MaxLatency | None, formats: Sequence[Format]
+) -> list[Limit]:
+    """What full int8 may take, a little less than the bounds: dividing and scaling channels adds to both."""
+
+    def size(smaller: Graph) -> float:
+        plan = sized_plan(smaller, contract_nodes(smaller))
+        return max(len(_emit(format, network, smaller, plan)) for format in formats)
+
+    def too_large(least: float) -> str:
+        return (
+            f"with all channels removed that can go, int8 takes about {int(least):,} bytes, and the budget is "
+            f"{format_size(budget)}; give a --budget of that size, or a smaller network"
+        )
+
+    limits = [Limit(Bytes(), size, budget * (1 - SPARE), too_large)]
+    if latency is not None:
+        allowed = latency.allowed(graph)
+
+        def too_slow(least: float) -> str:
+            return (
+                f"with all channels removed that can go, int8 takes about {least / allowed:.2f} times --max-latency "
+                f"{latency.text}; allow more, or take a smaller network"
+            )
+
+        time = Time(latency.machine)
+        limits.append(Limit(time, time.of, allowed * (1 - SPARE), too_slow))
+    return limits
+
+
 def _shrunk(
     network: Network,
     graph: Graph,
     heads: Mapping[str, Answer],
     images: CalibrationImages,
     unlabelled: str | Path | None,
-    budget: int,
-    formats: Sequence[Format],
+    limits: Sequence[Limit],
+    effort: Effort,
     progress: Progress,
 ) -> Shrunk | None:
-    """The network with fewer channels, where full int8 is over the budget."""
-    from edgefer.shrink.shrink import shrink
-
+    """The network with fewer channels, where full int8 is over a bound."""
     more = images.calibration if unlabelled is None else open_images(Path(unlabelled), labelled=False)
     spec = network.spec.input
     chosen = more.some(LEARNED_BYTES // (prod(spec.size) * 3))
-
-    def size(smaller: Graph) -> int:
-        plan = sized_plan(smaller, contract_nodes(smaller))
-        return max(len(_emit(format, network, smaller, plan)) for format in formats)
-
     with about(network.source.path):
-        shrunk = shrink(
+        shrunk = shrink_network(
             graph,
             heads,
             [pixels[np.newaxis] for pixels in iter_pixels(chosen, spec)],
             [pixels[np.newaxis] for pixels in iter_pixels(images.held_back, spec)],
-            size,
-            budget,
+            limits,
+            LEARNED[effort],
             progress,
         )
     release()

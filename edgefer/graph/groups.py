@@ -130,6 +130,25 @@ def without(groups: Groups, gone: Chosen) -> Graph:
     return smaller.with_nodes(nodes)
 
 
+def weights_axis(graph: Graph, reader: Reader) -> int | None:
+    """The axis of a layer's weights that what it reads lies along; None where it has none."""
+    node = graph.named[reader.node]
+    if node.op == "ReduceSum" or not graph.is_constant(node.input(1)):
+        return None
+    return 1 if node.op == "Conv" or node.int("transB") else 0
+
+
+def with_bias(graph: Graph, node: Node, more: Array) -> Graph:
+    """The graph with so much more in a reader's bias."""
+    has_own = len(node.inputs) > 2 and len(graph.consumers[node.inputs[2]]) == 1
+    bias = graph.constants[node.inputs[2]] if len(node.inputs) > 2 else np.zeros(len(more), np.float32)
+    name = node.inputs[2] if has_own else fresh_name(graph, f"{node.name}/bias")
+    total = (bias.astype(np.float64) + more).astype(np.float32)
+    inputs = (*node.inputs[:2], name)
+    nodes = [Node(n.name, n.op, inputs, n.outputs, n.attributes, n.activation) if n is node else n for n in graph.nodes]
+    return graph.with_constants({name: total}).with_nodes(nodes)
+
+
 def _restated(groups: Groups, graph: Graph, node: Node, gone: Chosen) -> tuple[Node, Mapping[str, Array]]:
     """A node of the smaller graph, with constants of its own where it states shapes or places."""
     if node.op == "Conv" and node.int("group", 1) > 1:

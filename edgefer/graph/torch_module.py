@@ -106,7 +106,7 @@ def _over_batch(graph: Graph, node: Node) -> bool:
     rank = len(graph.shape(node.inputs[0]))
     if node.op == "Transpose":
         return node.ints("perm", tuple(reversed(range(rank))))[0] != 0
-    if node.op == "ReduceMean":
+    if node.op in _REDUCING:
         return any(int(axis) % rank == 0 for axis in graph.constants.get(node.input(1), range(rank)))
     if node.op == "Slice":
         return not node.input(3) or any(int(axis) % rank == 0 for axis in graph.constants[node.inputs[3]])
@@ -114,6 +114,13 @@ def _over_batch(graph: Graph, node: Node) -> bool:
         return bool(graph.constants[node.inputs[1]].reshape(2, -1)[:, 0].any()) or bool(node.input(3))
     return node.op in ("Softmax", "Concat") and node.int("axis", -1) % rank == 0
 
+
+_REDUCING: Mapping[str, Callable[..., Tensor]] = {
+    "ReduceMax": torch.amax,
+    "ReduceMean": torch.mean,
+    "ReduceMin": torch.amin,
+    "ReduceSum": torch.sum,
+}
 
 # --- operators, each a function of the node and its inputs -----------------------------------------------------
 
@@ -184,14 +191,19 @@ def _slice(node: Node, x: Tensor, starts: Tensor, ends: Tensor, axes: Tensor, st
     return x[tuple(windows.get(axis, slice(None)) for axis in range(x.ndim))]
 
 
-def _reduce_mean(node: Node, x: Tensor, axes: Tensor) -> Tensor:
-    return x.mean(axes.tolist(), keepdim=bool(node.int("keepdims", 1)))
+def _reduced(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda node, x, axes: function(x, axes.tolist(), keepdim=bool(node.int("keepdims", 1)))
 
 
 def _gemm(node: Node, a: Tensor, b: Tensor, c: Tensor = None) -> Tensor:
     a, b = a.T if node.int("transA") else a, b.T if node.int("transB") else b
     product = node.float("alpha", 1.0) * (a @ b)
     return product if c is None else product + node.float("beta", 1.0) * c
+
+
+def _layer_norm(node: Node, x: Tensor, scale: Tensor, bias: Tensor = None) -> Tensor:
+    shape = x.shape[node.int("axis", -1) :]
+    return functional.layer_norm(x, shape, scale, bias, eps=node.float("epsilon", 1e-5))
 
 
 def _cast(node: Node, x: Tensor) -> Tensor:
@@ -215,17 +227,21 @@ _OPERATORS: Mapping[str, Callable[..., Tensor]] = {
     "Concat": lambda node, *parts: torch.cat(parts, node.int("axis")),
     "Conv": _conv,
     "Div": lambda node, a, b: a / b,
+    "Exp": lambda node, x: torch.exp(x),
+    "Gelu": lambda node, x: functional.gelu(x, approximate=node.str("approximate", "none")),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda node, x: x.mean(tuple(range(2, x.ndim)), keepdim=True),
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": lambda node, x: functional.hardswish(x),
+    "LayerNormalization": _layer_norm,
     "LeakyRelu": lambda node, x: functional.leaky_relu(x, node.float("alpha", 0.01)),
+    "Log": lambda node, x: torch.log(x),
     "MatMul": lambda node, a, b: a @ b,
     "MaxPool": _max_pool,
     "Mul": lambda node, a, b: a * b,
     "PRelu": lambda node, x, slope: torch.where(x > 0, x, slope * x),
     "Pad": _pad,
-    "ReduceMean": _reduce_mean,
+    **{op: _reduced(function) for op, function in _REDUCING.items()},
     "Relu": lambda node, x: torch.relu(x),
     "Sigmoid": lambda node, x: torch.sigmoid(x),
     "Slice": _slice,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from edgefer.graph.groups import Groups, without
+from edgefer.graph.groups import Chosen, Groups
 from edgefer.graph.ir import Graph
 from edgefer.graph.labelling import Labels
 from edgefer.quantize.costs.cost import TILE, CostModel, work
@@ -87,11 +87,11 @@ class Time:
         return found[:-1]
 
 
-def lightened(groups: Groups, worth: Values, measure: Measure, target: float) -> Graph:
-    """The graph without the groups of least worth for what they take, until it takes no more than `target`.
+def chosen(groups: Groups, worth: Values, measure: Measure, target: float) -> Chosen:
+    """The groups of least worth for what they take, without which a network takes no more than `target`.
 
     Args:
-        groups: of the graph.
+        groups: of the network.
         worth: of each.
         measure: of what they take.
         target: what cannot be reached is come close to.
@@ -116,15 +116,15 @@ def lightened(groups: Groups, worth: Values, measure: Measure, target: float) ->
 
     for family in range(len(ranked)):
         offer(family)
-    chosen = np.zeros(groups.count, bool)
+    found = np.zeros(groups.count, bool)
     while left > target and queue:
         _, _, family = heapq.heappop(queue)
         going = following(family)
-        chosen[going] = True
+        found[going] = True
         gone[family] += len(going)
         left -= float(each[going].sum())
         offer(family)
-    return without(groups, chosen) if chosen.any() else groups.graph
+    return found
 
 
 def _widths(groups: Groups) -> Sequence[int]:

@@ -1,45 +1,45 @@
-"""`convert --shrink`: where full int8 is over the budget, channels go until it is not, those that matter least.
+"""`convert --shrink`: where full int8 is over a bound, channels go until it is not, those that matter least.
 
-They go in rounds, as what a channel is worth depends on those that are left; between rounds, and longer after the
-last, weights are learned again so that the heads answer as the original's.  What learning makes no better, on images
-that were held back, is not kept.
-
-Importing this module needs the `torch` extra.
+They go in rounds, as what a channel is worth depends on those that are left; a round that loses less by computing large
+layers through fewer channels does that instead.  After each round what reads them guesses
+those that are gone from those that are left, by least squares; with PyTorch, weights are then learned again so that the
+heads answer as the original's, longest after the last round.  What makes the network no better on images that were held
+back is not kept.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from edgefer.graph.groups import find_groups
-from edgefer.graph.ir import Array, Graph
+from edgefer.errors import UnsupportedOperatorError
+from edgefer.graph.groups import Chosen, Groups, find_groups, without
+from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.macs import macs, parameters
-from edgefer.graph.subgraph import extract
-from edgefer.graph.torch_module import Tensor, TorchGraph, torch
+from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.progress import Progress
-from edgefer.host.units import format_size
+from edgefer.host.text import counted
 from edgefer.images import evenly
-from edgefer.quantize.fit.learn import divergence
+from edgefer.plan import Plan
 from edgefer.quantize.observe.drop import Answer
-from edgefer.shrink.distil import distil
-from edgefer.shrink.remove import Bytes, lightened
-from edgefer.shrink.worth import worths
-
-ROUND = 0.08
-"""The share of what is left that a round removes."""
-
-STEPS, LAST_STEPS = 30, 200
-"""How long weights are learned after each round, and after the last one."""
-
-SPARE = 0.015
-"""The share of the budget that is left for what quantization adds: divided layers, channels brought to one level."""
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.ranges import Values
+from edgefer.shrink.asked import ROUND, Limit, Steps, rounds
+from edgefer.shrink.journal import Entry, Journal
+from edgefer.shrink.low_rank import through_fewer
+from edgefer.shrink.refit import observed, refitted, shares
+from edgefer.shrink.remove import Bytes, Measure, chosen
 
 JUDGED_ON = 256
-"""At most so many images tell what channels are worth, and so many others whether learning helped."""
+"""At most so many images tell what channels are worth, and so many others whether a network is better."""
+
+_VERSION = 2  # of what a journal holds
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,14 @@ class Shrunk:
         before: the original.
         learned: steps whose weights were kept.
         images: that it was learned on.
+        in_two: layers that are computed in two steps, through fewer channels.
     """
 
     graph: Graph
     before: Graph
     learned: int
     images: int
+    in_two: int
 
     def to_dict(self) -> dict[str, int]:
         """Plain data, for the manifest."""
@@ -67,6 +69,7 @@ class Shrunk:
             "macs": macs(self.graph),
             "learned_steps": self.learned,
             "images": self.images,
+            "in_two_steps": self.in_two,
         }
 
 
@@ -75,69 +78,177 @@ def shrink(
     heads: Mapping[str, Answer],
     images: Sequence[Array],
     held_back: Sequence[Array],
-    size: Callable[[Graph], int],
-    budget: int,
+    limits: Sequence[Limit],
+    steps: Steps,
     progress: Progress,
 ) -> Shrunk | None:
-    """A network of as many fewer channels as the budget asks for; None where it asks for none, or none can go.
+    """A network of as many fewer channels as the limits ask for; None where they ask for none, or none can go.
 
     Args:
         graph: the float network, pixels in and meanings out.
         heads: the values to follow, each (1, columns), and what they are read as.
         images: to learn on, uint8 (1, H, W, 3); no labels are needed.
         held_back: others, to judge by.
-        size: bytes of the largest int8 artifact of a graph.
-        budget: bytes that it may have.
-        progress: listens, and is told where the budget cannot be kept.
-
-    Raises:
-        UnsupportedOperatorError: an operator has no gradient here.
+        limits: what the artifacts may take.
+        steps: how long weights are learned, where they can be.
+        progress: listens, and is told beforehand how long it takes, and where limits cannot be kept.
     """
-    room = int(budget * (1 - SPARE))
-    stored = Bytes()
-    full, whole = size(graph), stored.of(graph)
-    if full <= room:
+    over = _over(limits, graph)
+    if over.excess <= 0:
         return None
-    few = [images[index] for index in evenly(len(images), JUDGED_ON)]
-    rounds = ceil(log(max(whole + room - full, 1) / whole) / log(1 - ROUND))
-    judge = _Judge(graph, heads, [held_back[index] for index in evenly(len(held_back), JUDGED_ON)])
-    student, kept, excess = graph, 0, full - room
-    with progress.stage("shrink", (rounds - 1) * STEPS + LAST_STEPS) as advance:
-        while excess > 0:
-            left, groups = stored.of(student), find_groups(student)
-            worth = worths(groups, tuple(heads), few)
-            smaller = lightened(groups, worth, stored, max(left - excess, left * (1 - ROUND)))
-            if smaller is student:
+    (image,) = graph.inputs
+    few = [{image: images[index]} for index in evenly(len(images), JUDGED_ON)]
+    way = _way(graph, heads, images, few, steps, progress)
+    others = [{image: held_back[index]} for index in evenly(len(held_back), JUDGED_ON)]
+    judge = Sensitivity(graph, tuple(heads), others)
+    whole = over.limit.measure.of(graph)
+    expected = rounds(whole, whole - over.excess)
+    journal = Journal(_key(graph, heads, images, limits, way.steps))
+    if journal.is_begun:
+        progress.note("shrinking goes on where it was interrupted, with the same network, images and bounds")
+    elif way.steps.last:
+        progress.note(_told(expected, way, len(images)))
+    student, learned, number, through = graph, 0, 0, 0
+    with progress.stage("shrink", way.steps.of(expected) or None) as advance:
+        while over.excess > 0:
+            groups, number = find_groups(student), number + 1
+            gone = _removed(journal, number, groups, way, over)
+            if not gone.any():
                 break
-            student, excess = smaller, size(smaller) - room
-            steps = STEPS if excess > 0 else LAST_STEPS
-            learned = distil(student, graph, heads, images, steps, advance)
-            if judge.distance(learned) < judge.distance(student):
-                student, kept = learned, kept + steps
-    if excess > 0:
+            smaller = _lighter(judge, groups, gone, few, over.limit.measure)
+            through += len(smaller.nodes) - len(student.nodes)
+            student, over = smaller, _over(limits, smaller)
+            if count := way.steps.each if over.excess > 0 else way.steps.last:
+                better = way.learned(student, count, advance, Entry(journal, f"{number}-learned"))
+                kept = _quieter(judge, better, student)
+                student, learned = kept, learned + (count if kept is better else 0)
+    for limit in limits:
+        if (least := limit.of(student)) > limit.most:
+            progress.note(limit.missed(least))
+    journal.close()
+    return Shrunk(student, graph, learned, len(images), through) if student is not graph else None
+
+
+class Way(Protocol):
+    """How groups are judged, and what is left made better.
+
+    Attributes:
+        steps: how long it learns.
+        seconds: what a step takes here, of the original.
+    """
+
+    steps: Steps
+    seconds: float
+
+    def worths(self, groups: Groups) -> Values:
+        """What each group is worth."""
+
+    def learned(self, student: Graph, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
+        """A smaller network with weights that bring it closer to the original."""
+
+
+class Refitting:
+    """Without gradients: by what groups add to what reads them, and nothing beyond least squares."""
+
+    steps = Steps(0, 0)
+    seconds = 0.0
+
+    def __init__(self, feeds: Sequence[Feed]) -> None:
+        self._feeds = feeds
+
+    def worths(self, groups: Groups) -> Values:
+        """Their shares of variance."""
+        return shares(groups, observed(groups, self._feeds))
+
+    def learned(self, student: Graph, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
+        """As it is."""
+        return student
+
+
+def _way(
+    graph: Graph,
+    heads: Mapping[str, Answer],
+    images: Sequence[Array],
+    few: Sequence[Feed],
+    steps: Steps,
+    progress: Progress,
+) -> Way:
+    """By gradients where there is PyTorch, and it knows all operators."""
+    if find_spec("torch") is None:
         progress.note(
-            f"with all channels removed that can go, int8 takes about {room + excess:,} bytes, and the budget is "
-            f"{format_size(budget)}; give a --budget of that size, or a smaller network"
+            "without PyTorch, what is left of a smaller network is fitted by least squares alone, and not learned "
+            "again; pip install 'edgefer[torch]'"
         )
-    return Shrunk(student, graph, kept, len(images)) if student is not graph else None
+        return Refitting(few)
+    from edgefer.shrink.learning import Learning
+
+    try:
+        return Learning(graph, heads, images, [pixels for feed in few for pixels in feed.values()], steps)
+    except UnsupportedOperatorError as error:
+        progress.note(f"what is left is fitted by least squares alone, as it cannot be learned: {error.message}")
+        return Refitting(few)
 
 
-class _Judge:
-    """How far a network's heads are from the original's, on images that nothing is learned on."""
+class _Over(NamedTuple):
+    """The limit that is missed most, and by how much, in its unit."""
 
-    def __init__(self, graph: Graph, heads: Mapping[str, Answer], images: Sequence[Array]) -> None:
-        self._heads = heads
-        self._images = images
-        self._expected = self._of(graph)
+    limit: Limit
+    excess: float
 
-    def distance(self, graph: Graph) -> float:
-        """How far a network's heads are off, by what is made small in learning."""
-        pairs = zip(self._expected, self._of(graph), self._heads.values(), strict=True)
-        return float(np.mean([float(divergence(*pair)) for pair in pairs]))
 
-    def _of(self, graph: Graph) -> list[Tensor]:
-        names = tuple(self._heads)
-        network = TorchGraph(extract(graph, graph.inputs, names))
-        with torch.no_grad():
-            each = [network(torch.from_numpy(image).float(), names) for image in self._images]
-        return [torch.cat(values) for values in zip(*each, strict=True)]
+def _over(limits: Sequence[Limit], graph: Graph) -> _Over:
+    found = [_Over(limit, limit.of(graph) - limit.most) for limit in limits]
+    return max(found, key=lambda over: over.excess / over.limit.most)
+
+
+def _removed(journal: Journal, number: int, groups: Groups, way: Way, over: _Over) -> Chosen:
+    """What a round removes."""
+    name = f"{number}-gone"
+    found = journal.read(name)
+    if found is None:
+        measure = over.limit.measure
+        left = measure.of(groups.graph)
+        target = max(left - over.excess, left * (1 - ROUND))
+        found = {"gone": chosen(groups, way.worths(groups), measure, target)}
+        journal.write(name, found)
+    return found["gone"]
+
+
+def _lighter(judge: Sensitivity, groups: Groups, gone: Chosen, few: Sequence[Feed], measure: Measure) -> Graph:
+    """The quietest of those that are as light as without the groups: without them, or with layers of low rank."""
+    found = _quieter(judge, refitted(groups, gone, observed(groups, few)), without(groups, gone))
+    before, after = measure.of(groups.graph), measure.of(found)
+    low = through_fewer(groups.graph, few, Bytes().of(groups.graph) * (1 - after / before))
+    if low is None or measure.of(low) > after:
+        return found
+    return _quieter(judge, low, found)
+
+
+def _quieter(judge: Sensitivity, first: Graph, other: Graph) -> Graph:
+    """The graph whose heads are nearer to the original's on images that nothing is fitted on; the other if equal."""
+    if first is other:
+        return other
+    return first if judge.noise(first, Plan()) < judge.noise(other, Plan()) else other
+
+
+def _told(count: int, way: Way, images: int) -> str:
+    steps = way.steps.of(count)
+    minutes = max(round(steps * way.seconds / 60), 1)
+    return (
+        f"shrinking takes about {counted(minutes, 'minute')} here: {counted(count, 'round')} of removing channels, "
+        f"and {steps:,} steps of learning on {counted(images, 'image')}, {way.seconds:.2f} s each; if interrupted, it "
+        "goes on where it was when asked for the same again"
+    )
+
+
+def _key(
+    graph: Graph, heads: Mapping[str, Answer], images: Sequence[Array], limits: Sequence[Limit], steps: Steps
+) -> str:
+    """Of all that the result depends on."""
+    digest = sha256(to_onnx(graph).SerializeToString(deterministic=True))
+    for image in images:
+        digest.update(np.ascontiguousarray(image).data)
+    tools = [f"{tool} {version(tool)}" for tool in ("edgefer", "torch") if find_spec(tool) is not None]
+    bounds = [(type(limit.measure).__name__, limit.most) for limit in limits]
+    digest.update(repr([_VERSION, dict(heads), bounds, steps, ROUND, tools]).encode())
+    return digest.hexdigest()

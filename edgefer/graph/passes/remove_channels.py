@@ -13,8 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.graph.groups import Groups, Slot, find_groups, without
-from edgefer.graph.ir import Array, Graph, Node, fresh_name
+from edgefer.graph.groups import Groups, Slot, find_groups, weights_axis, with_bias, without
+from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.labelling import Reader, compressed, moved
 from edgefer.graph.regions import is_depthwise
 
@@ -71,7 +71,7 @@ def _without_known(groups: Groups) -> Graph | None:
     for reader, number in numbers:
         given = np.where(groups.found_in(reader.labels, gone), number, 0)
         if given.any():
-            smaller = _with_bias(smaller, smaller.named[reader.node], given @ _sums(smaller, reader))
+            smaller = with_bias(smaller, smaller.named[reader.node], given @ _sums(smaller, reader))
     return without(find_groups(smaller), gone)
 
 
@@ -107,14 +107,6 @@ def _without_equal(groups: Groups) -> Graph | None:
             array[place[int(same[group])]] += array[place[int(group)]]
         arrays[name] = np.ascontiguousarray(np.moveaxis(array, 0, axis))
     return without(find_groups(graph.with_constants(arrays)), gone)
-
-
-def weights_axis(graph: Graph, reader: Reader) -> int | None:
-    """The axis of a layer's weights that what it reads lies along; None where it has none."""
-    node = graph.named[reader.node]
-    if node.op == "ReduceSum" or not graph.is_constant(node.input(1)):
-        return None
-    return 1 if node.op == "Conv" or node.int("transB") else 0
 
 
 def _unread(graph: Graph, reader: Reader) -> Array:
@@ -206,14 +198,3 @@ def _sums(graph: Graph, reader: Reader) -> Array:
     weights = graph.constants[graph.named[reader.node].inputs[1]].astype(np.float64)
     by_output: Array = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
     return by_output.T if weights_axis(graph, reader) == 1 else by_output
-
-
-def _with_bias(graph: Graph, node: Node, more: Array) -> Graph:
-    """The graph with so much more in a reader's bias."""
-    has_own = len(node.inputs) > 2 and len(graph.consumers[node.inputs[2]]) == 1
-    bias = graph.constants[node.inputs[2]] if len(node.inputs) > 2 else np.zeros(len(more), np.float32)
-    name = node.inputs[2] if has_own else fresh_name(graph, f"{node.name}/bias")
-    total = (bias.astype(np.float64) + more).astype(np.float32)
-    inputs = (*node.inputs[:2], name)
-    nodes = [Node(n.name, n.op, inputs, n.outputs, n.attributes, n.activation) if n is node else n for n in graph.nodes]
-    return graph.with_constants({name: total}).with_nodes(nodes)

@@ -19,7 +19,7 @@ from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.regions import Region, find_region, find_regions, keep
 from edgefer.quantize.costs.cost import TILE
 from edgefer.quantize.costs.prices import Prices, node_works
-from edgefer.quantize.observe.per_image import observe, spread
+from edgefer.quantize.observe.guesses import channel_samples, guessed
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import weight_axis
 from edgefer.quantize.scales.ranges import Values
@@ -29,9 +29,6 @@ _TRIES = 3
 
 _HEARD = 0.003
 """Of the noise in a layer's output, relative to its signal, this much is expected at the heads until it is measured."""
-
-_SIDE = 2  # at most so many rows and columns of a map are looked at
-_DAMPING = 0.05  # of the mean variance of channels, added to that of each: covariances are of few samples
 
 
 def leave_out(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, prices: Prices) -> Graph:
@@ -44,7 +41,7 @@ def leave_out(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, pri
         prices: what that saves.
     """
     regions = [region for region in find_regions(graph) if _can_lose_channels(graph, region)]
-    samples = _samples(graph, [node for region in regions for node in region.readers], feeds)
+    samples = channel_samples(graph, [node.inputs[0] for region in regions for node in region.readers], feeds)
     noise = 0.0
     for producer in [region.producers[0].name for region in regions]:
         region = find_region(graph, graph.named[producer].output)
@@ -62,25 +59,6 @@ def _can_lose_channels(graph: Graph, region: Region) -> bool:
             for node in region.readers
         )
     )
-
-
-def _samples(graph: Graph, readers: Sequence[Node], feeds: Sequence[Feed]) -> Mapping[str, Array]:
-    """What layers read, by its name: float16 (channels, samples), at some positions of each image."""
-    values = list(dict.fromkeys(node.inputs[0] for node in readers))
-
-    def some(observed: list[Array], images: int) -> list[Array]:
-        positions = [tuple(spread(size, _SIDE) for size in array.shape[2:]) for array in observed]
-        picked = [array[(slice(None), slice(None), *where)] for array, where in zip(observed, positions, strict=True)]
-        return [_halves(np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)) for array in picked]
-
-    parts = dict(zip(values, zip(*observe(graph, values, feeds, some), strict=True), strict=True))
-    return {value: np.concatenate(parts.pop(value), axis=1) for value in values}  # one after the other: they are large
-
-
-def _halves(numbers: Array) -> Array:
-    """As float16, which is fine enough for covariances, and takes half the memory; what is too large as its largest."""
-    largest = np.finfo(np.float16).max
-    return np.clip(numbers, -largest, largest).astype(np.float16)
 
 
 def _thinned(
@@ -144,30 +122,8 @@ def _without(graph: Graph, region: Region, gone: Array, samples: Mapping[str, Ar
     for node in region.readers:
         weights, bias = (graph.constants[name] for name in node.inputs[1:])
         last = np.moveaxis(weights, _axis(graph, node), -1).astype(np.float64)
-        guessed, shifts = _guessed(samples[node.inputs[0]], last[..., gone].reshape(-1, len(gone)), kept, gone)
-        last[..., kept] += guessed.reshape(*last.shape[:-1], len(kept))
+        found, shifts = guessed(samples[node.inputs[0]], last[..., gone].reshape(-1, len(gone)), kept, gone)
+        last[..., kept] += found.reshape(*last.shape[:-1], len(kept))
         constants[node.inputs[1]] = np.moveaxis(last, -1, _axis(graph, node)).astype(weights.dtype)
         constants[node.inputs[2]] = (bias + shifts.reshape(*bias.shape, -1).sum(axis=-1)).astype(bias.dtype)
     return keep(graph.with_constants(constants), region, [int(channel) for channel in kept])
-
-
-def _guessed(samples: Array, rows: Values, kept: Array, gone: Array) -> tuple[Values, Values]:
-    """Weights (rows, kept) and constants (rows,) that do what `rows` (rows, gone) did with channels that are gone.
-
-    With X the samples less their mean, W_g P = W_g X_g X_k' (X_k X_k' + d)^-1 = W_g X_g (X_k' X_k + d)^-1 X_k': what is
-    inverted is as large as there are channels or samples, whichever are fewer.
-    """
-    mean = samples.mean(axis=1, dtype=np.float64)
-    centred = samples - mean[:, np.newaxis]
-    left, made = centred[kept], rows @ centred[gone]
-    damping = _DAMPING * np.square(centred).sum() / len(samples) + 1e-12
-    if left.shape[0] <= left.shape[1]:
-        guessed = np.linalg.solve(_damped(left @ left.T, damping), left @ made.T).T
-    else:
-        guessed = np.linalg.solve(_damped(left.T @ left, damping), made.T).T @ left.T
-    return guessed, rows @ mean[gone] - guessed @ mean[kept]
-
-
-def _damped(matrix: Values, damping: float) -> Values:
-    np.einsum("nn->n", matrix)[:] += damping
-    return matrix

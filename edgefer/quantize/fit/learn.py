@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,12 +21,26 @@ from edgefer.plan import Plan
 from edgefer.quantize.fit.fake_quantized import FakeQuantized
 from edgefer.quantize.observe.drop import Answer
 
+KEPT_EVERY = 50
+"""After so many steps the state is kept."""
+
 _BATCH_PIXELS = 32 * 64 * 64
 _SMALLEST_BATCH = 8
 _DIVERGENCE = 0.5  # what a nat of divergence counts beside noise over signal
 _WARM_UP = 20
 _WEIGHT_RATE = 4e-3  # steps of the weight's scale
 _BIAS_RATE = 4e-3  # steps of the layer's output
+_ADAM = ("exp_avg", "exp_avg_sq", "step")
+
+
+class Kept(Protocol):
+    """Where the state of learning is kept."""
+
+    def read(self) -> Mapping[str, Array] | None:
+        """What was written last; None where there is none."""
+
+    def write(self, arrays: Mapping[str, Array]) -> None:
+        """Keep it instead of what was written before."""
 
 
 def learn(
@@ -83,6 +97,7 @@ def follow(
     images: Sequence[Array],
     steps: int,
     advance: Callable[[], None],
+    kept: Kept | None = None,
 ) -> None:
     """Bring a student's heads close to those of the reference, by Adam on batches of distorted images.
 
@@ -94,6 +109,7 @@ def follow(
         images: uint8 (1, H, W, 3).
         steps: of Adam.
         advance: called after each.
+        kept: where the state is kept, so that what was interrupted goes on to the same result.
 
     Raises:
         UnsupportedOperatorError: an operator of the reference has no gradient here.
@@ -103,7 +119,10 @@ def follow(
     batches = _Distorted(images)
     with torch.enable_grad():
         optimiser = torch.optim.Adam([dict(group) for group in groups], betas=(0.9, 0.99), fused=True)
-        for step in range(steps):
+        done = _restore(kept, optimiser, batches) if kept is not None else 0
+        for _ in range(done):
+            advance()
+        for step in range(done, steps):
             batch = batches.draw()
             with torch.no_grad():
                 expected = teacher(batch, names)
@@ -115,6 +134,30 @@ def follow(
             loss.backward()
             optimiser.step()
             advance()
+            if kept is not None and ((step + 1) % KEPT_EVERY == 0 or step + 1 == steps):
+                _keep(kept, optimiser, batches, step + 1)
+
+
+def _restore(kept: Kept, optimiser: Tensor, batches: _Distorted) -> int:
+    """Go on from what was kept; returns the steps that were done."""
+    found = kept.read()
+    if found is None:
+        return 0
+    parameters = [tensor for group in optimiser.param_groups for tensor in group["params"]]
+    with torch.no_grad():
+        for index, tensor in enumerate(parameters):
+            tensor.copy_(torch.from_numpy(found[f"{index}"]))
+            optimiser.state[tensor] = {name: torch.from_numpy(found[f"{index}/{name}"]) for name in _ADAM}
+    batches.random.set_state(torch.from_numpy(found["random"]))
+    return int(found["done"])
+
+
+def _keep(kept: Kept, optimiser: Tensor, batches: _Distorted, done: int) -> None:
+    arrays = {"done": np.array(done), "random": batches.random.get_state().numpy()}
+    for index, tensor in enumerate(tensor for group in optimiser.param_groups for tensor in group["params"]):
+        arrays[f"{index}"] = tensor.detach().numpy()
+        arrays |= {f"{index}/{name}": optimiser.state[tensor][name].numpy() for name in _ADAM}
+    kept.write(arrays)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -141,13 +184,13 @@ class _Distorted:
 
     def __init__(self, images: Sequence[Array]) -> None:
         self._images = torch.from_numpy(np.concatenate(images))
-        self._random = torch.Generator().manual_seed(0)
+        self.random = torch.Generator().manual_seed(0)
         count, height, width, _ = self._images.shape
         self._size = min(max(_BATCH_PIXELS // (height * width), _SMALLEST_BATCH), count)
 
     def draw(self) -> Tensor:
         """The next batch: whole numbers in [0, 255] as float (N, H, W, 3)."""
-        chosen = torch.randperm(len(self._images), generator=self._random)[: self._size]
+        chosen = torch.randperm(len(self._images), generator=self.random)[: self._size]
         images = self._images[chosen].permute(0, 3, 1, 2).float()
         mirror = self._uniform(-1, 1).sign()
         scale, angle = self._uniform(0.85, 1.15), self._uniform(-0.15, 0.15)
@@ -160,4 +203,4 @@ class _Distorted:
         return (moved * gain + offset).clamp(0, 255).round().permute(0, 2, 3, 1).contiguous()
 
     def _uniform(self, low: float, high: float) -> Tensor:
-        return torch.rand(self._size, generator=self._random) * (high - low) + low
+        return torch.rand(self._size, generator=self.random) * (high - low) + low

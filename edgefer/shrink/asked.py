@@ -1,0 +1,57 @@
+"""What shrinking is asked for: what the artifacts may take, and how long it may learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, log
+from typing import NamedTuple
+
+from edgefer.graph.ir import Graph
+from edgefer.shrink.remove import Measure
+
+ROUND = 0.08
+"""The share of what is left that a round removes."""
+
+STEP_PIXELS = 32 * 64 * 64
+"""A step of learning looks at images of about so many pixels,"""
+
+STEP_PASSES = 5
+"""and takes about so many times as long as answering for them: twice, and then come the gradients."""
+
+
+def rounds(whole: float, least: float) -> int:
+    """About how many it takes to come from `whole` to `least`."""
+    return max(ceil(log(max(least / whole, 0.01)) / log(1 - ROUND)), 1)
+
+
+class Steps(NamedTuple):
+    """How long weights are learned after each round, and after the last one."""
+
+    each: int
+    last: int
+
+    def of(self, rounds: int) -> int:
+        """All of them."""
+        return (rounds - 1) * self.each + self.last
+
+    def seconds(self, rounds: int, pixels: int, seconds_for_an_image: float) -> float:
+        """About how long they take, before a step was timed, by what an image of so many pixels takes in float."""
+        return self.of(rounds) * STEP_PASSES * max(STEP_PIXELS / pixels, 8) * seconds_for_an_image
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the artifacts may take at most.
+
+    Attributes:
+        measure: what groups of channels take of it.
+        of: what the full-int8 artifacts of a graph take.
+        most: at most so much.
+        missed: says that this much is the least that can be had.
+    """
+
+    measure: Measure
+    of: Callable[[Graph], float]
+    most: float
+    missed: Callable[[float], str]

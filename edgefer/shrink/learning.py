@@ -1,0 +1,118 @@
+"""By gradients: what channels are worth, and weights that make a smaller network answer as the one it was made of.
+
+No labels are needed for either.
+
+Importing this module needs the `torch` extra.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from edgefer.graph.groups import Groups
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.subgraph import extract
+from edgefer.graph.torch_module import TorchGraph, torch
+from edgefer.quantize.fit.learn import Kept, follow
+from edgefer.quantize.observe.drop import Answer
+from edgefer.quantize.scales.ranges import Values
+from edgefer.shrink.asked import Steps
+from edgefer.shrink.worth import worths
+
+_WEIGHT_RATE = 5e-4
+"""The first steps of a weight, in parts of its layer's root mean square."""
+
+
+class Learning:
+    """By gradients: what the heads lose for each group, and weights learned against the original.
+
+    Attributes:
+        steps: how long.
+        seconds: what a step takes here, of the original.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        heads: Mapping[str, Answer],
+        images: Sequence[Array],
+        few: Sequence[Array],
+        steps: Steps,
+    ) -> None:
+        """Time a step of learning.
+
+        Args:
+            graph: the original.
+            heads: its values to follow, and what they are read as.
+            images: to learn on.
+            few: to judge groups on.
+            steps: how long it learns.
+
+        Raises:
+            UnsupportedOperatorError: an operator has no gradient here.
+        """
+        self.steps = steps
+        self._original, self._heads, self._images, self._few = graph, heads, images, few
+        self.seconds = _seconds_for_a_step(graph, heads, images)
+
+    def worths(self, groups: Groups) -> Values:
+        """What the heads would lose for each."""
+        return worths(groups, tuple(self._heads), self._few)
+
+    def learned(self, student: Graph, steps: int, advance: Callable[[], None], kept: Kept) -> Graph:
+        """The student, learned so many steps."""
+        return distil(student, self._original, self._heads, self._images, steps, advance, kept)
+
+
+def distil(
+    student: Graph,
+    teacher: Graph,
+    heads: Mapping[str, Answer],
+    images: Sequence[Array],
+    steps: int,
+    advance: Callable[[], None] = lambda: None,
+    kept: Kept | None = None,
+) -> Graph:
+    """`student` with weights and biases that bring its heads close to the teacher's.
+
+    Equal arguments give equal results on one machine; other machines, numbers of threads and versions of torch
+    round differently.
+
+    Args:
+        student: with the same input and heads as `teacher`.
+        teacher: the network to follow.
+        heads: the values to follow, each (1, columns), and what they are read as.
+        images: uint8 (1, H, W, 3), as both take them.
+        steps: of Adam, each on a batch of distorted images.
+        advance: called after each.
+        kept: where the state is kept, so that what was interrupted goes on to the same result.
+
+    Raises:
+        UnsupportedOperatorError: an operator has no gradient here.
+    """
+    network = TorchGraph(extract(student, student.inputs, tuple(heads)))
+    learned = {
+        name: torch.from_numpy(student.constants[name].copy()).requires_grad_()
+        for node in network.graph.nodes
+        if node.op in ("Conv", "Gemm", "MatMul")
+        for name in node.inputs[1:]
+        if name in student.constants
+    }
+    sizes = [float(np.sqrt(np.mean(np.square(student.constants[name])))) for name in learned]
+    groups = [
+        {"params": [tensor], "peak": _WEIGHT_RATE * max(size, 1e-3)}
+        for tensor, size in zip(learned.values(), sizes, strict=True)
+    ]
+    follow(lambda batch, values: network(batch, values, learned), teacher, heads, groups, images, steps, advance, kept)
+    return student.with_constants({name: tensor.detach().numpy() for name, tensor in learned.items()})
+
+
+def _seconds_for_a_step(graph: Graph, heads: Mapping[str, Answer], images: Sequence[Array]) -> float:
+    """What a step takes of the network itself; a smaller one takes less."""
+    distil(graph, graph, heads, images, 1)
+    begun = time.perf_counter()
+    distil(graph, graph, heads, images, 2)
+    return (time.perf_counter() - begun) / 2
