@@ -2,7 +2,7 @@
 
     python benchmarks/arm_instructions.py
 
-needs ../shared, the onnx2tf environment (`edgefer doctor --install onnx2tf`) and what `edgefer board` needs; three
+needs ../shared, the onnx2tf environment (`edgefer doctor --install onnx2tf`) and what `edgefer board` needs; ten
 minutes.  Normalisation and softmax are inside edgefer's file and counted; TF's gets its input normalised and
 quantized, and returns int8 logits.
 """
@@ -12,7 +12,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from convert_cost import CALIBRATION, MODEL, ROOT, SHARED
+import onnx
+from convert_cost import CALIBRATION, MODEL, ROOT
 from measured import signed
 from quantizers import CONVERSIONS, PLAIN, calibration_arrays, convert
 
@@ -24,34 +25,48 @@ from edgefer.spec import Spec, read_toml
 
 RESULT = ROOT / "benchmarks" / "results" / "arm_instructions.md"
 OURS = "edgefer_tflite"
-CHECKPOINT = SHARED / "models" / "fer_b0.pt"
+SIDES = (64, 224)
 
 
 def main() -> None:
     """Convert with both tools, count on both boards and write the table."""
     with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        spec = Spec.from_dict(read_toml(MODEL.with_suffix(".spec.toml")))
-        inputs = {"model": MODEL, "calibration": CALIBRATION, **calibration_arrays(scratch, spec)}
-        files = {}
-        for key in (PLAIN, OURS):
-            conversion = next(each for each in CONVERSIONS if key in each.files)
-            convert(conversion, scratch / key, {**inputs, "model": CHECKPOINT if key == OURS else MODEL})
-            files[key] = (scratch / key / conversion.files[key]).read_bytes()
+        files = {side: converted(side, Path(name) / str(side)) for side in SIDES}
     lines = [
         "# Instructions of an inference of fer_b0 on emulated ARM boards",
         "",
         "Written by `python benchmarks/arm_instructions.py`: exact counts in LiteRT, one thread; both full int8.",
         "",
-        "| processor | TF/onnx2tf full int8 | edgefer | edgefer over TF |",
-        "|---|---:|---:|---:|",
+        "| input | processor | TF/onnx2tf full int8 | edgefer | edgefer over TF |",
+        "|---|---|---:|---:|---:|",
     ]
     for cpu in CPUS:
-        plain, ours = counted(cpu, [files[PLAIN], files[OURS]])
-        lines.append(f"| {cpu} | {plain / 1e6:.2f} M | {ours / 1e6:.2f} M | {ours / plain:.3f} |")
-    lines += ["", f"Bytes: {len(files[PLAIN]):,} and {len(files[OURS]):,}.", ""]
+        counts = iter(counted(cpu, [file for side in SIDES for file in files[side]]))
+        for side, plain, ours in zip(SIDES, counts, counts, strict=False):
+            lines.append(f"| {side} | {cpu} | {plain / 1e6:.2f} M | {ours / 1e6:.2f} M | {ours / plain:.3f} |")
+    sizes = "; ".join(f"{len(plain):,} and {len(ours):,} at {side}" for side, (plain, ours) in files.items())
+    lines += ["", f"Bytes: {sizes}.", ""]
     RESULT.write_text(signed("\n".join(lines), "emit", "graph", "quantize"))
     print(RESULT.read_text())
+
+
+def converted(side: int, scratch: Path) -> tuple[bytes, bytes]:
+    """TF's file and edgefer's of `fer_b0.onnx`, for images of side x side."""
+    scratch.mkdir()
+    network = onnx.load(MODEL)
+    for axis in (2, 3):
+        network.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = side
+    model, spec = scratch / MODEL.name, MODEL.with_suffix(".spec.toml").read_text()
+    onnx.save(network, model)
+    sidecar = model.with_suffix(".spec.toml")
+    sidecar.write_text(spec.replace("[64, 64]", f"[{side}, {side}]"))
+    arrays = calibration_arrays(scratch, Spec.from_dict(read_toml(sidecar)))
+    found = []
+    for key in (PLAIN, OURS):
+        conversion = next(each for each in CONVERSIONS if key in each.files)
+        convert(conversion, scratch / key, {"model": model, "calibration": CALIBRATION, **arrays})
+        found.append((scratch / key / conversion.files[key]).read_bytes())
+    return found[0], found[1]
 
 
 def counted(cpu: str, files: list[bytes]) -> list[float]:

@@ -35,6 +35,7 @@ from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
+from edgefer.host.threads import one_blas_thread
 from edgefer.host.units import format_size
 from edgefer.images import CalibrationImages, ImageSet, open_images
 from edgefer.images.preprocess import iter_pixels
@@ -207,7 +208,7 @@ def convert(
     limits = _limits(network, graph, budget, latency, own)
     shrunk = _shrunk(network, graph, heads, images, unlabelled, limits, effort, progress) if shrink else None
     smaller = graph if shrunk is None else shrunk.graph
-    with made_of(network):
+    with made_of(network), one_blas_thread():
         if precision == "int8":
             slowest = max(latency.allowed(graph) / cost(smaller, latency.machine), 1.0) if latency else inf
             quantized = quantize(

@@ -15,7 +15,8 @@ _UNARY = frozenset(
 _BROADCASTING = frozenset(["Add", "Div", "Max", "Min", "Mul", "PRelu", "Sub"])
 
 _AT_ONCE = 4
-_NUMBERS = 1 << 21  # in the largest value of a batch, and in all that is returned: more takes memory for no time
+_NUMBERS = 1 << 21  # in the largest value of a batch: more takes memory for no time
+_RETURNED = 3 << 20  # numbers in all that is returned, likewise
 
 
 def images_at_once(graph: Graph) -> int:
@@ -29,7 +30,7 @@ def images_at_once(graph: Graph) -> int:
         return 1
     returned = sum(prod(graph.shape(value)) for value in graph.outputs)
     largest = max((prod(graph.shape(value)) for node in graph.nodes for value in node.outputs), default=0)
-    return max(min(_AT_ONCE, _NUMBERS // max(returned, largest)), 1)
+    return max(min(_AT_ONCE, _NUMBERS // max(largest, 1), _RETURNED // max(returned, 1)), 1)
 
 
 def _keeps_images_apart(graph: Graph, node: Node) -> bool:

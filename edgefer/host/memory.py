@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_ARENA_MAX, _MMAP_THRESHOLD = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD of malloc.h
+_ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # M_ARENA_MAX and the like of malloc.h
 _LARGE = 1 << 20
-"""Bytes from which memory goes back to the system as soon as it is freed."""
+"""Bytes from which memory goes back to the system as soon as it is freed;"""
+
+_KEPT = 1 << 24
+"""of smaller memory, so much stays at hand: to fetch it again takes longer than what is computed in it."""
 
 
 def release() -> None:
@@ -28,3 +31,4 @@ def share_arena() -> None:
         if tune is not None:
             tune(_ARENA_MAX, 1)
             tune(_MMAP_THRESHOLD, _LARGE)
+            tune(_TRIM_THRESHOLD, _KEPT)

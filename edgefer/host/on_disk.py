@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 
 class Rows:
-    """Arrays, in a file that has no name and is gone with this object; one thread at a time may read it."""
+    """Arrays, in a file that has no name and is gone with this object; several threads may read them."""
 
     def __init__(self, arrays: Iterable[npt.NDArray[Any]] = ()) -> None:
         """Keep `arrays`.
@@ -20,6 +21,7 @@ class Rows:
             OSError: there is no room for them.
         """
         self._file = TemporaryFile()  # noqa: SIM115
+        self._lock = Lock()
         self._kinds: list[tuple[tuple[int, ...], np.dtype[Any]]] = []
         for array in arrays:
             self.append(array)
@@ -41,8 +43,9 @@ class Rows:
         """Each in turn, read from the file."""
         position = 0
         for shape, dtype in self._kinds:
-            self._file.seek(position)
             array = np.empty(shape, dtype)
-            self._file.readinto(array.reshape(-1).view(np.uint8).data)
+            with self._lock:
+                self._file.seek(position)
+                self._file.readinto(array.reshape(-1).view(np.uint8).data)
             position += array.nbytes
             yield array

@@ -11,10 +11,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from threading import local
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+_here = local()
 
 
 def processors() -> int:
@@ -25,8 +28,12 @@ def processors() -> int:
 def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
     """What `function` makes of the items, several at once, in their order; once closed, no more are begun.
 
-    Only a few are begun before they are asked for, so that neither items nor results pile up.
+    Only a few are begun before they are asked for, so that neither items nor results pile up.  Where `function` itself
+    asks for the like, its items are made one by one, as other threads have other items of its caller's to make.
     """
+    if getattr(_here, "is_of_pool", False):
+        yield from map(function, items)
+        return
     begun: deque[Future[_Result]] = deque()
     try:
         for item in items:
@@ -38,6 +45,15 @@ def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Ge
     finally:
         for future in begun:
             future.cancel()
+
+
+def aside(function: Callable[[], _Result]) -> Future[_Result]:
+    """What `function` will have returned, on which a thread of its own works."""
+    thread = ThreadPoolExecutor(1)
+    try:
+        return thread.submit(function)
+    finally:
+        thread.shutdown(wait=False)
 
 
 def ahead(items: Iterator[_Item]) -> Iterator[_Item]:
@@ -63,4 +79,4 @@ def one_blas_thread() -> AbstractContextManager[object]:
 @cache
 def _pool() -> ThreadPoolExecutor:
     """Kept, as starting threads takes longer than many a question."""
-    return ThreadPoolExecutor(processors())
+    return ThreadPoolExecutor(processors(), initializer=setattr, initargs=(_here, "is_of_pool", True))

@@ -15,7 +15,7 @@ from edgefer.graph.macs import parameters
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
-from edgefer.host.threads import in_order
+from edgefer.host.threads import aside, in_order
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan, QuantParams
@@ -155,7 +155,7 @@ def quantize(
         del halves  # tens of megabytes
         plan, *plans = in_order(planned, sets)
         del sets
-        noises = tuple(judge.noise(equalised, half) for half in plans)
+        noises = aside(lambda: tuple(judge.noise(equalised, half) for half in plans))
     solution = None
     if mixed or not (is_surely_within(equalised, plan, bounds.bytes) or size(equalised, plan) <= bounds.bytes):
         with progress.stage("solve") as advance:
@@ -198,7 +198,7 @@ def quantize(
         else:
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
             steps = 0
-    return Quantized(stored, plan, left_out, tuple(prescribed), steps, noises, solution)
+    return Quantized(stored, plan, left_out, tuple(prescribed), steps, noises.result(), solution)
 
 
 def _usual(graph: Graph, images: CalibrationImages, spec: Spec, progress: Progress) -> CalibrationImages:

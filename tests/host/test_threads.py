@@ -2,7 +2,7 @@ from threading import Event
 
 import pytest
 
-from edgefer.host.threads import ahead, in_order
+from edgefer.host.threads import ahead, aside, in_order
 
 
 def test_results_come_in_order_whichever_is_done_first():
@@ -16,6 +16,27 @@ def test_results_come_in_order_whichever_is_done_first():
         return item * 10
 
     assert list(in_order(work, range(5))) == [0, 10, 20, 30, 40]
+
+
+def test_items_that_ask_for_further_items_do_not_wait_for_each_other():
+    def rows(item):
+        return list(in_order(lambda other: 10 * item + other, range(3)))
+
+    assert list(in_order(rows, range(40))) == [[10 * item + other for other in range(3)] for item in range(40)]
+
+
+def test_what_is_done_aside_is_there_when_it_is_asked_for():
+    begun, goes_on = Event(), Event()
+
+    def work():
+        begun.set()
+        return goes_on.wait(10)
+
+    result = aside(work)
+    assert begun.wait(10)
+    assert not result.done()
+    goes_on.set()
+    assert result.result()
 
 
 def test_the_next_item_is_made_while_one_is_used():

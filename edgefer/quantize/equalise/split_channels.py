@@ -23,6 +23,7 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.graph.patterns import find_silus
 from edgefer.graph.regions import divide, find_region, permute
+from edgefer.host.threads import in_order
 from edgefer.plan import QuantParams
 from edgefer.quantize.costs.cost import Work, work
 from edgefer.quantize.costs.prices import Prices, node_works
@@ -47,13 +48,12 @@ def split(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph:
     sites = [site for node in graph.nodes if (site := _Site.of(graph, node)) is not None]
     loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
     params = _params(graph, [value for site in sites for value in site.stored], sensitivity)
-    for site in sites:
-        if not can_split(graph, site.values[0]):
-            continue  # it shared its channels with a site that is divided now
-        divided, cost = _divided(graph, site, loud[site.output], params, sensitivity, prices)
-        if divided is not graph and not is_cheaper_equalised(graph, site.values[0], sensitivity, prices, cost):
-            graph = divided
-    return graph
+    ways = list(in_order(lambda site: _best_sizes(graph, site, loud[site.output], params, sensitivity, prices), sites))
+    divided = graph
+    for site, sizes in zip(sites, ways, strict=True):
+        if len(sizes) > 1 and can_split(divided, site.values[0]):  # else it shared its channels with one divided before
+            divided, _ = _treat(divided, site, loud[site.output], sizes)
+    return divided
 
 
 def can_split(graph: Graph, value: str) -> bool:
@@ -104,16 +104,17 @@ class _Site:
         return cls(tuple(values), ends[0].output, stored)
 
 
-def _divided(
+def _best_sizes(
     graph: Graph,
     site: _Site,
     loud: Values,
     params: Mapping[str, QuantParams],
     sensitivity: Sensitivity,
     prices: Prices,
-) -> tuple[Graph, float]:
-    """The graph with the site in as many groups as pay, and what noise and price add up to."""
-    best, finer = graph, _finer(graph, site, (len(loud),), prices)
+) -> tuple[int, ...]:
+    """Sizes of as many groups as pay, the loudest first; of one, where equalising the site pays more."""
+    best: tuple[int, ...] = (len(loud),)
+    finer = _finer(graph, site, best, prices)
     least = finer[0][0] if finer else inf
     cost = sensitivity.noise_of(graph, {value: params[value] for value in site.stored}, least)
     while finer:
@@ -124,8 +125,10 @@ def _divided(
             treated, parts = _treat(graph, site, loud, sizes)
             noise = sensitivity.noise_of(treated, _params(treated, parts, sensitivity))
             if noise + worth < cost:
-                best, cost, finer = treated, noise + worth, _finer(graph, site, sizes, prices)
-    return best, cost
+                best, cost, finer = sizes, noise + worth, _finer(graph, site, sizes, prices)
+    if len(best) > 1 and is_cheaper_equalised(graph, site.values[0], sensitivity, prices, cost):
+        return (len(loud),)
+    return best
 
 
 def _finer(graph: Graph, site: _Site, sizes: Sequence[int], prices: Prices) -> list[tuple[float, tuple[int, ...]]]:

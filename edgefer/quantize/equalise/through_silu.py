@@ -19,6 +19,7 @@ import numpy as np
 from edgefer.graph.ir import Array, Feed, Graph, Node, fresh_name, fresh_node_name
 from edgefer.graph.patterns import Silu, find_silus
 from edgefer.graph.regions import is_depthwise, mixes_channels
+from edgefer.host.threads import in_order
 from edgefer.plan import QuantParams
 from edgefer.quantize.costs.cost import Work
 from edgefer.quantize.costs.prices import Prices
@@ -52,17 +53,18 @@ def equalise(
     sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
     untreated = _untreated(graph, sites, sensitivity.feeds)
     price = {site.x: _price(graph, site, prices) for site in sites}
-    noises = {site.x: _noise_if_loud(graph, site, untreated[site.x], sensitivity, price[site.x]) for site in sites}
-    loud = [site for site in sites if noises[site.x] >= price[site.x]]
-    ratios: dict[str, Values] = {}
+    noises = in_order(lambda site: _noise_if_loud(graph, site, untreated[site.x], sensitivity, price[site.x]), sites)
+    most = {site.x: noise - price[site.x] for site, noise in zip(sites, list(noises), strict=True)}
+    loud = [site for site in sites if most[site.x] >= 0]
     largest = loudness(graph, [site.mul.output for site in loud], feeds)
-    for site in loud:
-        ratio = _ratio(largest[site.mul.output])
-        most = noises[site.x] - price[site.x]
-        treated, name, noise = _candidate(graph, site, ratio, sensitivity, most)
-        if noise <= most:
-            graph, ratios[name] = treated, ratio
-    return graph, _input_params(graph, ratios, feeds)
+    ratios = {site.x: _ratio(largest[site.mul.output]) for site in loud}
+    left = in_order(lambda site: _noise_treated(graph, site, ratios[site.x], sensitivity, most[site.x]), loud)
+    treated, stored = graph, {}
+    for site, noise in zip(loud, list(left), strict=True):
+        if noise <= most[site.x]:
+            treated, names = _treat(treated, site, ratios[site.x].astype(np.float32))
+            stored[names[site.x]] = ratios[site.x]
+    return treated, _input_params(treated, stored, feeds)
 
 
 def is_cheaper_equalised(graph: Graph, x: str, sensitivity: Sensitivity, prices: Prices, cost: float) -> bool:
@@ -73,7 +75,7 @@ def is_cheaper_equalised(graph: Graph, x: str, sensitivity: Sensitivity, prices:
         return False
     part = sensitivity.part(graph, [site.mul.output])
     ratio = _ratio(loudness(part.graph, [site.mul.output], part.feeds)[site.mul.output])
-    return _candidate(graph, site, ratio, sensitivity, most)[2] <= most
+    return _noise_treated(graph, site, ratio, sensitivity, most) <= most
 
 
 def _noise_if_loud(
@@ -94,10 +96,8 @@ def _price(graph: Graph, site: Silu, prices: Prices) -> float:
     return prices.of([], [Work("Elementwise", channels, prod(graph.shape(site.x)) / channels)] * 2)
 
 
-def _candidate(
-    graph: Graph, site: Silu, ratio: Values, sensitivity: Sensitivity, most: float
-) -> tuple[Graph, str, float]:
-    """The graph with one SiLU treated, the new name of its input, and the noise of storing all that is scaled.
+def _noise_treated(graph: Graph, site: Silu, ratio: Values, sensitivity: Sensitivity, most: float) -> float:
+    """The noise of storing all that is scaled, once one SiLU is treated.
 
     Noise that is clearly less than `most`, or more, is measured no further.
     """
@@ -106,7 +106,7 @@ def _candidate(
     part = sensitivity.part(treated, [x, *maps])
     stored = _input_params(part.graph, {x: ratio}, part.feeds)
     stored |= stored_alone(part.graph, dict.fromkeys(maps, identity), part.feeds)
-    return treated, x, _sum_of_noises(treated, stored, sensitivity, most)
+    return _sum_of_noises(treated, stored, sensitivity, most)
 
 
 def _can_be_treated(graph: Graph, silu: Silu) -> bool:

@@ -29,7 +29,7 @@ from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.subgraph import cut_points, extract, observing
 from edgefer.host.memory import release
 from edgefer.host.on_disk import Rows
-from edgefer.host.threads import ahead, one_blas_thread
+from edgefer.host.threads import ahead
 from edgefer.plan import Plan
 from edgefer.quantize.fit.rounding import Inputs, rounded
 from edgefer.quantize.observe.per_image import Reached, each_image, run, run_each, runnable, spread
@@ -53,13 +53,6 @@ def correct(
         feeds: calibration inputs.
         advance: called after each of `pieces(graph)` pieces.
     """
-    with one_blas_thread():
-        return _corrected_layers(graph, plan, feeds, advance)
-
-
-def _corrected_layers(
-    graph: Graph, plan: Plan, feeds: Sequence[Feed], advance: Callable[[], None]
-) -> tuple[Graph, Plan]:
     current = graph
     quantized: Iterable[Feed] = feeds
     for piece in ahead(_float_pieces(graph, plan, feeds)):

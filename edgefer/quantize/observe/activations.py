@@ -17,6 +17,7 @@ from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host import cache
 from edgefer.host.directories import cache_directory
+from edgefer.host.threads import in_order
 from edgefer.plan import QuantParams
 from edgefer.quantize.observe.per_image import each_image, observe
 from edgefer.quantize.scales.histogram import COUNTED, HALF, Histogram
@@ -70,7 +71,8 @@ def _not_finite(tensors: Sequence[str], values: Sequence[npt.NDArray[Any]]) -> s
 
 def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[Feed]) -> dict[str, QuantParams]:
     """How each value would be stored by itself, judged through its view, over all of the graph's feeds."""
-    return {name: mse_optimal(found, views[name]) for name, found in collect(graph, tuple(views), feeds).items()}
+    found = collect(graph, tuple(views), feeds)
+    return dict(zip(found, in_order(lambda name: mse_optimal(found[name], views[name]), found), strict=True))
 
 
 def cache_key(graph: Graph, tensors: Sequence[str], images: str, spec: InputSpec) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.subgraph import extract, observing, parts
 from edgefer.host.memory import release
 from edgefer.host.on_disk import Rows
+from edgefer.host.threads import processors
 from edgefer.plan import Plan
 from edgefer.quantize.observe.per_image import Reached, Runnable, run_each, runnable
 
@@ -31,8 +33,8 @@ class Part:
 class Chain:
     """Runs networks that differ in few places on the same images.
 
-    It keeps a session for each part, and where parts meet, the values of the place last asked about: questions are
-    best asked in network order.
+    It keeps a session for each part, and where parts meet, the values of the places last asked about: questions are
+    best asked in network order.  Several threads may ask.
     """
 
     def __init__(self, feeds: Sequence[Feed], outputs: Sequence[str]) -> None:
@@ -44,7 +46,8 @@ class Chain:
         """
         self._feeds, self._outputs = feeds, tuple(outputs)
         self._sessions: dict[tuple[str, ...], tuple[Graph, Runnable]] = {}
-        self._reached: tuple[tuple[Graph, ...], Iterable[Feed]] = ((), feeds)
+        self._reached: list[tuple[tuple[Graph, ...], Iterable[Feed]]] = []
+        self._lock = Lock()
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The smallest part of `graph` that makes and reads all `values`."""
@@ -57,7 +60,8 @@ class Chain:
         ]
         first, last = (touching[0], touching[-1]) if touching else (0, len(chain) - 1)
         middle = extract(graph, chain[first].inputs, chain[last].outputs)
-        return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
+        with self._lock:
+            return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
 
     def finish(self, part: Part, plan: Plan) -> Callable[[Iterable[Feed]], Iterator[list[Array]]]:
         """What computes the outputs for each of some of the part's feeds, where `plan` says how the part is stored.
@@ -65,20 +69,21 @@ class Chain:
         All that follows is computed in float.
         """
         first = runnable(observing(part.graph, part.graph.outputs), plan)
-        networks = [first, *map(self._network, part.rest)]
+        with self._lock:
+            networks = [first, *map(self._network, part.rest)]
         return lambda feeds: run_each(networks, feeds)
 
     def _values_behind(self, chain: tuple[Graph, ...]) -> Iterable[Feed]:
         """What follows the chain is fed for each image."""
-        known, values = self._reached
-        if len(known) > len(chain) or not all(map(_is_same, known, chain)):
-            known, values = (), self._feeds
+        ways = [place for place in self._reached if len(place[0]) <= len(chain) and all(map(_is_same, place[0], chain))]
+        known, values = max(ways, key=lambda place: len(place[0]), default=((), self._feeds))
         if len(known) < len(chain):
             networks = [self._network(part) for part in chain[len(known) :]]
             rows = Rows(outputs[0] for outputs in run_each(networks, values))
             values = Reached(chain[-1].outputs[0], rows, self._feeds)
             release()
-        self._reached = chain, values
+        others = [place for place in self._reached if place[1] is not values]
+        self._reached = [(chain, values), *others[: processors()]]
         return values
 
     def _network(self, part: Graph) -> Runnable:

@@ -51,16 +51,13 @@ class Histogram:
         if not (isfinite(low) and isfinite(high)):
             raise ValueError("not all values are finite")
         step = _step(values.size // images)
-        some = values.reshape(images, -1)[:, ::step]
+        exponent = max(self.exponent, _exponent_for(max(-low, high)))
+        added = Histogram(exponent, step * _counts(values.reshape(images, -1)[:, ::step], exponent), low, high)
         with self._lock:
+            added._widen(self.exponent)  # another thread may have come before
+            self._widen(added.exponent)
+            self.counts += added.counts
             self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
-            self._widen(_exponent_for(max(-low, high)))
-            # Float32 is exact unless large bins make small values underflow.
-            dtype = np.float32 if self.exponent <= 0 else np.float64
-            scaled = np.multiply(some, dtype(2.0**-self.exponent), dtype=dtype)
-            bins = np.floor(scaled, out=scaled).astype(np.intp).reshape(-1)
-            bins += HALF
-            self.counts += step * np.bincount(bins, minlength=2 * HALF)
 
     def merged(self, other: Histogram) -> Histogram:
         """The histogram of both sets of values."""
@@ -86,6 +83,17 @@ class Histogram:
             self.counts = np.zeros_like(self.counts)
             self.counts[HALF // 2 : HALF // 2 + HALF] = pairs
             self.exponent += 1
+
+
+def _counts(values: npt.NDArray[np.float32], exponent: int) -> npt.NDArray[np.int64]:
+    """How many values are in each bin of 2**exponent; the bins hold all of them."""
+    dtype = (
+        np.float32 if exponent <= 0 else np.float64
+    )  # float32 is exact unless large bins make small values underflow
+    scaled = np.multiply(values, dtype(2.0**-exponent), dtype=dtype)
+    bins = np.floor(scaled, out=scaled).astype(np.intp).reshape(-1)
+    bins += HALF
+    return np.bincount(bins, minlength=2 * HALF)
 
 
 def _exponent_for(magnitude: float) -> int:
