@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from edgefer.errors import InputError, UsageError
 from edgefer.host.interruption import interrupts_deferred
@@ -46,6 +46,7 @@ class Artifact:
         sha256: hex digest of the file.
         ops: how many operators compute in int8 and in float.
         macs: multiply-accumulates per frame.
+        batch: images that it takes at once: 1, or any number where `dynamic`.
     """
 
     file: str
@@ -55,6 +56,7 @@ class Artifact:
     sha256: str
     ops: Mapping[str, int]
     macs: int
+    batch: Literal[1, "dynamic"] = 1
 
     @property
     def is_reference(self) -> bool:

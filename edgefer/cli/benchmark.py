@@ -128,6 +128,13 @@ Exit codes: 0 every run is evidence; 2 no such device; 3 bundle or data unreadab
     "left out with --quick, --fps, --duration and on emulated boards unless asked for.",
 )
 @click.option(
+    "--batch",
+    type=click.IntRange(1, 1024),
+    default=1,
+    metavar="N",
+    help="Frames per second also with N images at once, of artifacts made by `convert --batch dynamic`.",
+)
+@click.option(
     "--duration",
     default="",
     metavar="TIME",
@@ -153,6 +160,7 @@ def benchmark(
     operator_costs: bool,
     pipeline: Path | None,
     throughput: bool | None,
+    batch: int,
     duration: float,
     report_file: str | None,
     json_file: str | None,
@@ -177,6 +185,7 @@ def benchmark(
         operator_costs=operator_costs,
         pipeline=pipeline,
         throughput=False if throughput is None and (quick or fps or duration) else throughput,
+        batch=batch,
         duration=duration,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )

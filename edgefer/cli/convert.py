@@ -68,6 +68,7 @@ Examples:
   edgefer convert resnet18.pt --calibration faces/ --shrink --unlabelled many_faces/
   edgefer convert model.onnx --calibration faces/ --shrink --max-latency 20ms@board.json
   edgefer convert model.onnx --calibration faces/ --precision w8
+  edgefer convert model.onnx --calibration faces/ --batch dynamic --formats onnx
 """
 )
 @click.argument("model", default="fer_b0")
@@ -152,6 +153,13 @@ Examples:
     show_default=True,
     help="int8 throughout; w8: weights in int8, arithmetic in float; fp16: weights in float16, for GPU delegates.",
 )
+@click.option(
+    "--batch",
+    type=click.Choice(["1", "dynamic"]),
+    default="1",
+    show_default=True,
+    help="dynamic: the ONNX files take any number of images at once, for servers; TFLite takes one.",
+)
 @click.option("--formats", type=FormatsType(), default=",".join(FORMATS), show_default=True, help="Artifacts to make.")
 @click.option(
     "--tflite-backend",
@@ -188,6 +196,7 @@ def convert(
     formats: tuple[Format, ...],
     tflite_backend: Backend,
     precision: Precision,
+    batch: str,
     output: Path | None,
     json_file: str | None,
     quiet: bool,
@@ -215,6 +224,7 @@ def convert(
         formats=formats,
         tflite_backend=tflite_backend,
         precision=precision,
+        batch="dynamic" if batch == "dynamic" else 1,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     times = _frame_times(bundle)

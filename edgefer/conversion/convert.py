@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import onnx
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import MaxLatency, cost, parse_latency
-from edgefer.conversion.remedies import require_tflite
+from edgefer.conversion.remedies import require_images_apart, require_tflite
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
@@ -27,6 +28,7 @@ from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown, sqnr
 from edgefer.evaluation.results import REFERENCE, Evaluation
+from edgefer.graph.batches import free_batch
 from edgefer.graph.contract import apply_contract, contract_nodes, head_logits
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
@@ -97,6 +99,7 @@ def convert(
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
     precision: Precision = "int8",
+    batch: Literal[1, "dynamic"] = 1,
     progress: Progress = SILENT,
 ) -> Bundle:
     """Quantize a network, to int8 unless asked otherwise, and write its bundle.
@@ -128,6 +131,7 @@ def convert(
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
         precision: `int8` throughout; `w8`, weights in int8 and arithmetic in float; or `fp16`, weights in float16, as
             GPU delegates take them.
+        batch: `dynamic` for ONNX files that take any number of images at once, as servers want; TFLite files take one.
         progress: listens to the stages.
 
     Raises:
@@ -145,6 +149,10 @@ def convert(
         raise UsageError("unlabelled images are learned on where a network shrinks", remedy="Add --shrink.")
     if shrink and tflite_backend == "onnx2tf":
         raise UsageError("onnx2tf writes the network as it is", remedy="Leave out --shrink, or the backend.")
+    if batch == "dynamic" and "onnx" not in formats:
+        raise UsageError(
+            "TFLite files take one image at a time", remedy="Add onnx to the formats, or leave out --batch."
+        )
     if max_drop is not None and not 0 <= max_drop <= 100:
         raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
     if precision != "int8" and (
@@ -183,6 +191,8 @@ def convert(
         graph = apply_contract(normalise(network.graph), network.spec)
         if "tflite" in own:
             require_tflite(network, graph)
+        if batch == "dynamic":
+            require_images_apart(network, graph)
     if shrink and len(graph.inputs) > 1:
         raise UsageError(
             f"{network.name} carries states from frame to frame, and cannot be shrunk yet", remedy="Leave out --shrink."
@@ -241,8 +251,10 @@ def convert(
                 models[format] = probe(
                     network, format, quantized.graph, emit, sample(images.held_back, network.spec.input), apart
                 )
+    if batch == "dynamic":
+        models["onnx"], reference = (_freed(model) for model in (models["onnx"], reference))
     manifest = build_manifest(
-        network, graph, quantized, images, budget, models, reference, tflite_backend, precision, proof, shrunk
+        network, graph, quantized, images, budget, models, reference, tflite_backend, precision, proof, shrunk, batch
     )
     if latency is not None:
         chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
@@ -405,6 +417,12 @@ def _emit_with_onnx2tf(network: Network, reference: bytes, images: CalibrationIm
 def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
     metadata = {METADATA_KEY: json.dumps(network.spec.to_dict())}
     return bytes(emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True))
+
+
+def _freed(data: bytes) -> bytes:
+    model = onnx.load_from_string(data)
+    free_batch(model)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _files(

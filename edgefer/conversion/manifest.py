@@ -45,6 +45,7 @@ def build_manifest(
     precision: Precision,
     proof: Proof,
     shrunk: Shrunk | None = None,
+    batch: Literal[1, "dynamic"] = 1,
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
 
@@ -62,11 +63,13 @@ def build_manifest(
         precision: what artifacts are stored in.
         proof: what the reference was compared with before.
         shrunk: the network of fewer channels that was quantized instead of `graph`, if any was.
+        batch: images that ONNX files take at once.
     """
     artifacts = [
-        _artifact(network, quantized.graph, quantized.plan, format, data, precision) for format, data in models.items()
+        _artifact(network, quantized.graph, quantized.plan, format, data, precision, batch)
+        for format, data in models.items()
     ]
-    artifacts.append(_artifact(network, graph, Plan(), "onnx", reference, REFERENCE_PRECISION))
+    artifacts.append(_artifact(network, graph, Plan(), "onnx", reference, REFERENCE_PRECISION, batch))
     return {
         "schema": SCHEMA,
         "name": network.name,
@@ -133,12 +136,19 @@ def _scheme(plan: Plan) -> str:
 
 
 def _artifact(
-    network: Network, graph: Graph, plan: Plan, format: str, data: bytes, precision: Precision | Literal["float32"]
+    network: Network,
+    graph: Graph,
+    plan: Plan,
+    format: str,
+    data: bytes,
+    precision: Precision | Literal["float32"],
+    batch: Literal[1, "dynamic"],
 ) -> Artifact:
     suffix = "fp32" if precision == REFERENCE_PRECISION else precision
     ops = operator_counts(data) if format == "tflite" else _node_counts(graph, plan)
     digest = sha256(data).hexdigest()
-    return Artifact(f"{network.name}_{suffix}.{format}", format, precision, len(data), digest, ops, macs(graph))
+    name, count = f"{network.name}_{suffix}.{format}", batch if format == "onnx" else 1
+    return Artifact(name, format, precision, len(data), digest, ops, macs(graph), count)
 
 
 def _node_counts(graph: Graph, plan: Plan) -> dict[str, int]:

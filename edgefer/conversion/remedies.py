@@ -6,6 +6,7 @@ from edgefer.conversion.trial import run_of, sample
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import unsupported
 from edgefer.errors import InputError, UnsupportedOperatorError, about
+from edgefer.graph.batches import that_may_mix_images
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Graph
 from edgefer.networks.network import Network
@@ -30,6 +31,27 @@ def require_tflite(network: Network, graph: Graph) -> None:
     remedy = f"{_without_tflite(network, graph)} {_ONNX2TF}"
     with about(network.source.path):
         raise UnsupportedOperatorError(first.node, op, "the TFLite emitter", remedy=remedy)
+
+
+def require_images_apart(network: Network, graph: Graph) -> None:
+    """Make sure that each image of a batch can be answered by itself.
+
+    Raises:
+        InputError: the first node of which that is not known.
+    """
+    with about(network.source.path):
+        if network.spec.states or network.spec.input.frames:
+            raise InputError(
+                "a batch of any size is not possible: it looks at a sequence, one frame or clip at a time",
+                remedy="Leave out --batch dynamic.",
+            )
+        node = that_may_mix_images(graph)
+        if node is not None:
+            raise InputError(
+                f"a batch of any size is not possible: node {node.name!r} ({node.op}) may mix its images, or has their "
+                "number in a shape",
+                remedy="Leave out --batch dynamic; images one at a time, several instances side by side, need nothing.",
+            )
 
 
 def _without_tflite(network: Network, graph: Graph) -> str:

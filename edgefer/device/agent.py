@@ -626,7 +626,7 @@ class Carrying:
 
     def __init__(self, shapes: list[Any]) -> None:
         np = _numpy()
-        image, *states = ([int(side) for side in shape] for shape in shapes)
+        image, *states = ([1 if isinstance(side, str) else int(side) for side in shape] for shape in shapes)
         self.zeros = [np.zeros(shape, np.float32) for shape in states]
         self._frames = image[1] if len(image) == 5 else 0
         self.reset()

@@ -35,6 +35,7 @@ def benchmark(
     operator_costs: bool = False,
     pipeline: str | Path | None = None,
     throughput: bool | None = False,
+    batch: int = 1,
     duration: float = 0.0,
     progress: Progress = SILENT,
 ) -> Benchmark:
@@ -58,6 +59,7 @@ def benchmark(
             `settings.fps`, or 30 frames per second.
         throughput: also frames per second, of one stream and of as many interpreters side by side as saturate a device;
             None: not on emulated boards, whose time means nothing.
+        batch: with more than one, `throughput` also with so many images at once, of artifacts that take them.
         duration: seconds for which the artifacts then run in turns, to see what that does to the device.
         progress: who is told.
 
@@ -74,7 +76,10 @@ def benchmark(
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = open_images(Path(data)) if isinstance(data, str | Path) else data
         clip = read_clip(Path(pipeline)) if pipeline is not None else None
-    extras = Extras(count_instructions, operator_costs, clip, throughput, duration)
+    if batch > 1:
+        _tell_single(bundle, progress)
+        throughput = True
+    extras = Extras(count_instructions, operator_costs, clip, throughput, batch, duration)
     workload = prepare(bundle, images, samples, formats, progress)
     names = ", ".join(device.name for device in targets)
     failures: dict[str, DeviceError] = {}
@@ -133,3 +138,19 @@ def benchmark(
         runs=tuple(runs.values()),
         failures=failures,
     )
+
+
+def _tell_single(bundle: Bundle, progress: Progress) -> None:
+    """Artifacts that take one image at a time are measured so.
+
+    Raises:
+        UsageError: all are.
+    """
+    single = [artifact.file for artifact in bundle.artifacts if artifact.batch == 1]
+    if len(single) == len(bundle.artifacts):
+        raise UsageError(
+            f"{bundle.path}: none of its artifacts takes several images at once",
+            remedy="Convert with --batch dynamic, or leave out --batch.",
+        )
+    if single:
+        progress.note(f"{', '.join(single)}: takes one image at a time, and is measured so")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,6 +45,7 @@ class Extras:
         operators: what they cost, each by itself.
         clip: that goes all the way from a camera to a smoothed answer.
         throughput: frames per second of interpreters side by side; where None, on devices whose time means something.
+        batch: also so many images at once, where an artifact takes them.
         sustained_s: artifacts in turns, for so long.
     """
 
@@ -52,6 +53,7 @@ class Extras:
     operators: bool = False
     clip: Clip | None = None
     throughput: bool | None = False
+    batch: int = 1
     sustained_s: float = 0.0
 
 
@@ -161,9 +163,9 @@ def _gather(
             gathered.pipeline = _pipeline(session, extras.clip, workload.bundle, settings, gathered.recorder, tick)
     if extras.throughput or (extras.throughput is None and not _is_emulated(session.device, session.machine)):
         for file, artifact_run in found.items():
-            side_by_side = _throughput(
-                session, artifact_run.artifact, {**inputs, "model": models[file]}, settings, tick
-            )
+            artifact, paths = artifact_run.artifact, {**inputs, "model": models[file]}
+            batches = (1, extras.batch) if artifact.batch == "dynamic" and extras.batch > 1 else (1,)
+            side_by_side = _throughput(session, artifact, paths, batches, settings, tick)
             found[file] = replace(artifact_run, throughput=side_by_side)
     if extras.sustained_s:
         gathered.sustained = Sustained(extras.sustained_s)
@@ -242,10 +244,15 @@ def _count(session: Session, artifact: Artifact, paths: Mapping[str, str]) -> In
 
 
 def _throughput(
-    session: Session, artifact: Artifact, paths: Mapping[str, str], settings: Settings, tick: Tick
+    session: Session,
+    artifact: Artifact,
+    paths: Mapping[str, str],
+    batches: Sequence[int],
+    settings: Settings,
+    tick: Tick,
 ) -> Throughput:
     ticker = _Ticker(tick)
-    cores, batches = session.machine["cores"] or 1, (1,)
+    cores = session.machine["cores"] or 1
     total, done = most_attempts(cores, batches), 0
 
     def attempt(batch: int, threads: int, instances: int) -> Streams:

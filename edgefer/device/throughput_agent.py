@@ -41,11 +41,16 @@ def main(
         warmup: inferences of each that do not count.
     """
     pixels = np.load(paths["pixels"])
-    batches = [np.take(pixels, range(at, at + batch), axis=0, mode="wrap") for at in range(0, len(pixels), batch)]
+    if batch > 1:
+        pixels = [np.take(pixels, range(at, at + batch), axis=0, mode="wrap") for at in range(0, len(pixels), batch)]
     runners = [agent.open_runner(format, paths["model"], threads, paths["probe"]) for _ in range(instances)]
+
+    def feed(runner: Any, number: int) -> None:
+        (runner.feed_batch if batch > 1 else runner.feed)(pixels[number % len(pixels)])
+
     for runner in runners:
         runner.load()
-        runner.feed_batch(batches[0])
+        feed(runner, 0)
         for _ in range(warmup):
             runner.invoke()
     clock = time.perf_counter_ns
@@ -56,7 +61,7 @@ def main(
         ready.wait()
         while not stopped.is_set():
             begun = clock()
-            runner.feed_batch(batches[len(times) % len(batches)])
+            feed(runner, len(times))
             runner.invoke()
             runner.read()
             times.append(clock() - begun)

@@ -19,6 +19,7 @@ from edgefer.bundle import Bundle
 from edgefer.emit.onnx import CHANNELS_LAST, emit_onnx
 from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.errors import InputError, UnsupportedOperatorError
+from edgefer.graph.batches import for_one, free_batch, takes_batches
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import from_onnx
 from edgefer.graph.passes.remove_dead import remove_dead
@@ -81,7 +82,10 @@ def _read(path: Path, plan: Plan) -> Graph:
 def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
     if format == "onnx":
         metadata = {METADATA_KEY: json.dumps(bundle.spec.to_dict())}
-        return bytes(emit_onnx(graph, bundle.plan, metadata).SerializeToString(deterministic=True))
+        model = emit_onnx(graph, bundle.plan, metadata)
+        if takes_batches(onnx.load(bundle.artifact(format))):
+            free_batch(model)
+        return bytes(model.SerializeToString(deterministic=True))
     try:
         return describe(emit_tflite(graph, bundle.plan), bundle.spec, bundle.name)
     except UnsupportedOperatorError:
@@ -124,6 +128,8 @@ def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     kept = [tensor for name, tensor in initializers.items() if name in read and name not in real]
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
+    if takes_batches(changed):
+        for_one(changed)
     del changed.graph.node[:], changed.graph.initializer[:]
     changed.graph.node.extend(nodes)
     changed.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, name) for name, array in real.items())])

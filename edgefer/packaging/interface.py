@@ -29,6 +29,7 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
         "artifacts": {a.format: f"models/{a.file}" for a in bundle.artifacts if not a.is_reference},
         "input": {
             "shape": [1, *clip, height, width, 3],
+            **({"batch": list(_batched(bundle))} if _batched(bundle) else {}),
             "layout": "NTHWC" if clip else "NHWC",
             "dtype": "uint8",
             "color": "RGB",
@@ -56,6 +57,11 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def _batched(bundle: Bundle) -> tuple[str, ...]:
+    """Formats of artifacts that take any number of images at once."""
+    return tuple(a.format for a in bundle.artifacts if a.batch == "dynamic" and not a.is_reference)
+
+
 def contract_json(bundle: Bundle) -> bytes:
     """preprocessing.json."""
     return (json.dumps(contract_document(bundle), indent=2, ensure_ascii=False) + "\n").encode()
@@ -75,6 +81,7 @@ def contract_text(bundle: Bundle, video: str = "") -> bytes:
         height=height,
         width=width,
         bytes=prod(contract_document(bundle)["input"]["shape"]),
+        batch=" The ONNX file takes any number of images at once, (N, ...)." if _batched(bundle) else "",
         crop=_crop(spec.crop),
         fit=_fit(spec),
         resize=_RESIZE[spec.resize],
@@ -183,7 +190,7 @@ _TEXT = """\
 
 ## Input
 
-One tensor: **uint8, ({shape}), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.
+One tensor: **uint8, ({shape}), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.{batch}
 
 1. Cut out the face: {crop}.
 2. Turn it upright: apply the EXIF orientation, or the camera's rotation.

@@ -79,6 +79,9 @@ class Runner:
     def feed(self, pixels):
         pass
 
+    def read(self):
+        pass
+
     def invoke(self):
         self.now[0] += self.cost(self.now[0])
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from edgefer.graph.batches import images_at_once
@@ -13,10 +14,13 @@ FACTOR = numbers(3, 1, 1)
         "a = GlobalAveragePool(x)\nb = Flatten<axis=1>(a)\ny = Gemm<transB=1>(b, w)",
         "a = Sigmoid(x)\nb = Mul(x, a)\ny = Concat<axis=1>(a, b)",
         "y = Transpose<perm=[0, 2, 3, 1]>(x)",
+        "y = Softmax<axis=1>(x)",
+        "y = Slice(x, zero, one, one)",
     ],
 )
 def test_operators_that_keep_images_apart_take_several(text):
-    assert images_at_once(network(text, "y", {"k": FACTOR, "w": numbers(4, 3)})) > 1
+    whole = {"zero": np.array([0]), "one": np.array([1])}
+    assert images_at_once(network(text, "y", {"k": FACTOR, "w": numbers(4, 3), **whole})) > 1
 
 
 @pytest.mark.parametrize(
@@ -27,11 +31,13 @@ def test_operators_that_keep_images_apart_take_several(text):
         "y = Flatten<axis=0>(x)",
         "y = Mul(x, many)",
         "y = Softmax<axis=0>(x)",
+        "y = Slice(x, zero, one, zero)",
         "a = Sigmoid(k)\ny = Mul(x, a)",
     ],
 )
 def test_others_take_one(text):
-    assert images_at_once(network(text, "y", {"k": FACTOR, "many": numbers(2, 3, 1, 1)})) == 1
+    whole = {"zero": np.array([0]), "one": np.array([1])}
+    assert images_at_once(network(text, "y", {"k": FACTOR, "many": numbers(2, 3, 1, 1), **whole})) == 1
 
 
 def test_large_maps_run_one_by_one():

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from edgefer.emit.onnx import emit_onnx
-from edgefer.graph.batches import images_at_once
+from edgefer.graph.batches import free_batch, images_at_once
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import extract
@@ -48,8 +48,7 @@ def runnable(graph: Graph, plan: Plan | None = None) -> Runnable:
     model = to_onnx(graph) if plan is None else emit_onnx(graph, plan)
     at_once = images_at_once(graph)
     if at_once > 1:
-        for value in (*model.graph.input, *model.graph.output):
-            value.type.tensor_type.shape.dim[0].dim_param = "images"
+        free_batch(model)
     return Runnable(onnx_session(model, round_weights=plan is None), at_once)
 
 

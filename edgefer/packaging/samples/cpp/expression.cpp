@@ -132,6 +132,7 @@ class ExpressionModel {
     for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
       inputs_.push_back(session_.GetInputNameAllocated(i, allocator).get());
       shapes_.push_back(session_.GetInputTypeInfo(i).GetTensorTypeAndShapeInfo().GetShape());
+      if (shapes_[i][0] < 0) shapes_[i][0] = 1;  // a network that takes batches leaves their size open
     }
     for (std::size_t i = 0; i < session_.GetOutputCount(); ++i) {
       outputs_.push_back(session_.GetOutputNameAllocated(i, allocator).get());
