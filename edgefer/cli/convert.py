@@ -90,7 +90,8 @@ Examples:
 @click.option(
     "--calibration",
     metavar="DIR|ZIP|NPZ|NAME",
-    help="Images to calibrate on, or `synthetic`; the network's own set by default.",
+    help="Images to calibrate on, in sequences where the network looks at those, or `synthetic`; the network's own set "
+    "by default.",
 )
 @click.option(
     "--samples",

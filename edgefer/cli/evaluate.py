@@ -35,7 +35,11 @@ one of them weighs more than the bound (fewer than 200, for half a point).
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path), metavar="DIR|ZIP|TAR|NPZ", help="Images to use."
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR|ZIP|TAR|NPZ",
+    help="Images to use, in sequences where the network looks at those.",
 )
 @click.option(
     "--targets",

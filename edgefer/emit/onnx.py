@@ -3,13 +3,13 @@
 Activations are uint8 and weights int8 (U8S8): bit-exact between x86 and ARM in ONNX Runtime (with
 `host.saturation.EXACT` where that says so), and the fastest on x86.  A uint8 value is the Plan's int8 value plus 128.
 
-Some things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes
-that compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked
-up in a table of all pairs, as few of its versions can cast from int4; weights that several nodes read are stored once,
-and reshaped to what they are for each reader but the first, as it converts those of each reader by themselves; a
-constant for each channel is expanded to the whole map, as its kernels take up to three times as long where they
-broadcast; a map of one pixel is turned to channels last before it is flattened, as int8 convolutions return maps so,
-which else are turned while they are large.
+Some things are said so that ONNX Runtime settles them when it loads the model, not in every run: weights of nodes that
+compute in float are a Cast times their scales, as it does not fold a DequantizeLinear; int4 weights are looked up in a
+table of all pairs, as few of its versions can cast from int4; weights that several nodes read are stored once, and
+reshaped to what they are for each reader but the first, one after the other, as it converts those of each reader by
+themselves, and takes equal nodes for one; a constant for each channel is expanded to the whole map, as its kernels
+take up to three times as long where they broadcast; a map of one pixel is turned to channels last before it is
+flattened, as int8 convolutions return maps so, which else are turned while they are large.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class _Emitter:
         self.restored: dict[str, str] = {}
         self.exact: set[str] = set()
         self.readers: Counter[str] = Counter()
+        self.again: dict[str, str] = {}
 
     def emit(self, node: Node) -> None:
         """Append `node`, reading stored values where it computes in int8 and exact activations where it can."""
@@ -105,8 +106,8 @@ class _Emitter:
         if which and self.plan.tensors[value].is_symmetric:
             again, shape = self._name(value, f"again{which}"), self._name(value, "shape")
             self.constants[shape] = np.asarray(self.graph.shape(value), np.int64)
-            self._add(value, f"Again{which}", "Reshape", (stored, shape), again)
-            stored = again
+            self._add(value, f"Again{which}", "Reshape", (self.again.get(value, stored), shape), again)
+            stored = self.again[value] = again
         self._dequantize(value, stored, real, which)
         return real
 

@@ -27,7 +27,8 @@ from edgefer.images.tars import Shards, is_tar, read_shards
 FORMATS = (
     "An image set is a folder or .zip of images (flat, or one subfolder per class), a .tar or a folder of .tar shards\n"
     "  (KEY.jpg, and KEY.cls, KEY.json or KEY.txt with its label), or an .npz file with\n"
-    "  `images` uint8 (N, H, W) or (N, H, W, 3) and optionally `labels` (integers) and `label_names`."
+    "  `images` uint8 (N, H, W) or (N, H, W, 3) and optionally `labels` (integers), `label_names` and\n"
+    "  `sequence`, the same for frames that follow each other."
 )
 
 

@@ -29,6 +29,11 @@ NETWORKS = {
         "p = GlobalAveragePool(x)\nf = Flatten(p)\na = Gemm<transB=1>(f, square, b)\nh = Relu(a)\n"
         "out = Gemm<transB=1>(h, square, c)"
     ),
+    "fully connected, step after step": (
+        "p = GlobalAveragePool(x)\nf = Flatten(p)\na = Gemm<transB=1>(f, square, b)\nh = Tanh(a)\n"
+        "i = Gemm<transB=1>(h, square, b)\nj = Tanh(i)\nk = Gemm<transB=1>(j, square, b)\nl = Tanh(k)\n"
+        "out = Gemm<transB=1>(l, square, c)"
+    ),
     "read along the other axis": (
         "p = GlobalAveragePool(x)\nf = Flatten(p)\na = Gemm<transB=1>(f, square, b)\nh = Relu(a)\n"
         "out = Gemm(h, square, c)"
