@@ -256,6 +256,8 @@ def convert(
     manifest = build_manifest(
         network, graph, quantized, images, budget, models, reference, tflite_backend, precision, proof, shrunk, batch
     )
+    if shrunk is not None:
+        manifest["rounds"] = [each.to_dict() for each in shrunk.rounds]
     if latency is not None:
         chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
         expected = cost(quantized.graph, latency.machine) * chosen

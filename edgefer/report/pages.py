@@ -10,6 +10,7 @@ from edgefer.images import ImageSet
 from edgefer.report import benchmark, conversion, evaluation, timeline
 from edgefer.report.conversion import Manifest
 from edgefer.report.markup import Html, html, join, page, section
+from edgefer.report.shrinking import section_shrinking
 from edgefer.spec import Spec
 from edgefer.timeline.results import Run
 
@@ -28,6 +29,7 @@ def conversion_report(manifest: Manifest, evaluated: Evaluation | None = None) -
         (
             conversion.section_verdict(manifest),
             conversion.section_artifacts(manifest),
+            section_shrinking(manifest),
             conversion.section_solution(manifest),
             conversion.section_contract(manifest),
             conversion.section_python(manifest),

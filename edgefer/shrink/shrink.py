@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import NamedTuple, Protocol
+from math import log10
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -43,6 +44,26 @@ _VERSION = 2  # of what a journal holds
 
 
 @dataclass(frozen=True)
+class Round:
+    """What a network was after a round.
+
+    Attributes:
+        parameters: that it had.
+        macs: its multiply-accumulates.
+        noise: over signal at the heads, in float, on images that were held back.
+    """
+
+    parameters: int
+    macs: int
+    noise: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        sqnr = -10 * log10(self.noise) if self.noise else None
+        return {"parameters": self.parameters, "macs": self.macs, "sqnr_db": sqnr}
+
+
+@dataclass(frozen=True)
 class Shrunk:
     """A smaller network, and what it came to.
 
@@ -52,6 +73,7 @@ class Shrunk:
         learned: steps whose weights were kept.
         images: that it was learned on.
         in_two: layers that are computed in two steps, through fewer channels.
+        rounds: the way there.
     """
 
     graph: Graph
@@ -59,6 +81,7 @@ class Shrunk:
     learned: int
     images: int
     in_two: int
+    rounds: tuple[Round, ...]
 
     def to_dict(self) -> dict[str, int]:
         """Plain data, for the manifest."""
@@ -109,6 +132,7 @@ def shrink(
     elif way.steps.last:
         progress.note(_told(expected, way, len(images)))
     student, learned, number, through = graph, 0, 0, 0
+    taken: list[Round] = []
     with progress.stage("shrink", way.steps.of(expected) or None) as advance:
         while over.excess > 0:
             groups, number = find_groups(student), number + 1
@@ -122,11 +146,14 @@ def shrink(
                 better = way.learned(student, count, advance, Entry(journal, f"{number}-learned"))
                 kept = _quieter(judge, better, student)
                 student, learned = kept, learned + (count if kept is better else 0)
+            taken.append(Round(parameters(student), macs(student), judge.noise(student, Plan())))
     for limit in limits:
         if (least := limit.of(student)) > limit.most:
             progress.note(limit.missed(least))
     journal.close()
-    return Shrunk(student, graph, learned, len(images), through) if student is not graph else None
+    if student is graph:
+        return None
+    return Shrunk(student, graph, learned, len(images), through, tuple(taken))
 
 
 class Way(Protocol):

@@ -1,5 +1,7 @@
 import json
+from importlib.resources import files
 
+import jsonschema
 import onnx
 import pytest
 
@@ -48,6 +50,10 @@ def test_a_bound_on_latency_is_kept_by_removing_channels(faces, tmp_path, monkey
     assert found["asked"] == "0.6x@pi5" and found["unit"] == "instructions"
     assert 0.3 * found["allowed"] < found["expected"] <= found["allowed"]
     assert bundle.manifest["quantization"]["shrunk"]["learned_steps"] == 0
+    assert bundle.manifest["rounds"][-1]["macs"] < 0.6 * bundle.manifest["quantization"]["shrunk"]["macs_before"]
+    schema = json.loads(files("edgefer").joinpath("schemas", "bundle-1.schema.json").read_bytes())
+    jsonschema.validate(bundle.manifest, schema)
+    assert "Smaller and smaller" in (bundle.path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -251,3 +251,15 @@ def test_that_held_back_images_chose_is_said_where_they_did() -> None:
     assert "They chose among the points too" in report(solution=solution()).text
     packed = solution(point(), point(int4=["neck"], bytes=4_000_000, chosen=True))
     assert "They chose" not in report(solution=packed).text
+
+
+def test_what_was_removed_is_told_round_by_round() -> None:
+    assert "Smaller and smaller" not in report().text
+    shrunk = {"parameters_before": 11_180_000, "macs_before": 148_600_000, "parameters": 7_700_000, "macs": 99_000_000}
+    shrunk |= {"learned_steps": 230, "images": 100}
+    rounds = [
+        {"parameters": 10_200_000, "macs": 131_000_000, "sqnr_db": 31.23},
+        {"parameters": 7_700_000, "macs": 99_000_000, "sqnr_db": None},
+    ]
+    text = report(rounds=rounds, quantization={**MANIFEST["quantization"], "shrunk": shrunk}).text
+    assert "Parameters, M MACs, M SQNR, dB As it was 11.18 148.60 1 10.20 131.00 31.2 2 7.70 99.00" in text
