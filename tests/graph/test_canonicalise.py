@@ -63,6 +63,14 @@ def test_a_matmul_and_its_bias_are_one_gemm(bias, total):
     assert_same_outputs(graph, after)
 
 
+@pytest.mark.parametrize("text", ["a = MatMul(x, w)\ny = Add(a, b)", "y = MatMul(x, w)"])
+def test_sets_of_rows_are_multiplied_at_once(text):
+    graph = network(text, "y", {"w": numbers(3, 4), "b": numbers(4)}, x=(2, 5, 3))
+    after = merge_matmul_bias(graph)
+    assert operators(after) == ["Reshape", "Gemm", "Reshape"]
+    assert_same_outputs(graph, after)
+
+
 def test_layers_that_follow_each_other_directly_become_gemms_together():
     text = "a = MatMul(x, w)\nb1 = Add(a, b)\nc = MatMul(b1, w)\ny = Add(c, b)"
     graph = network(text, "y", {"w": numbers(3, 3), "b": numbers(3)}, x=(1, 3))

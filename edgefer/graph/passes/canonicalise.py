@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 
@@ -50,28 +51,45 @@ def _merge_reshapes(graph: Graph, node: Node) -> Graph:
 
 
 def merge_matmul_bias(graph: Graph) -> Graph:
-    """MatMul by a constant matrix, and the bias added to it, become Gemm."""
+    """MatMul of rows, or of sets of rows, by a constant matrix, and the bias added to it, become Gemm."""
     return each_node(graph, _merge_matmul_bias)
 
 
 def _merge_matmul_bias(graph: Graph, node: Node) -> Graph:
     if (
         node.op != "MatMul"
-        or len(graph.shape(node.inputs[0])) != 2
+        or len(graph.shape(node.inputs[0])) not in (2, 3)
         or not graph.is_constant(node.inputs[1])
         or len(graph.shape(node.inputs[1])) != 2
     ):
         return graph
-    gemm = Node(node.name, "Gemm", node.inputs, node.outputs)
+    columns = graph.shape(node.output)[-1]
     add = graph.sole_consumer(node.output)
-    bias = next((v for v in add.inputs if v != node.output), "") if add is not None and add.op == "Add" else ""
-    columns = graph.shape(node.output)[1]
-    if add is None or not graph.is_constant(bias) or graph.shape(bias) not in ((columns,), (1, columns)):
-        return substitute(graph, {node.name: [gemm]})
-    flat = fresh_name(graph, f"{bias}/flat")
-    gemm = replace(gemm, inputs=(*node.inputs, flat), activation=add.activation)
-    merged = substitute(graph, {node.name: [gemm]}, {flat: graph.constants[bias].reshape(-1)})
-    return bypass(merged, add, node.output)
+    summand = next((v for v in add.inputs if v != node.output), "") if add is not None and add.op == "Add" else ""
+    if add is None or not graph.is_constant(summand) or graph.shape(summand) not in ((columns,), (1, columns)):
+        return _with_rows(graph, Node(node.name, "Gemm", node.inputs, node.outputs))
+    bias = fresh_name(graph, f"{summand}/flat")
+    gemm = Node(node.name, "Gemm", (*node.inputs, bias), node.outputs, activation=add.activation)
+    with_bias = graph.with_constants({bias: graph.constants[summand].reshape(-1)})
+    return bypass(_with_rows(with_bias, gemm), add, node.output)
+
+
+def _with_rows(graph: Graph, gemm: Node) -> Graph:
+    """The graph with a Gemm in the place of its MatMul, of all rows at once."""
+    read, made = gemm.inputs[0], gemm.output
+    if len(graph.shape(read)) == 2:
+        return substitute(graph, {gemm.name: [gemm]})
+    names = {value: fresh_name(graph, f"{value}/rows") for value in (read, made)}
+    shapes = {value: (prod(graph.shape(value)[:-1]), graph.shape(value)[-1]) for value in names}
+    first, last = (fresh_name(graph, f"{name}/shape") for name in (names[read], made))
+    nodes = [
+        Node(fresh_node_name(graph, f"{gemm.name}/Rows"), "Reshape", (read, first), (names[read],)),
+        replace(gemm, inputs=(names[read], *gemm.inputs[1:]), outputs=(names[made],)),
+        Node(fresh_node_name(graph, f"{gemm.name}/Sets"), "Reshape", (names[made], last), (made,)),
+    ]
+    constants = {first: np.asarray(shapes[read], np.int64), last: np.asarray(graph.shape(made), np.int64)}
+    info = {names[value]: TensorInfo(shape, graph.info[value].dtype) for value, shape in shapes.items()}
+    return substitute(graph, {gemm.name: nodes}, constants, info)
 
 
 def plain_gemms(graph: Graph) -> Graph:

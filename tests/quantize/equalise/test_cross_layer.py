@@ -117,7 +117,7 @@ def test_channels_of_a_layer_norm_are_scaled_through_what_moves_them():
     sensitivity = measured(graph)
     treated = equalise_layers(graph, sensitivity)
     for feed in feeds(3):
-        expected, found = (onnx_session(to_onnx(g)).run(None, {"image": feed})[0] for g in (graph, treated))
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, treated))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert sensitivity.noise(treated, int8(treated)) < sensitivity.noise(graph, int8(graph)) / 10
     assert attending(EVEN).nodes == treated.nodes
