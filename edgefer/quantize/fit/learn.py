@@ -135,7 +135,7 @@ def follow(
             optimiser.step()
             advance()
             if kept is not None and ((step + 1) % KEPT_EVERY == 0 or step + 1 == steps):
-                _keep(kept, optimiser, batches, step + 1)
+                _keep(kept, optimiser, batches, step + 1, goes_on=step + 1 < steps)
 
 
 def _restore(kept: Kept, optimiser: Tensor, batches: _Distorted) -> int:
@@ -147,16 +147,19 @@ def _restore(kept: Kept, optimiser: Tensor, batches: _Distorted) -> int:
     with torch.no_grad():
         for index, tensor in enumerate(parameters):
             tensor.copy_(torch.from_numpy(found[f"{index}"]))
-            optimiser.state[tensor] = {name: torch.from_numpy(found[f"{index}/{name}"]) for name in _ADAM}
+            state = {name: torch.from_numpy(found[key]) for name in _ADAM if (key := f"{index}/{name}") in found}
+            optimiser.state[tensor] = state
     batches.random.set_state(torch.from_numpy(found["random"]))
     return int(found["done"])
 
 
-def _keep(kept: Kept, optimiser: Tensor, batches: _Distorted, done: int) -> None:
+def _keep(kept: Kept, optimiser: Tensor, batches: _Distorted, done: int, *, goes_on: bool) -> None:
+    """Keep the weights, and if it goes on what Adam knows of them, which takes twice as much."""
     arrays = {"done": np.array(done), "random": batches.random.get_state().numpy()}
     for index, tensor in enumerate(tensor for group in optimiser.param_groups for tensor in group["params"]):
         arrays[f"{index}"] = tensor.detach().numpy()
-        arrays |= {f"{index}/{name}": optimiser.state[tensor][name].numpy() for name in _ADAM}
+        if goes_on:
+            arrays |= {f"{index}/{name}": optimiser.state[tensor][name].numpy() for name in _ADAM}
     kept.write(arrays)
 
 
