@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -161,29 +163,45 @@ def onnx_session(
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what fails is raised
-    source = _source(model)
-    del model  # which may be large, and of which the caller has often no use any more
-    try:
-        session = onnxruntime.InferenceSession(
-            source,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=None if round_weights else ["WeightBiasQuantization"],
-        )
-    except Exception as error:  # pybind11 exceptions of several kinds
-        raise refusal("ONNX Runtime", "open", str(error)) from error
+    with _source(model) as source:
+        del model  # which may be large, and of which the caller has often no use any more
+        try:
+            session = onnxruntime.InferenceSession(
+                source,
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=None if round_weights else ["WeightBiasQuantization"],
+            )
+        except Exception as error:  # pybind11 exceptions of several kinds
+            raise refusal("ONNX Runtime", "open", str(error)) from error
     return OnnxSession(session)
 
 
-def _source(model: onnx.ModelProto | bytes | Path) -> str | bytes:
+_LARGE = 1 << 20
+"""Bytes from which a model is handed over in a file: ONNX Runtime's session keeps bytes that it is given."""
+
+
+@contextmanager
+def _source(model: onnx.ModelProto | bytes | Path) -> Iterator[str | bytes]:
     """What ONNX Runtime takes: it reads files itself, but those whose names are not UTF-8."""
-    if not isinstance(model, Path):
-        return model if isinstance(model, bytes) else model.SerializeToString()
-    try:
-        str(model).encode()
-    except UnicodeEncodeError:
-        return model.read_bytes()
-    return str(model)
+    if isinstance(model, Path):
+        try:
+            str(model).encode()
+        except UnicodeEncodeError:
+            yield model.read_bytes()
+        else:
+            yield str(model)
+        return
+    if isinstance(model, bytes) or model.ByteSize() < _LARGE:
+        yield model if isinstance(model, bytes) else model.SerializeToString()
+        return
+    content = model.SerializeToString()
+    del model
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "model.onnx")
+        file.write_bytes(content)
+        del content
+        yield str(file)
 
 
 def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) -> Any:

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
+import onnx
 
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.batches import free_batch, images_at_once
@@ -45,11 +46,16 @@ def runnable(graph: Graph, plan: Plan | None = None) -> Runnable:
     Raises:
         InputError: ONNX Runtime refuses it.
     """
-    model = to_onnx(graph) if plan is None else emit_onnx(graph, plan)
     at_once = images_at_once(graph)
+    return Runnable(onnx_session(_model(graph, plan, at_once), round_weights=plan is None), at_once)
+
+
+def _model(graph: Graph, plan: Plan | None, at_once: int) -> onnx.ModelProto:
+    """Of the session alone, which lets go of it as soon as it can: it is as large as the network."""
+    model = to_onnx(graph) if plan is None else emit_onnx(graph, plan)
     if at_once > 1:
         free_batch(model)
-    return Runnable(onnx_session(model, round_weights=plan is None), at_once)
+    return model
 
 
 def observe(
