@@ -77,7 +77,7 @@ def _rate(streams: Streams | None) -> str:
     if streams is None:
         return ""
     throttled = ", throttled" if streams.is_throttled else ""
-    return f"{_rounded(streams.fps)} ({streams.p50:.3g}, {streams.p90:.3g}{throttled})"
+    return f"{_rounded(streams.fps)} ({_rounded(streams.p50)}, {_rounded(streams.p90)}{throttled})"
 
 
 def _side_by_side(found: Throughput) -> str:
