@@ -89,7 +89,7 @@ class Chain:
     def _network(self, part: Graph) -> Runnable:
         known = self._sessions.get(part.outputs)
         if known is None or not _is_same(known[0], part):
-            known = self._sessions[part.outputs] = part, runnable(part)
+            known = self._sessions[part.outputs] = part, runnable(part, is_kept=True)
         return known[1]
 
 

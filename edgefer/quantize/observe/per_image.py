@@ -40,14 +40,20 @@ class Runnable:
         return self.session.run(None, {name: batch[name] for name in self.session.inputs})
 
 
-def runnable(graph: Graph, plan: Plan | None = None) -> Runnable:
+def runnable(graph: Graph, plan: Plan | None = None, *, is_kept: bool = False) -> Runnable:
     """The network of a graph, in float or stored as a Plan says.
+
+    Args:
+        graph: the network.
+        plan: how it is stored.
+        is_kept: whether it stays while others run, and therefore keeps no memory from run to run.
 
     Raises:
         InputError: ONNX Runtime refuses it.
     """
     at_once = images_at_once(graph)
-    return Runnable(onnx_session(_model(graph, plan, at_once), round_weights=plan is None), at_once)
+    session = onnx_session(_model(graph, plan, at_once), round_weights=plan is None, arena=not is_kept)
+    return Runnable(session, at_once)
 
 
 def _model(graph: Graph, plan: Plan | None, at_once: int) -> onnx.ModelProto:

@@ -36,7 +36,7 @@ def opened(monkeypatch):
     """The networks that sessions were opened for."""
     count = []
     open_one = module.runnable
-    monkeypatch.setattr(module, "runnable", lambda *args: count.append(None) or open_one(*args))
+    monkeypatch.setattr(module, "runnable", lambda *args, **how: count.append(None) or open_one(*args, **how))
     return count
 
 
