@@ -15,7 +15,7 @@ import onnxruntime
 import pytest
 
 from edgefer.board.boards import start_time
-from edgefer.device import Session, agent
+from edgefer.device import Session, agent, pipeline_agent, sustained_agent, throughput_agent
 from edgefer.device import session as sessions
 from edgefer.errors import DeviceError
 from edgefer.host.saturation import probe, sums_saturate
@@ -175,8 +175,9 @@ def test_a_worker_ends_with_its_agent(tmp_path):
     os.close(writer)
 
 
-def test_the_agent_runs_on_pythons_that_boards_have():
-    source = Path(agent.__file__).read_text("utf-8")
+@pytest.mark.parametrize("program", [agent, pipeline_agent, sustained_agent, throughput_agent])
+def test_the_agent_and_its_programs_run_on_pythons_that_boards_have(program):
+    source = Path(program.__file__).read_text("utf-8")
     ast.parse(source, feature_version=(3, 9))
     assert len(source) < 100_000  # one argument of a command holds 128 KiB
 
