@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 import edgefer
+from benchmarks.measured import signed
 from benchmarks.train_fer.faces import DATA, TRAIN, VOTED
 from edgefer.evaluation.results import Evaluation, HeadEvaluation
 from edgefer.graph.contract import apply_contract, head_logits
@@ -136,7 +137,7 @@ def main() -> int:
         "| head | format | what | float | int8 | drop | 95 % interval | SQNR, dB |\n"
         "|---|---|---|---:|---:|---:|---:|---:|\n"
     )
-    RESULT.write_text(text + "".join(f"{line}\n" for line, _ in rows), "utf-8")
+    RESULT.write_text(signed(text + "".join(f"{line}\n" for line, _ in rows), "emit", "graph", "quantize"), "utf-8")
     print(RESULT.read_text("utf-8"))
     return 0 if all(held for _, held in rows) else 1
 

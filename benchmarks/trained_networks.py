@@ -19,6 +19,7 @@ from typing import Any
 
 import edgefer
 from benchmarks.judge import Network, frame_rounds, ratio
+from benchmarks.measured import signed
 from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.passes import normalise
@@ -121,7 +122,8 @@ def main() -> None:
             known[run.name] = measure(run, Path(folder))
         print(lines(run.name, known[run.name]), end="", flush=True)
         write_whole(file, json.dumps(known, indent=1) + "\n")
-        write_whole(RESULT, NOTE + HEADER + "".join(lines(name, row) for name, row in known.items()))
+        table = NOTE + HEADER + "".join(lines(name, row) for name, row in known.items())
+        write_whole(RESULT, signed(table, "emit", "graph", "quantize"))
 
 
 if __name__ == "__main__":
