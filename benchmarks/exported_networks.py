@@ -5,6 +5,7 @@ Those that are no library's are built from their papers, at the sizes that work 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -196,10 +197,10 @@ class CnnLstmStep(nn.Module):
         return self.step(self.features(x).mean((2, 3))[:, None])
 
 
-def _exported(build: object, size: int = 64, color: str = "RGB") -> Published:
+def _exported(build: Callable[[], nn.Module], size: int = 64, color: str = "RGB") -> Published:
     channels = 1 if color == "GRAY" else 3
     stated = {"size": [size, size], "mean": [0.5] * channels, "std": [0.5] * channels, "color": color}
-    return Published("", build, stated={"input": stated, "outputs": OUTPUTS})  # type: ignore[arg-type]
+    return Published("", build, stated={"input": stated, "outputs": OUTPUTS})
 
 
 EXPORTED = {
