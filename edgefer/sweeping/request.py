@@ -13,6 +13,7 @@ from typing import Any, get_args
 from edgefer.errors import InputError, UsageError
 from edgefer.host.units import parse_size
 from edgefer.quantize.method import Effort
+from edgefer.quantize.weights_only import Precision
 from edgefer.spec import read_toml
 
 EXAMPLE = """\
@@ -22,7 +23,7 @@ model = "fer_b0.onnx"                  # also: name, family, arch, spec, weights
 [options]                              # every combination is tried
 calibration = ["faces.npz"]
 effort = ["fast", "balanced"]
-mixed = [false, true]
+mixed = [false, true]                  # also: precision, max_drop, budget, samples, costs
 
 [evaluations]
 public = "fer2013_public.npz"
@@ -154,7 +155,14 @@ def _combinations(stated: Mapping[str, Any], folder: Path) -> tuple[Mapping[str,
         if not listed:
             raise ValueError(f"option {name} has no value")
         choices[name] = [_OPTIONS[name](value, folder) for value in listed]
-    return tuple(dict(zip(choices, each, strict=True)) for each in product(*choices.values()))
+    every = [_applied(dict(zip(choices, each, strict=True))) for each in product(*choices.values())]
+    return tuple({repr(each): each for each in every}.values())
+
+
+def _applied(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Those that mean anything together: where arithmetic is in float there is nothing to mix, to learn or to bound."""
+    int8 = options.get("precision", "int8") == "int8"
+    return {name: value for name, value in options.items() if int8 or name not in _INT8_ONLY}
 
 
 def _limits(stated: Mapping[str, Any]) -> Limits:
@@ -195,5 +203,8 @@ _OPTIONS: Mapping[str, Callable[[Any, Path], Any]] = {
     "mixed": _truth,
     "costs": _data,
     "effort": _choice(get_args(Effort)),
+    "precision": _choice(get_args(Precision)),
 }
 """Those of `convert` that can be swept, and how their values are read."""
+
+_INT8_ONLY = ("mixed", "max_drop", "effort")

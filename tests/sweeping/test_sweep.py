@@ -1,7 +1,9 @@
 import json
 from dataclasses import replace
+from importlib.resources import files
 from types import SimpleNamespace
 
+import jsonschema
 import pytest
 
 from edgefer.cli.main import main
@@ -87,6 +89,8 @@ def test_a_sweep_that_was_interrupted_twice_ends_with_the_same_table(tmp_path, b
     for name in ("sweep.json", "sweep.csv", "report.html"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     document = json.loads((out / "sweep.json").read_text())
+    schema = files("edgefer").joinpath("schemas", "sweep-1.schema.json").read_text("utf-8")
+    jsonschema.validate(document, json.loads(schema))
     assert len(document["points"]) == 12
     assert document["recommended"]["bundle"] in {path.name for path in (out / "bundles").iterdir()}
     page = (out / "report.html").read_text()
@@ -121,6 +125,17 @@ def test_a_conversion_is_the_same_where_its_files_are_sent(tmp_path):
     assert files[0] == files[1] and "net0_int8.tflite" in files[0]
     other = replace(conversion, options=request.options[1])
     assert conversion_job(other, "versions").key != job.key
+
+
+def test_precisions_are_beside_each_other(tmp_path):
+    file = write_sweep(tmp_path, networks=1, options=1)
+    file.write_text(file.read_text().replace("mixed = [false]", 'mixed = [false, true]\nprecision = ["int8", "w8"]'))
+    found = sweep(read_request(file), tmp_path / "out")
+    assert not found.failures
+    tried = [(p.options["precision"], p.options.get("mixed")) for p in found.points if p.format == "tflite"]
+    assert tried == [("int8", False), ("w8", None), ("int8", True)]
+    int8, w8, _ = (p for p in found.points if p.format == "tflite")
+    assert w8.scores["faces"].agreement >= int8.scores["faces"].agreement
 
 
 def test_a_sweep_on_processes_finds_the_same(tmp_path):
