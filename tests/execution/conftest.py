@@ -32,6 +32,13 @@ class Machines:
         self.workers.append(self._start("worker", *options))
         return self.workers[-1]
 
+    def wait(self, count):
+        """Until so many workers are there."""
+        from distributed import Client
+
+        with Client(scheduler_file=str(self.file)) as client:
+            client.wait_for_workers(count, timeout=DEADLINE_S)
+
     def end(self):
         for process in (*self.workers, self.scheduler):
             process.kill()
@@ -47,13 +54,10 @@ class Machines:
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     """A scheduler and three workers."""
-    from distributed import Client
-
     machines = Machines(tmp_path_factory.mktemp("cluster"))
     for _ in range(3):
         machines.worker()
-    with Client(scheduler_file=str(machines.file)) as client:
-        client.wait_for_workers(3, timeout=DEADLINE_S)
+    machines.wait(3)
     yield machines
     machines.end()
 

@@ -27,6 +27,32 @@ real = importlib.metadata.version
 importlib.metadata.version = lambda name, real=real: "0.1" if name == "onnxruntime" else real(name)
 """
 
+WATCHED = """
+import hashlib, os, pathlib, time
+from edgefer.execution import on_worker
+here = pathlib.Path(FOLDER)
+real = getattr(on_worker._perform, "real", on_worker._perform)  # Dask loads this twice
+if NAME == "late":
+    (here / "came").touch()
+
+def watched(run, item):
+    if NAME == "late":
+        (here / "joined").touch()
+    result = real(run, item)
+    with (here / "log").open("a") as log:
+        log.write(hashlib.sha256(item).hexdigest() + f" {os.getpid()}\\n")
+    while (here / "lost").exists() and not (here / "came").exists():
+        time.sleep(0.02)
+    for _ in range(50):
+        if (here / "lost").exists() and not (here / "joined").exists():
+            time.sleep(0.02)
+    return result
+
+watched.real = real
+on_worker._perform = watched
+"""
+"""Workers write down which parts they did; once one is lost, the others go slow until a late one takes part."""
+
 
 class Notes(Silent):
     def __init__(self):
@@ -56,7 +82,7 @@ def ended(*arguments):
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "SHARD", 20)
+    monkeypatch.setattr(shards, "SHARD", 10)
     np.savez(tmp_path / "faces.npz", images=faces(200), labels=np.arange(200) % 4, label_names=np.array(EXPRESSIONS))
     return tmp_path / "faces.npz"
 
@@ -75,7 +101,7 @@ def test_evaluation_and_video_on_three_workers_give_the_bytes_of_this_machine(ti
         written[where]["evaluation"] = written[where].pop(f"{where}.json")
     assert written["there"] == written["here"]
     assert written["sent"] == written["here"]
-    assert "cluster: 10 parts done by 3 workers; 0 lost on the way, 0 joined, 0 refused" in capsys.readouterr().err
+    assert "cluster: 20 parts done by 3 workers; 0 lost on the way, 0 joined, 0 refused" in capsys.readouterr().err
     assert not [path for path in (cache_directory() / "results").rglob("*") if path.is_file()]
 
 
@@ -101,6 +127,47 @@ def test_a_lost_worker_costs_what_it_was_doing_and_one_that_joins_takes_part(mac
     assert twice <= by_lost and len(twice) <= 3
     assert machines.workers[3].pid in {process for _, process in done(tmp_path)}
     assert notes.lines[-1] == "cluster: 60 parts done by 3 workers; 1 lost on the way, 1 joined, 0 refused"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "run"])
+def test_commands_that_lose_a_worker_and_gain_one_give_the_same_bytes(command, tiny, machines, data, tmp_path, capsys):
+    for name in ("first", "late"):
+        (tmp_path / f"{name}.py").write_text(WATCHED.replace("NAME", repr(name)).replace("FOLDER", repr(str(tmp_path))))
+    if command == "evaluate":
+        arguments, written = ("evaluate", tiny.path, "--data", data), "evaluation.json"
+    else:
+        videos = [write_video(tmp_path / f"{index}.mp4", 3 + index) for index in range(20)]
+        arguments, written = ("run", tiny.path, *videos, "--detector", "none"), "frames.csv"
+
+    def done_by():
+        return [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+
+    def disturb():
+        wait_until(lambda: (tmp_path / "log").exists() and str(workers[0].pid) in {who for _, who in done_by()})
+        (tmp_path / "lost").touch()
+        workers[0].kill()
+        machines.worker("--preload", tmp_path / "late.py")
+
+    def document(folder, *options):
+        where = ("--json", folder / "evaluation.json") if command == "evaluate" else ("-o", folder)
+        folder.mkdir()
+        assert ended(*arguments, *where, *options) == 0
+        return (folder / written).read_bytes()
+
+    workers = [machines.worker("--preload", tmp_path / "first.py") for _ in range(3)]
+    here = document(tmp_path / "here")
+    machines.wait(3)
+    disturber = threading.Thread(target=disturb)
+    disturber.start()
+    there = document(tmp_path / "there", "--cluster", machines.file)
+    disturber.join()
+    assert there == here
+    assert "1 lost on the way, 1 joined, 0 refused" in capsys.readouterr().err
+    parts = [part for part, _ in done_by()]
+    lost = {part for part, who in done_by() if who == str(workers[0].pid)}
+    twice = {part for part in parts if parts.count(part) > 1}
+    assert len(set(parts)) == 20 and twice <= lost and len(twice) <= 3
+    assert str(machines.workers[3].pid) in {who for _, who in done_by()}
 
 
 def test_a_lost_scheduler_ends_with_5_and_a_rerun_goes_on(machines, tmp_path, monkeypatch):
