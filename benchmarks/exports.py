@@ -188,14 +188,21 @@ def converted(row: Row, bundle: Bundle, known: Bundle) -> Row:
     """The row, with what came of the file."""
     made = ", ".join(f"{a.format} {a.bytes:,}" for a in bundle.artifacts if not a.is_reference)
     pairs = list(zip(integers(known), integers(bundle), strict=True))
-    if any(a.shape != b.shape for a, b in pairs):
+    if any(a.shape != b.shape or a.dtype != b.dtype for a, b in pairs):
         return replace(row, bytes=made, integers="other channels are left out")
-    off = [np.abs(a.astype(np.int64) - b).reshape(-1) for a, b in pairs]
-    different, largest = sum(np.count_nonzero(each) for each in off), max(each.max(initial=0) for each in off)
-    told = f"all {sum(each.size for each in off):,} equal"
-    if different:
-        told = f"{different:,} of {sum(each.size for each in off):,} differ, by at most {largest}"
-    return replace(row, bytes=made, integers=told)
+    biases = [pair for pair in pairs if pair[0].dtype == np.int32]
+    weights = [pair for pair in pairs if pair[0].dtype != np.int32]
+    return replace(row, bytes=made, integers=f"{_told('weights', weights)}; {_told('biases', biases)}")
+
+
+def _told(what: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> str:
+    """How many numbers differ, and by how much of the largest in their tensor."""
+    count = sum(a.size for a, _ in pairs)
+    off = [(np.abs(a.astype(np.int64) - b), np.abs(a.astype(np.int64)).max(initial=1)) for a, b in pairs]
+    different = sum(np.count_nonzero(each) for each, _ in off)
+    if not different:
+        return f"{count:,} {what} equal"
+    return f"{different:,} of {count:,} {what} differ, by {max(each.max() / top for each, top in off):.1%} at most"
 
 
 def integers(bundle: Bundle) -> list[np.ndarray]:
