@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -6,10 +7,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgefer.conversion.convert import convert
-from edgefer.conversion.trial import made_of, probe, prove, prove_tflite, sample
+from edgefer.conversion.suspects import Run
+from edgefer.conversion.trial import TFLITE_NOISE, made_of, probe, prove, prove_tflite, run_of, sample
 from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import InputError, RefusedError
 from edgefer.graph.contract import apply_contract
+from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.host.progress import SILENT
 from edgefer.networks.families import load_network
@@ -161,6 +164,27 @@ def test_a_float_tflite_file_that_is_another_network_is_refused(network, noise, 
     other = emit_tflite(reference(upside_down(network)), Plan())
     monkeypatch.setattr("edgefer.conversion.trial.emit_tflite", lambda graph, plan: other)
     with pytest.raises(InputError, match=r"tiny\.onnx: the TFLite file would be another network"):
+        prove_tflite(network, reference(network), noise, apart)
+
+
+@pytest.mark.parametrize(("times", "is_refused"), [(TFLITE_NOISE / 1.5, False), (TFLITE_NOISE * 1.5, True)])
+def test_a_float_tflite_file_may_be_off_by_what_fusing_nodes_changes_in_the_reference(
+    network, noise, apart, monkeypatch, times, is_refused
+):
+    """A network that amplifies what is in the last bit of a float, by stand-ins for what both runtimes make of it."""
+
+    def off_by(share):
+        weights = network.graph.constants["w4"]
+        return reference(replace(network, graph=network.graph.with_constants({"w4": weights * np.float32(1 + share)})))
+
+    share = 0.03
+    fused_otherwise = run_of(to_onnx(off_by(share / times)).SerializeToString(), network.spec, noise)
+    other = emit_tflite(off_by(share), Plan())
+    monkeypatch.setattr("edgefer.conversion.trial.emit_tflite", lambda graph, plan: other)
+    with pytest.raises(InputError, match="the TFLite file would be another network"):
+        prove_tflite(network, reference(network), noise, apart)
+    monkeypatch.setattr(Run, "by", lambda run, kind: fused_otherwise)
+    with pytest.raises(InputError, match="another network") if is_refused else nullcontext():
         prove_tflite(network, reference(network), noise, apart)
 
 
