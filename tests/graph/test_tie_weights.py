@@ -43,3 +43,15 @@ def test_a_layer_used_twice_with_its_norm_is_still_stored_once():
     assert [node.op for node in after.nodes].count("Conv") == 2
     assert not np.shares_memory(*(after.constants[n.inputs[2]] for n in after.nodes if n.op == "Conv"))
     assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize("other", ["BatchNormalization(b, gamma2, beta, mean, variance)", "Relu(b)"])
+def test_a_layer_behind_which_norms_differ_is_stored_once_too(other):
+    text = BRANCHES.replace("v)", "w)") + "y = BatchNormalization(a, gamma, beta, mean, variance)\nz = " + other
+    constants = {"w": numbers(16, 32, 3, 3), **norm_constants(16), "gamma2": numbers(16, seed=7)}
+    graph = network(text, "y z", constants, IMAGE)
+    after = normalise(graph)
+    large = [array for array in after.constants.values() if array.size >= 1 << 12]
+    assert len(large) == 1
+    assert "Mul" not in {node.op for node in after.nodes}
+    assert_same_outputs(graph, after, rtol=1e-5)

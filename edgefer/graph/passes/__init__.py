@@ -40,11 +40,11 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     flatten_pixels,
     merge_matmul_bias,
     plain_gemms,
+    tie_weights,
     fold_batch_norm,
     fuse_activations,
     trim_kernels,
     separate_biases,
-    tie_weights,
     remove_channels,
     remove_dead,
 )

@@ -1,4 +1,8 @@
-"""Merge batch norms into the linear operators before them; what cannot be merged becomes Mul and Add."""
+"""Merge batch norms into the linear operators before them; what cannot be merged becomes Mul and Add.
+
+Weights that several layers read are stored once: norms that would make different weights of them are left behind their
+layers, as a depthwise convolution of one tap, whose scales in int8 are of each channel.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
+from edgefer.graph.ir import Array, Attribute, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 from edgefer.graph.passes.rewrite import bypass, each_node, substitute
+from edgefer.graph.passes.tie_weights import WORTH_TYING
 from edgefer.graph.patterns import is_plain_gemm
 
 _EPSILON = 1e-5  # ONNX's default
@@ -38,6 +43,8 @@ def _fold(graph: Graph, norm: Node) -> Graph:
         or not _has_constant_weights(graph, linear)
     ):
         return _decompose(graph, norm, scale, beta - mean * scale)
+    if len(graph.shape(norm.output)) == 4 and not _scales_all_readers(graph, linear, scale):
+        return _depthwise(graph, norm, scale, beta - mean * scale)
     axis = _output_axis(linear)
     weights = graph.constants[linear.inputs[1]]
     bias = graph.constants[linear.inputs[2]].reshape(-1) if linear.input(2) else np.zeros(1, np.float32)
@@ -60,6 +67,20 @@ def _affine(graph: Graph, norm: Node) -> tuple[Vector, Vector, Vector]:
     """
     gamma, beta, mean, variance = (graph.constants[value].astype(np.float32) for value in norm.inputs[1:5])
     return gamma / np.sqrt(variance + np.float32(norm.float("epsilon", _EPSILON))), mean, beta
+
+
+def _scales_all_readers(graph: Graph, linear: Node, scale: Vector) -> bool:
+    """Whether norms scale all layers that read these weights by as much, or the weights are few."""
+    if graph.constants[linear.inputs[1]].size < WORTH_TYING:
+        return True
+    readers = (graph.sole_consumer(node.output) for node in graph.consumers[linear.inputs[1]])
+    return all(
+        reader is not None
+        and reader.op == "BatchNormalization"
+        and all(graph.is_constant(value) for value in reader.inputs[1:])
+        and np.array_equal(_affine(graph, reader)[0], scale)
+        for reader in readers
+    )
 
 
 def _has_constant_weights(graph: Graph, node: Node) -> bool:
@@ -94,6 +115,16 @@ def _decompose(graph: Graph, norm: Node, scale: Vector, shift: Vector) -> Graph:
         constants,
         {product: TensorInfo(graph.shape(norm.output), graph.info[norm.output].dtype)},
     )
+
+
+def _depthwise(graph: Graph, norm: Node, scale: Vector, shift: Vector) -> Graph:
+    constants = {
+        fresh_name(graph, f"{norm.name}/scale"): scale.reshape(-1, 1, 1, 1),
+        fresh_name(graph, f"{norm.name}/shift"): shift,
+    }
+    attributes: dict[str, Attribute] = {"kernel_shape": (1, 1), "group": len(scale)}
+    node = Node(norm.name, "Conv", (norm.inputs[0], *constants), (norm.output,), attributes)
+    return substitute(graph, {norm.name: [node]}, constants)
 
 
 def _along(vector: Vector, axis: int, rank: int) -> Vector:

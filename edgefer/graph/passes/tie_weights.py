@@ -10,7 +10,8 @@ from edgefer.graph.ir import Graph, Node
 from edgefer.graph.passes.rewrite import substitute
 
 _LAYERS = frozenset(["Conv", "ConvTranspose", "Gemm"])
-_WORTH = 1 << 12  # numbers; layers that share fewer are better treated each by itself
+WORTH_TYING = 1 << 12
+"""Numbers; layers that share fewer are better treated each by itself."""
 
 
 def tie_weights(graph: Graph) -> Graph:
@@ -19,7 +20,7 @@ def tie_weights(graph: Graph) -> Graph:
     tied: dict[str, list[Node]] = {}
     for node in graph.nodes:
         weights = graph.constants.get(node.input(1)) if node.op in _LAYERS else None
-        if weights is None or weights.size < _WORTH:
+        if weights is None or weights.size < WORTH_TYING:
             continue
         alike = known.setdefault((node.op, node.int("transB"), weights.shape), [])
         name = next((each for each in alike if np.array_equal(graph.constants[each], weights)), "")
