@@ -235,9 +235,10 @@ def _exported(source: Source, spec: Spec, heads: _Heads) -> tuple[Imported, byte
 
 
 def _traced(module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str]) -> onnx.ModelProto:
+    """By the older exporter, which would fold batch norms to other bits than edgefer and the newer one do."""
     file = BytesIO()
     options = {"input_names": [*inputs], "output_names": [*names], "opset_version": OPSET, "dynamo": False}
-    torch.onnx.export(module, example, file, **options)
+    torch.onnx.export(module, example, file, training=torch.onnx.TrainingMode.PRESERVE, **options)
     return onnx.load_from_string(file.getvalue())
 
 
