@@ -58,6 +58,15 @@ class Artifact:
     macs: int
     batch: Literal[1, "dynamic"] = 1
 
+    def __post_init__(self) -> None:
+        """Raise TypeError where a number or a name is none."""
+        for name in (self.file, self.format, self.precision, self.sha256):
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r:.80} is no name")
+        for number in (self.bytes, self.macs, *self.ops.values()):
+            if not isinstance(number, int) or number < 0:
+                raise TypeError(f"{number!r:.80} is no count")
+
     @property
     def is_reference(self) -> bool:
         """Whether it is the float network that others are judged by."""
@@ -119,7 +128,7 @@ class Bundle:
         """
         try:
             return tuple(Artifact(**entry) for entry in self.manifest["artifacts"])
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{self.path / MANIFEST}: its artifacts are not readable: {error}") from error
 
     @property

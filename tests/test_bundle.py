@@ -259,7 +259,14 @@ def test_another_manifest_is_no_bundle(bundle, text):
         Bundle.open(bundle.path)
 
 
-@pytest.mark.parametrize("artifacts", [None, 3, [3], [{"file": "a"}], [{**manifest()["artifacts"][0], "more": 1}]])
+@pytest.mark.parametrize(
+    "artifacts",
+    [
+        *(None, 3, [3], [{"file": "a"}]),
+        *([{**manifest()["artifacts"][0], key: "x"}] for key in ("more", "bytes", "macs", "ops")),
+        *([{**manifest()["artifacts"][0], key: -1}] for key in ("bytes", "file")),
+    ],
+)
 def test_a_manifest_with_unreadable_artifacts_is_an_input_error(bundle, artifacts):
     (bundle.path / "manifest.json").write_text(json.dumps({**manifest(), "artifacts": artifacts}))
     with pytest.raises(InputError, match="its artifacts are not readable"):
