@@ -9,7 +9,7 @@ from typing import Any
 from edgefer.device.session import Session
 from edgefer.device.setup import check_platform
 from edgefer.device.target import Device
-from edgefer.device.verdict import HOT_C
+from edgefer.device.verdict import HOT_C, is_throttled
 from edgefer.errors import DeviceError
 from edgefer.host.doctor import Finding
 from edgefer.host.text import printable
@@ -80,8 +80,8 @@ def _state(now: Mapping[str, Any]) -> Iterator[Finding]:
         hot = now["temperature_c"] >= HOT_C
         yield Finding("temperature", "warn" if hot else "ok", detail, "Let it cool; give it a fan." if hot else "")
     if now["throttled"] is not None:
-        is_slowed = int(now["throttled"], 16) & 0xF != 0
-        remedy = "See to its power supply and cooling." if is_slowed else ""
-        yield Finding("throttling", "warn" if is_slowed else "ok", f"get_throttled {now['throttled']}", remedy)
+        slowed = is_throttled(now)
+        remedy = "See to its power supply and cooling." if slowed else ""
+        yield Finding("throttling", "warn" if slowed else "ok", f"get_throttled {now['throttled']}", remedy)
     if now["governor"] is not None:
         yield Finding("governor", "ok", f"{now['governor']}, {(now['clock_hz'] or 0) / 1e6:.0f} MHz")

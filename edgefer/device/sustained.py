@@ -11,6 +11,7 @@ import numpy as np
 
 from edgefer.device.latency import NANOSECONDS
 from edgefer.device.session import Listener, Session
+from edgefer.device.verdict import is_throttled
 
 WINDOWS = 90
 STEADY = 0.05
@@ -41,8 +42,7 @@ class Window:
     @property
     def is_throttled(self) -> bool:
         """Whether the firmware says that it slows the board down."""
-        flags = self.conditions["throttled"]
-        return flags is not None and int(flags, 16) & 0xF != 0
+        return is_throttled(self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from edgefer.device.latency import NANOSECONDS
 from edgefer.device.session import Listener, Session
+from edgefer.device.verdict import is_throttled
 
 SIDE_BY_SIDE = 4
 """Interpreters of which time and memory are told on every board."""
@@ -55,8 +56,7 @@ class Streams:
     @property
     def is_throttled(self) -> bool:
         """Whether the firmware said at the end that it slows the board down."""
-        flags = self.conditions["throttled"]
-        return flags is not None and int(flags, 16) & 0xF != 0
+        return is_throttled(self.conditions)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -29,6 +29,12 @@ FLAGS = {0: "under-voltage", 1: "clock capped", 2: "throttled", 3: "soft tempera
 """Bits of `vcgencmd get_throttled` that tell of now; 16 bits further up, of any time since boot."""
 
 
+def is_throttled(conditions: Mapping[str, Any]) -> bool:
+    """Whether the firmware says that it slows the board down now; not where it says nothing."""
+    flags = conditions["throttled"]
+    return flags is not None and int(flags, 16) & 0xF != 0
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a run is worth as evidence, and why; a trusted run may have remarks."""
