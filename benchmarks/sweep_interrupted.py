@@ -105,7 +105,7 @@ def _boards() -> Iterator[list[str]]:
 
 
 def _sweep(file: Path, output: Path) -> subprocess.Popen[bytes]:
-    """Ctrl-C interrupts it, wherever this runs; each finds the caches of a machine that never did it."""
+    """Ctrl-C interrupts it, even where this runs in the background of a shell, which ignores it."""
     command = [sys.executable, "-m", "edgefer", "sweep", file, "-o", output, "-q"]
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
     return subprocess.Popen(
