@@ -129,7 +129,8 @@ def quantize(
     if (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
         progress.note(
             f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
-            f"read them it takes about {smallest:,}; give a --budget of that size, or a smaller network"
+            f"read them it takes about {smallest:,}; unless enough channels hardly matter, and are left out, give a "
+            "--budget of that size, or a smaller network"
         )
     images = _usual(graph, images, spec, progress)
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
