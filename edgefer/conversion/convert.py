@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from math import inf, log10, prod
+from math import inf, prod
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
+from edgefer.conversion.doubts import doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import MaxLatency, cost, parse_latency
+from edgefer.conversion.options import FORMATS, Backend, Batch, refuse_contradictions
 from edgefer.conversion.remedies import require_images_apart, require_tflite
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
@@ -26,7 +28,7 @@ from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.errors import UsageError, about
 from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
-from edgefer.evaluation.quick_look import Values, agreement, measure_name, shown, sqnr
+from edgefer.evaluation.quick_look import agreement
 from edgefer.evaluation.results import REFERENCE, Evaluation
 from edgefer.graph.batches import free_batch
 from edgefer.graph.contract import apply_contract, contract_nodes, head_logits
@@ -45,7 +47,7 @@ from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.costs.machines import EVERYWHERE, TARGETS
-from edgefer.quantize.method import Effort, Quantized, quantize
+from edgefer.quantize.method import Effort, quantize
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.size import sized_plan
 from edgefer.quantize.solve.solver import LATENCY, Bounds
@@ -57,15 +59,8 @@ from edgefer.shrink.asked import Limit, Steps
 from edgefer.shrink.remove import Bytes, Time
 from edgefer.shrink.shrink import Shrunk
 from edgefer.shrink.shrink import shrink as shrink_network
-from edgefer.spec import METADATA_KEY, OutputSpec, Spec
+from edgefer.spec import METADATA_KEY, OutputSpec
 
-_POOR = 0.9  # agreement that the user must hear about
-_NOISY = 15.0  # signal-to-noise ratio in dB, of heads that choose no class, that the user must hear about
-_SEVERAL = 10  # images that hardly all have the same answer
-
-Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
-
-FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 BUDGET = 8_000_000
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
@@ -99,7 +94,7 @@ def convert(
     formats: Sequence[Format] = FORMATS,
     tflite_backend: Backend = "edgefer",
     precision: Precision = "int8",
-    batch: Literal[1, "dynamic"] = 1,
+    batch: Batch = 1,
     progress: Progress = SILENT,
 ) -> Bundle:
     """Quantize a network, to int8 unless asked otherwise, and write its bundle.
@@ -141,31 +136,19 @@ def convert(
     share_arena()
     if "" in (model, output, calibration, costs, unlabelled, max_latency):
         raise UsageError("the name of a file is empty", remedy="Is a variable of the shell unset?")
-    if not formats or not set(formats) <= set(FORMATS):
-        raise UsageError(f"formats are {', '.join(FORMATS)}; got {', '.join(formats) or 'none'}")
-    if tflite_backend == "onnx2tf" and (mixed or max_drop is not None):
-        raise UsageError("onnx2tf quantizes everything", remedy="Leave out mixed precision and the bound on the drop.")
-    if unlabelled is not None and not shrink:
-        raise UsageError("unlabelled images are learned on where a network shrinks", remedy="Add --shrink.")
-    if shrink and tflite_backend == "onnx2tf":
-        raise UsageError("onnx2tf writes the network as it is", remedy="Leave out --shrink, or the backend.")
-    if batch == "dynamic" and "onnx" not in formats:
-        raise UsageError(
-            "TFLite files take one image at a time", remedy="Add onnx to the formats, or leave out --batch."
-        )
-    if max_drop is not None and not 0 <= max_drop <= 100:
-        raise UsageError(f"a drop is between 0 and 100 percentage points; got {max_drop:g}")
-    if precision != "int8" and (
-        mixed or max_drop is not None or effort != "fast" or tflite_backend == "onnx2tf" or shrink
-    ):
-        raise UsageError(
-            f"{precision} computes in float throughout, which leaves nothing to mix, to learn or to bound",
-            remedy="Leave out --mixed, --max-drop, --effort, --shrink and --tflite-backend, or take --precision int8.",
-        )
-    if target is not None and costs is not None:
-        raise UsageError("both a target and the costs of a board say where it is to be fast", remedy="Leave out one.")
-    if target is not None and target not in TARGETS:
-        raise UsageError(f"targets are {', '.join(TARGETS)}; got {target}", remedy="Measure others: see --costs.")
+    refuse_contradictions(
+        formats=formats,
+        tflite_backend=tflite_backend,
+        precision=precision,
+        effort=effort,
+        batch=batch,
+        max_drop=max_drop,
+        mixed=mixed,
+        shrink=shrink,
+        learns_on_more=unlabelled is not None,
+        target=target,
+        has_costs=costs is not None,
+    )
     latency = parse_latency(max_latency) if max_latency is not None else None
     machines = (read_operator_costs(costs),) if costs is not None else TARGETS[target] if target else EVERYWHERE
     if latency is not None and machines is EVERYWHERE:
@@ -237,7 +220,7 @@ def convert(
             with progress.stage("store weights"), about(network.source.path):
                 quantized = quantize_weights(graph, precision, images.calibration, network.spec)
     if precision == "int8" and not quantized.calibration_suffices:
-        progress.note(_too_few(images, quantized))
+        progress.note(too_few(images, quantized))
     if machines is EVERYWHERE and quantized.solution is not None and quantized.solution.chosen.floats:
         progress.note(
             f"what computes in float was chosen by what operators cost on {machines[0].machine}, on ARM that may be "
@@ -268,7 +251,7 @@ def convert(
         evaluation = _compare(path.name, manifest, files, compared)
     outputs = evaluation.outputs.values
     agreements = {format: agreement(outputs[REFERENCE], outputs[format], network.spec) for format in models}
-    for doubt in _doubts(agreements, outputs, network.spec):
+    for doubt in doubts(agreements, outputs, network.spec):
         progress.note(doubt)
     with progress.stage("write"):
         manifest["held_back"]["agreement"] = agreements
@@ -363,40 +346,6 @@ def _answer(head: OutputSpec, activation: str) -> Answer:
     if chooses_class(head):
         return Answer("softmax")
     return Answer("sigmoid", tuple(head.thresholds or ())) if activation == "Sigmoid" else Answer("none")
-
-
-def _doubts(agreements: Mapping[str, Mapping[str, float]], outputs: Mapping[str, Values], spec: Spec) -> Iterator[str]:
-    """What would make a bundle useless though it was written without an error."""
-    reference = outputs[REFERENCE]
-    for format, heads in agreements.items():
-        ratios = sqnr(reference, outputs[format], spec)
-        for head in spec.outputs:
-            value, ratio = heads[head.name], ratios[head.name]
-            is_noisy = not chooses_class(head) and len(reference[head.name]) >= _SEVERAL and ratio < _NOISY
-            if value < _POOR or is_noisy:
-                noise = f" and a signal-to-noise ratio of {ratio:.1f} dB" if is_noisy else ""
-                yield (
-                    f"{head.name!r} of the {format} file is far from float on held-back images, with "
-                    f"{shown(head, value)} {measure_name(head)}{noise}; try more calibration images, and more kinds "
-                    "of them"
-                )
-    for head in spec.outputs:
-        answers = reference[head.name].argmax(axis=1)
-        if chooses_class(head) and len(answers) >= _SEVERAL and len(set(answers.tolist())) == 1:
-            yield (
-                f"the float network answers {head.labels[answers[0]]!r} for all {len(answers)} held-back images, so "
-                "that agreement there says nothing: are mean, std and color in the Spec those of the training?"
-            )
-
-
-def _too_few(images: CalibrationImages, quantized: Quantized) -> str:
-    if not quantized.halves:
-        return "the calibration set is too small: it is one image; use hundreds, of many kinds"
-    first, second = (f"{-10 * log10(noise):.1f} dB" for noise in quantized.halves)
-    return (
-        f"the calibration set is too small: one half of its {len(images.calibration)} images gives a signal-to-noise "
-        f"ratio of {first}, the other {second}; use more images, and more kinds of them"
-    )
 
 
 def _description(network: Network, graph: Graph) -> str:
