@@ -62,7 +62,7 @@ def build(side: tuple[int, int], read: int, classes: int, blocks: int) -> Any:
                 *(nn.Conv2d(8, 10, 5), nn.MaxPool2d(2, 2), nn.ReLU()),
             )
             self.fc_loc = nn.Sequential(nn.Linear(read, 32), nn.ReLU(), nn.Linear(32, 6))
-            rows, columns = (((torch.arange(count) * 2 + 1) / count - 1).tolist() for count in side)
+            rows, columns = (((torch.arange(count, device="cpu") * 2 + 1) / count - 1).tolist() for count in side)
             places = torch.tensor([[x, y, 1.0] for y in rows for x in columns])
             self.register_buffer("places", places, persistent=False)  # of all pixels, from -1 to 1
 

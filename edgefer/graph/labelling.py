@@ -77,6 +77,10 @@ class Labelling:
         self._fixed: list[Labels] = []
         for node in graph.nodes:
             found = _rule(node.op)(self, node)
+            if len(found) < len(node.outputs):  # places of maxima, which count channels
+                for labels in found:
+                    self.fix(labels)
+                found = [_nothing(len(self.graph.shape(value))) for value in node.outputs]
             for value, labels in zip(node.outputs, found, strict=True):
                 self.values[value] = compressed(labels)
         for value in graph.outputs:

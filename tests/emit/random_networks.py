@@ -147,7 +147,7 @@ def pool(net: Net) -> None:
     op = net.choose("MaxPool", "AveragePool")
     more = {"count_include_pad": net.choose(0, 1)} if op == "AveragePool" else {}
     fits = all(taps >= stride for taps, stride in zip(window["kernel_shape"], window["strides"], strict=True))
-    if fits and not any(window["pads"][:2]):  # else onnx's inference may count a window too many
+    if fits and not any(window["pads"]):  # else onnx's inference may count a window too many
         more["ceil_mode"] = net.choose(0, 1)
     net.add(op, net.last, **window, **more)
 

@@ -37,7 +37,7 @@ NETWORKS = {
     "fused activations": "a = Conv(x, w, b)\nr = Relu(a)\nc = Conv(r, w2)\ny = Clip(c, low, six)",
     "a head": "p = GlobalAveragePool(x)\nf = Flatten(p)\ng = Gemm<transB=1, beta=2.0>(f, matrix, b3)\ny = Softmax(g)",
     "another head": "m = ReduceMean<keepdims=0>(x, axes)\ng = MatMul(m, square)\ny = Reshape(g, shape)",
-    "sums and extremes": "a = ReduceSum(x, channel)\nb = ReduceMax(x, channel)\nc = Sub(a, b)\ny = ReduceMin(c, axes)",
+    "sums and extremes": "t = ReduceSum(x, channel)\nm = ReduceMax(x, channel)\nd = Sub(t, m)\ny = ReduceMin(d, axes)",
     "a softmax in the logarithm": "e = Exp(x)\ns = ReduceSum(e, channel)\nl = Log(s)\ny = Sub(x, l)",
     "a layer norm": "y = LayerNormalization(x, row, row)",
     "axes that come and go": "p = GlobalAveragePool(x)\ns = Squeeze(p, axes)\ny = Unsqueeze(s, axes)",
