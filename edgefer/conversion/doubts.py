@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from math import log10
 
 from edgefer.evaluation.heads import chooses_class
-from edgefer.evaluation.judge import REFERENCE
 from edgefer.evaluation.quick_look import Values, measure_name, shown, sqnr
+from edgefer.evaluation.results import REFERENCE
 from edgefer.images import CalibrationImages
 from edgefer.quantize.method import Quantized
 from edgefer.spec import Spec
