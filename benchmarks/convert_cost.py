@@ -33,7 +33,7 @@ WORKER = ROOT / "edgefer" / "emit" / "_onnx2tf_worker.py"
 RESULT = ROOT / "benchmarks" / "results" / "convert_cost.md"
 SIDE = 64
 EDGEFER_RUNS = 3
-TIME_BOUND = 10
+TIME_BOUND = 5
 MEMORY_BOUND = 5
 LIST_VERSIONS = """
 import importlib.metadata, json

@@ -259,9 +259,7 @@ def test_poor_agreement_is_told(model, faces, out, monkeypatch):
 
 
 def test_any_head_that_is_noisy_is_told_though_its_answers_agree(model, tmp_path, out, monkeypatch):
-    monkeypatch.setattr(
-        "edgefer.conversion.convert.sqnr", lambda *_: {"expression": 3.0, "affect": 11.2, "units": 40.0}
-    )
+    monkeypatch.setattr("edgefer.conversion.doubts.sqnr", lambda *_: {"expression": 3.0, "affect": 11.2, "units": 40.0})
     _, notes = convert_and_listen(model, out, calibration=write_faces(tmp_path / "many", 60), formats=["onnx"])
     (note,) = (note for note in notes if "far from float" in note)
     assert note.startswith("'affect' of the onnx file is far from float on held-back images, with ")
