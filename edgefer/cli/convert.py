@@ -343,10 +343,13 @@ def over_latency(bundle: Bundle) -> str:
     found = bundle.manifest["latency"]
     ratio = found["expected"] / found["allowed"]
     milliseconds = f", {found['expected'] / 1e6:.2f} ms," if found["unit"] == "ns" else ""
+    helps = (
+        "A smaller variant" if "rounds" in bundle.manifest else "--shrink, which removes channels, a smaller variant"
+    )
     return (
         f"{click.style('over the latency:', fg='red', bold=True)} an inference is expected to take {ratio:.2f} times "
         f"what --max-latency {found['asked']} allows{milliseconds} on {found['costs_of']}\n"
-        "  --shrink, which removes the channels that matter least, a smaller variant or a larger bound would help."
+        f"  {helps} or a larger bound would help."
     )
 
 
