@@ -16,6 +16,7 @@ import numpy as np
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.regions import linked
+from edgefer.quantize.observe.per_image import spread
 from edgefer.runtime.runners import onnx_session
 
 _TREATED = re.compile(r"(/part_\d+|/equalised)+$")
@@ -113,8 +114,7 @@ def _observed(
 
 
 def _samples(values: Array) -> Array:
-    steps = [max(1, -(-size // _SIDE)) for size in values.shape[2:]]
-    some = values[(slice(None), slice(None), *(slice(step // 2, None, step) for step in steps))]
+    some = values[(slice(None), slice(None), *(spread(size, _SIDE) for size in values.shape[2:]))]
     return np.moveaxis(some, 1, 0).reshape(values.shape[1], -1)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from edgefer.graph.groups import Chosen, Groups, find_groups, weights_axis, with_bias, without
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.labelling import Reader
-from edgefer.quantize.observe.guesses import channel_samples, guessed
+from edgefer.quantize.observe import guesses
 from edgefer.quantize.scales.ranges import Values
 
 Samples = Mapping[str, Array]
@@ -21,19 +21,18 @@ Samples = Mapping[str, Array]
 
 def observed(groups: Groups, feeds: Sequence[Feed]) -> Samples:
     """What is read of the groups."""
-    return channel_samples(groups.graph, [_value(groups, reader) for reader in _fitted(groups)], feeds)
+    return guesses.channel_samples(groups.graph, [_value(groups, reader) for reader in _fitted(groups)], feeds)
 
 
 def shares(groups: Groups, seen: Samples) -> Values:
     """What each group adds to the variance of a layer that reads it, of all that is added: where it adds most."""
     found = np.zeros(groups.count + 1)
     for reader in _fitted(groups):
-        weights = groups.graph.constants[groups.graph.named[reader.node].inputs[1]].astype(np.float64)
+        weights = groups.graph.constants[groups.graph.named[reader.node].inputs[1]]
         axis = weights_axis(groups.graph, reader)
-        others = tuple(other for other in range(weights.ndim) if other != axis)
-        added = seen[_value(groups, reader)].var(axis=1, dtype=np.float64) * np.square(weights).sum(axis=others)
+        assert axis is not None
         share = np.zeros_like(found)
-        np.add.at(share, reader.labels, added / max(float(added.sum()), 1e-30))
+        np.add.at(share, reader.labels, guesses.shares(seen[_value(groups, reader)], weights, axis))
         found = np.maximum(found, share)
     return found[:-1]
 
@@ -47,16 +46,9 @@ def refitted(groups: Groups, gone: Chosen, seen: Samples) -> Graph:
             continue
         node, axis = graph.named[reader.node], weights_axis(graph, reader)
         assert axis is not None
-        weights = graph.constants[node.inputs[1]]
-        last = np.moveaxis(weights, axis, -1).astype(np.float64)
-        kept, gone_here = np.flatnonzero(~lost), np.flatnonzero(lost)
-        rows = last[..., lost].reshape(-1, len(gone_here))
-        found, shifts = guessed(seen[_value(groups, reader)], rows, kept, gone_here)
-        last[..., kept] += found.reshape(*last.shape[:-1], len(kept))
-        fitted = np.ascontiguousarray(np.moveaxis(last, -1, axis)).astype(weights.dtype)
-        graph = with_bias(
-            graph.with_constants({node.inputs[1]: fitted}), node, shifts.reshape(len(last), -1).sum(axis=1)
-        )
+        samples, weights = seen[_value(groups, reader)], graph.constants[node.inputs[1]]
+        fitted, shifts = guesses.refitted(samples, weights, axis, np.flatnonzero(~lost), np.flatnonzero(lost))
+        graph = with_bias(graph.with_constants({node.inputs[1]: fitted}), node, shifts)
     return without(find_groups(graph), gone)
 
 

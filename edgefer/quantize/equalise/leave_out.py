@@ -19,10 +19,9 @@ from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.regions import Region, find_region, find_regions, keep
 from edgefer.quantize.costs.cost import TILE
 from edgefer.quantize.costs.prices import Prices, node_works
-from edgefer.quantize.observe.guesses import channel_samples, guessed
+from edgefer.quantize.observe.guesses import channel_samples, refitted, shares
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import weight_axis
-from edgefer.quantize.scales.ranges import Values
 
 _TRIES = 3
 """At most so many numbers of channels are measured in each place."""
@@ -70,9 +69,10 @@ def _thinned(
     before: float,
 ) -> tuple[Graph, float]:
     """The graph with as few of a region's channels as pay, and the noise at the heads that was `before`."""
-    shares = np.max([_shares(graph, node, samples[node.inputs[0]]) for node in region.readers], axis=0)
-    order = np.argsort(shares, kind="stable")
-    lost = np.concatenate([[0.0], np.cumsum(shares[order])])
+    read = [(samples[node.inputs[0]], graph.constants[node.inputs[1]], _axis(graph, node)) for node in region.readers]
+    most = np.max([shares(*each) for each in read], axis=0)
+    order = np.argsort(most, kind="stable")
+    lost = np.concatenate([[0.0], np.cumsum(most[order])])
     counts = range(region.channels % TILE or TILE, region.channels - TILE + 1, TILE)
     saved = {count: _saved(graph, region, count, prices) for count in counts}
     best, least, gain, heard = graph, before, 0.0, _HEARD
@@ -89,15 +89,6 @@ def _thinned(
             best, least, gain = candidate, noise, saved[count] - added
         heard = added / max(lost[count], 1e-30)
     return best, least
-
-
-def _shares(graph: Graph, node: Node, samples: Array) -> Values:
-    """What each channel that a layer reads adds to the variance of its output, of all that they add."""
-    weights = np.square(graph.constants[node.inputs[1]].astype(np.float64))
-    added: Values = samples.var(axis=1, dtype=np.float64) * weights.sum(
-        axis=tuple(axis for axis in range(weights.ndim) if axis != _axis(graph, node))
-    )
-    return added / max(float(added.sum()), 1e-30)
 
 
 def _axis(graph: Graph, node: Node) -> int:
@@ -121,9 +112,6 @@ def _without(graph: Graph, region: Region, gone: Array, samples: Mapping[str, Ar
     constants: dict[str, Array] = {}
     for node in region.readers:
         weights, bias = (graph.constants[name] for name in node.inputs[1:])
-        last = np.moveaxis(weights, _axis(graph, node), -1).astype(np.float64)
-        found, shifts = guessed(samples[node.inputs[0]], last[..., gone].reshape(-1, len(gone)), kept, gone)
-        last[..., kept] += found.reshape(*last.shape[:-1], len(kept))
-        constants[node.inputs[1]] = np.moveaxis(last, -1, _axis(graph, node)).astype(weights.dtype)
-        constants[node.inputs[2]] = (bias + shifts.reshape(*bias.shape, -1).sum(axis=-1)).astype(bias.dtype)
+        fitted, shifts = refitted(samples[node.inputs[0]], weights, _axis(graph, node), kept, gone)
+        constants |= {node.inputs[1]: fitted, node.inputs[2]: (bias + shifts).astype(bias.dtype)}
     return keep(graph.with_constants(constants), region, [int(channel) for channel in kept])

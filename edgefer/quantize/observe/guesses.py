@@ -37,7 +37,38 @@ def _halves(numbers: Array) -> Array:
     return np.clip(numbers, -largest, largest).astype(np.float16)
 
 
-def guessed(samples: Array, rows: Values, kept: Array, gone: Array) -> tuple[Values, Values]:
+def shares(samples: Array, weights: Array, axis: int) -> Values:
+    """What each channel that a layer reads adds to the variance of its output, of all that they add.
+
+    Args:
+        samples: of what it reads, (channels, samples).
+        weights: of the layer.
+        axis: that those channels lie along.
+    """
+    others = tuple(other for other in range(weights.ndim) if other != axis)
+    squares = np.square(weights.astype(np.float64)).sum(axis=others)
+    added: Values = samples.var(axis=1, dtype=np.float64) * squares
+    return added / max(float(added.sum()), 1e-30)
+
+
+def refitted(samples: Array, weights: Array, axis: int, kept: Array, gone: Array) -> tuple[Array, Values]:
+    """Weights that guess channels that are gone from those kept, and what that adds to each output's bias.
+
+    Args:
+        samples: of what the layer reads, (channels, samples).
+        weights: of the layer; where channels are gone, what is returned means nothing.
+        axis: that those channels lie along.
+        kept: channels.
+        gone: all others.
+    """
+    last = np.moveaxis(weights, axis, -1).astype(np.float64)
+    found, shifts = _guessed(samples, last[..., gone].reshape(-1, len(gone)), kept, gone)
+    last[..., kept] += found.reshape(*last.shape[:-1], len(kept))
+    fitted = np.ascontiguousarray(np.moveaxis(last, -1, axis)).astype(weights.dtype)
+    return fitted, shifts.reshape(len(last), -1).sum(axis=1)
+
+
+def _guessed(samples: Array, rows: Values, kept: Array, gone: Array) -> tuple[Values, Values]:
     """Weights (rows, kept) and constants (rows,) that do what `rows` (rows, gone) did with channels that are gone.
 
     With X the samples less their mean, W_g P = W_g X_g X_k' (X_k X_k' + d)^-1 = W_g X_g (X_k' X_k + d)^-1 X_k': what is
