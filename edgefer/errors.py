@@ -15,6 +15,9 @@ from typing import ClassVar
 NOT_THE_FILE = "Was it downloaded completely, and is it the file itself rather than a page or a Git LFS pointer?"
 """Remedy for a file whose content is of no format that it could have."""
 
+NOT_FORESEEN = "edgefer fails on it, as it is damaged, or as nobody foresaw it"
+"""Cause of what is not the file's fault, or not known to be."""
+
 
 class EdgeferError(Exception):
     """Base class; `exit_code` is what the command line ends with.
@@ -78,7 +81,7 @@ def about(file: str | Path) -> Iterator[None]:
         raise
     except _UNFORESEEN as error:
         raise FaultError(
-            f"{file}: edgefer fails on it, as it is damaged, or as nobody foresaw it",
+            f"{file}: {NOT_FORESEEN}",
             remedy="If other tools open it, please report this, with what -v shows.",
             detail=traceback.format_exc(),
         ) from error

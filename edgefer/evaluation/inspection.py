@@ -14,7 +14,7 @@ from edgefer.evaluation.rebuild import Rebuilt, rebuild
 from edgefer.evaluation.results import LayerView
 from edgefer.graph.macs import macs, parameters
 from edgefer.host.progress import Progress, Silent
-from edgefer.images import ImageSet, open_images
+from edgefer.images import ImageSet, in_sequences, open_images
 from edgefer.runtime.delegation import undelegated
 
 SCHEMA = "edgefer.inspection/1"
@@ -117,7 +117,7 @@ def inspect(
     rebuilt = rebuild(bundle)
     layers = None
     if data is not None:
-        images = data if isinstance(data, ImageSet) else open_images(Path(data))
+        images = data if isinstance(data, ImageSet) else in_sequences(open_images(Path(data)), bundle.spec)
         with progress.stage("compare"):
             layers = view_layers(bundle, images.select(range(min(LAYER_IMAGES, len(images)))))
     has_tflite = any(artifact.format == "tflite" for artifact in bundle.artifacts)

@@ -153,11 +153,14 @@ def _computed(model: onnx.ModelProto, values: Mapping[str, str], nodes: Sequence
 def _with_fused_activations(graph: Graph) -> Graph:
     """Undo what `to_onnx` does to a node with an activation: it wrote two."""
     nodes: list[Node] = []
+    between: set[str] = set()
     for node in graph.nodes:
         activation = {"Relu": "Relu", "Clip": "Relu6"}.get(node.op)
         before = nodes[-1] if nodes else None
         if before is not None and activation is not None and node.name == f"{before.name}/{activation}":
             nodes[-1] = replace(before, outputs=node.outputs, activation=activation)  # type: ignore[arg-type]
+            between.add(before.output)
         else:
             nodes.append(node)
-    return remove_dead(graph.with_nodes(nodes))
+    info = {name: entry for name, entry in graph.info.items() if name not in between}
+    return remove_dead(replace(graph, nodes=tuple(nodes), info=info))

@@ -7,6 +7,7 @@ import pytest
 
 import edgefer
 from edgefer.errors import InputError, UsageError
+from edgefer.evaluation.inspection import inspect
 from edgefer.runtime.runners import open_runner
 
 torch = pytest.importorskip("torch")
@@ -77,7 +78,7 @@ def test_evaluation_goes_through_each_sequence(step, faces):
     runner = open_runner(step.artifact("tflite"), "tflite", spec=step.spec)
     expected = np.concatenate([said(runner, sequence) for sequence in frames])
     np.testing.assert_array_equal(found.outputs.values["tflite"]["expression"], expected)
-    assert found.layers is not None
+    assert found.layers is not None and found.layers.rebuilt == {"onnx": True, "tflite": True}
     assert len(edgefer.evaluate(step, faces, samples=20, layer_images=0).outputs) == 16  # two whole sequences
 
 
@@ -176,6 +177,8 @@ def test_a_bidirectional_network_reads_clips(tmp_path, faces):
         shown = [[*model(frame)["expression"].as_dict().values()] for frame in clips[0]]
         np.testing.assert_array_equal(shown[-1], found[0])
     assert len(edgefer.evaluate(bundle, faces, layer_images=0).outputs) == 24  # two clips of four frames each
+    layers = inspect(bundle, faces).layers
+    assert layers is not None and (layers.images, layers.rebuilt) == (24, {"onnx": True, "tflite": True})
     short = save_sequences(tmp_path / "short.npz", sequences(5, 3))
     with pytest.raises(InputError, match="has 3 frames, and the network reads clips of 4"):
         edgefer.evaluate(bundle, short)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import random
 import shutil
 from collections.abc import Callable
@@ -18,7 +20,7 @@ import edgefer
 from edgefer.checkpoint import read_checkpoint
 from edgefer.cli.main import main
 from edgefer.emit.tflite import unsupported
-from edgefer.errors import about
+from edgefer.errors import NOT_FORESEEN, EdgeferError, FaultError, about
 from edgefer.graph.contract import apply_contract
 from edgefer.graph.passes import normalise
 from edgefer.images import open_images
@@ -46,13 +48,28 @@ class Target:
     weight: int
 
 
+class CommandError(EdgeferError):
+    """A command ended with an exit code of ours that is not 0."""
+
+
 def command(*arguments: object) -> None:
-    """A command in this process; it ends with one of our exit codes."""
+    """A command in this process, which ends with one of our exit codes.
+
+    Raises:
+        CommandError: it is not 0.
+        FaultError: it is that of what nobody foresaw.
+    """
+    said = io.StringIO()
     try:
-        main([str(argument) for argument in arguments])
+        with contextlib.redirect_stderr(said):
+            main([str(argument) for argument in arguments])
     except SystemExit as end:
         if end.code not in range(6):
             raise AssertionError(f"exit code {end.code}") from end
+        if NOT_FORESEEN in said.getvalue():
+            raise FaultError(said.getvalue()) from end
+        if end.code:
+            raise CommandError(said.getvalue()) from end
 
 
 def _onnx_seeds(folder: Path) -> list[Path]:
@@ -105,9 +122,11 @@ def _read_onnx(rng: random.Random, path: Path) -> None:
 def _convert_onnx(rng: random.Random, path: Path) -> None:
     path.with_name(f"{path.stem}.spec.toml").write_text(spec_text())
     write_faces(path.parent / "faces", 4)
-    command("convert", path, "--calibration", path.parent / "faces", "-o", path.parent / "out", "-q")
-    kept = {"out", "faces", path.name, f"{path.stem}.spec.toml"}
-    assert {file.name for file in path.parent.iterdir()} <= kept, "something is left behind"
+    try:
+        command("convert", path, "--calibration", path.parent / "faces", "-o", path.parent / "out", "-q")
+    finally:
+        kept = {"out", "faces", path.name, f"{path.stem}.spec.toml"}
+        assert {file.name for file in path.parent.iterdir()} <= kept, "something is left behind"
 
 
 def _checkpoint_seeds(folder: Path) -> list[Path]:

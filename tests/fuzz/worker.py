@@ -24,6 +24,7 @@ from tests.fuzz.targets import TARGETS
 
 LONGEST_S = 120
 MEMORY = 6 << 30
+READ, REFUSED, FOUND = "read", "refused", "found"
 
 
 class TooLongError(Exception):
@@ -38,7 +39,6 @@ def run(kind: str, first: int, last: int, seed: int, folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, _too_long)
     for index in range(first, last):
-        (folder / f"{kind}.at").write_text(str(index))
         rng = random.Random(f"{seed} {kind} {index}")
         work, scratch = folder / f"work-{kind}", folder / f"tmp-{kind}"
         for place in (work, scratch):
@@ -48,33 +48,38 @@ def run(kind: str, first: int, last: int, seed: int, folder: Path) -> None:
         source = rng.choice(seeds)
         path = work / source.name
         path.write_bytes(rng.choice(target.mutations)(rng, source.read_bytes()))
-        said = _reading(target.read, rng, path)
-        left = sorted(file.name for file in scratch.iterdir())
-        if said or left:
+        outcome, said = _reading(target.read, rng, path)
+        if left := sorted(file.name for file in scratch.iterdir()):
+            outcome, said = FOUND, said or f"left behind: {left}"
+        if outcome == FOUND:
             kept = folder / "kept" / f"{kind}-{index}-{source.name}"
             kept.parent.mkdir(exist_ok=True)
             shutil.copy(path, kept)
-            finding = {"kind": kind, "index": index, "file": str(kept), "said": said or f"left behind: {left}"}
+            finding = {"kind": kind, "index": index, "file": str(kept), "said": said}
             with (folder / "findings").open("a") as file:
                 file.write(json.dumps(finding) + "\n")
+        with (folder / f"{kind}.outcomes").open("a") as file:
+            file.write(f"{outcome}\n")
 
 
-def _reading(read: object, rng: random.Random, path: Path) -> str:
+def _reading(read: object, rng: random.Random, path: Path) -> tuple[str, str]:
+    """What came of it, and what should not have happened."""
     signal.alarm(LONGEST_S)
     try:
         with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
             read(rng, path)  # type: ignore[operator]
     except FaultError as error:
-        return f"FAULT {error.detail.strip().splitlines()[-1]} at {error.detail.strip().splitlines()[-3].strip()}"
+        lines = error.detail.strip().splitlines() or [error.message]
+        return FOUND, f"FAULT {lines[-1]} at {lines[-3:][0].strip()}"
     except EdgeferError:
-        return ""
+        return REFUSED, ""
     except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if f"{os.sep}edgefer{os.sep}" in frame.filename] or frames
-        return f"{type(error).__name__}: {str(error)[:200]} at {ours[-1].filename}:{ours[-1].lineno}"
+        return FOUND, f"{type(error).__name__}: {str(error)[:200]} at {ours[-1].filename}:{ours[-1].lineno}"
     finally:
         signal.alarm(0)
-    return ""
+    return READ, ""
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:
