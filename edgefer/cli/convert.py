@@ -12,9 +12,10 @@ import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
-from edgefer.conversion.convert import BUDGET, LEARNED, SAMPLES
+from edgefer.conversion.convert import BUDGET, SAMPLES
 from edgefer.conversion.convert import convert as run_convert
 from edgefer.conversion.options import FORMATS, Backend
+from edgefer.conversion.shrinking import LEARNED
 from edgefer.errors import UsageError
 from edgefer.evaluation.quick_look import frame_times, measure_name, shown
 from edgefer.host.text import counted, printable

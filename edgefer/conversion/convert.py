@@ -6,20 +6,20 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import inf, prod
+from math import inf
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.doubts import doubts, too_few
 from edgefer.conversion.manifest import build_manifest
-from edgefer.conversion.max_latency import MaxLatency, cost, parse_latency
+from edgefer.conversion.max_latency import parse_latency
 from edgefer.conversion.options import FORMATS, Backend, Batch, refuse_contradictions
 from edgefer.conversion.remedies import require_images_apart, require_tflite
+from edgefer.conversion.shrinking import Shrinking, bounds
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
@@ -31,7 +31,7 @@ from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.quick_look import agreement
 from edgefer.evaluation.results import REFERENCE, Evaluation
 from edgefer.graph.batches import free_batch
-from edgefer.graph.contract import apply_contract, contract_nodes, head_logits
+from edgefer.graph.contract import apply_contract, head_logits
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
 from edgefer.graph.passes import normalise
@@ -40,36 +40,25 @@ from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
 from edgefer.host.threads import one_blas_thread
-from edgefer.host.units import format_size
-from edgefer.images import CalibrationImages, ImageSet, open_images
+from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.costs.machines import EVERYWHERE, TARGETS
+from edgefer.quantize.costs.prices import int8_cost
 from edgefer.quantize.method import Effort, quantize
 from edgefer.quantize.observe.drop import Answer
-from edgefer.quantize.solve.size import sized_plan
 from edgefer.quantize.solve.solver import LATENCY, Bounds
 from edgefer.quantize.weights_only import Precision, quantize_weights
 from edgefer.report import conversion_report
 from edgefer.runtime.apart import Apart
 from edgefer.runtime.runners import Format
-from edgefer.shrink.asked import Limit, Steps
-from edgefer.shrink.remove import Bytes, Time
-from edgefer.shrink.shrink import Shrunk
-from edgefer.shrink.shrink import shrink as shrink_network
 from edgefer.spec import METADATA_KEY, OutputSpec
 
 BUDGET = 8_000_000
 SAMPLES = 512
 """At most so many images are calibrated on by default."""
-SPARE = 0.015
-"""The share of a bound that a smaller network leaves for what quantization adds."""
-LEARNED: Mapping[Effort, Steps] = {"fast": Steps(30, 200), "balanced": Steps(60, 800), "best": Steps(150, 3000)}
-"""How long the weights of a smaller network are learned again."""
-LEARNED_BYTES = 512_000_000
-"""Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
 
 
 def convert(
@@ -198,12 +187,16 @@ def convert(
     if len(own) < len(formats):
         with progress.stage("emit tflite"), about(network.source.path):
             models["tflite"] = _emit_with_onnx2tf(network, reference, images)
-    limits = _limits(network, graph, budget, latency, own)
-    shrunk = _shrunk(network, graph, heads, images, unlabelled, limits, effort, progress) if shrink else None
+
+    def size(graph: Graph, plan: Plan) -> int:
+        return max((len(_emit(format, network, graph, plan)) for format in own), default=0)
+
+    shrinking = Shrinking(network, graph, images, unlabelled, effort)
+    shrunk = shrinking.shrunk(heads, bounds(graph, budget, latency, size), progress) if shrink else None
     smaller = graph if shrunk is None else shrunk.graph
     with made_of(network), one_blas_thread():
         if precision == "int8":
-            slowest = max(latency.allowed(graph) / cost(smaller, latency.machine), 1.0) if latency else inf
+            slowest = max(latency.allowed(graph) / int8_cost(smaller, latency.machine), 1.0) if latency else inf
             quantized = quantize(
                 smaller,
                 heads,
@@ -211,10 +204,11 @@ def convert(
                 network.spec,
                 effort,
                 Bounds(budget, max_drop, min(slowest, LATENCY if mixed else inf)),
-                lambda graph, plan: max((len(_emit(format, network, graph, plan)) for format in own), default=0),
+                size,
                 progress,
                 mixed=mixed or max_drop is not None,
                 machines=machines,
+                lessons=None if shrunk is None else shrinking.lessons(shrunk),
             )
         else:
             with progress.stage("store weights"), about(network.source.path):
@@ -243,7 +237,7 @@ def convert(
         manifest["rounds"] = [each.to_dict() for each in shrunk.rounds]
     if latency is not None:
         chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
-        expected = cost(quantized.graph, latency.machine) * chosen
+        expected = int8_cost(quantized.graph, latency.machine) * chosen
         manifest["latency"] = latency.to_dict(latency.allowed(graph), expected)
     files = _files(network, quantized.plan, models, reference, precision)
     release()
@@ -256,7 +250,10 @@ def convert(
     with progress.stage("write"):
         manifest["held_back"]["agreement"] = agreements
         report = conversion_report(manifest, evaluation)
-        return write_bundle(path, manifest, {**files, "report.html": report.encode()})
+        bundle = write_bundle(path, manifest, {**files, "report.html": report.encode()})
+    if shrunk is not None:
+        shrunk.journal.close()
+    return bundle
 
 
 def _try(
@@ -269,64 +266,6 @@ def _try(
         if "tflite" in formats:
             prove_tflite(network, graph, few, apart)
         return proof
-
-
-def _limits(
-    network: Network, graph: Graph, budget: int, latency: MaxLatency | None, formats: Sequence[Format]
-) -> list[Limit]:
-    """What full int8 may take, a little less than the bounds: dividing and scaling channels adds to both."""
-
-    def size(smaller: Graph) -> float:
-        plan = sized_plan(smaller, contract_nodes(smaller))
-        return max(len(_emit(format, network, smaller, plan)) for format in formats)
-
-    def too_large(least: float) -> str:
-        return (
-            f"with all channels removed that can go, int8 takes about {int(least):,} bytes, and the budget is "
-            f"{format_size(budget)}; give a --budget of that size, or a smaller network"
-        )
-
-    limits = [Limit(Bytes(), size, budget * (1 - SPARE), too_large)]
-    if latency is not None:
-        allowed = latency.allowed(graph)
-
-        def too_slow(least: float) -> str:
-            return (
-                f"with all channels removed that can go, int8 takes about {least / allowed:.2f} times --max-latency "
-                f"{latency.text}; allow more, or take a smaller network"
-            )
-
-        time = Time(latency.machine)
-        limits.append(Limit(time, time.of, allowed * (1 - SPARE), too_slow))
-    return limits
-
-
-def _shrunk(
-    network: Network,
-    graph: Graph,
-    heads: Mapping[str, Answer],
-    images: CalibrationImages,
-    unlabelled: str | Path | None,
-    limits: Sequence[Limit],
-    effort: Effort,
-    progress: Progress,
-) -> Shrunk | None:
-    """The network with fewer channels, where full int8 is over a bound."""
-    more = images.calibration if unlabelled is None else open_images(Path(unlabelled), labelled=False)
-    spec = network.spec.input
-    chosen = more.some(LEARNED_BYTES // (prod(spec.size) * 3))
-    with about(network.source.path):
-        shrunk = shrink_network(
-            graph,
-            heads,
-            [pixels[np.newaxis] for pixels in iter_pixels(chosen, spec)],
-            [pixels[np.newaxis] for pixels in iter_pixels(images.held_back, spec)],
-            limits,
-            LEARNED[effort],
-            progress,
-        )
-    release()
-    return shrunk
 
 
 def _compare(name: str, manifest: Mapping[str, Any], files: Mapping[str, bytes], images: ImageSet) -> Evaluation:

@@ -12,7 +12,7 @@ from edgefer.errors import UsageError
 from edgefer.graph.ir import Graph
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.machines import TARGETS
-from edgefer.quantize.costs.prices import working
+from edgefer.quantize.costs.prices import int8_cost
 
 _NS = {"us": 1e3, "ms": 1e6, "s": 1e9}
 _REMEDY = (
@@ -39,7 +39,7 @@ class MaxLatency:
 
     def allowed(self, graph: Graph) -> float:
         """The bound in the machine's unit, for a float graph as it is before anything is done to it."""
-        return self.amount * cost(graph, self.machine) if self.is_relative else self.amount
+        return self.amount * int8_cost(graph, self.machine) if self.is_relative else self.amount
 
     def to_dict(self, allowed: float, expected: float) -> dict[str, Any]:
         """For the manifest: plain data."""
@@ -50,11 +50,6 @@ class MaxLatency:
             "allowed": allowed,
             "expected": expected,
         }
-
-
-def cost(graph: Graph, machine: CostModel) -> float:
-    """What a graph takes in full int8."""
-    return sum(machine.of_node(graph, node, "int8") for node in working(graph, graph.nodes))
 
 
 def parse_latency(text: str) -> MaxLatency:

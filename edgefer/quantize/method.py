@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
-from edgefer.graph.ir import Feed, Graph
+from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.macs import parameters
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import release
@@ -21,7 +21,7 @@ from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.machines import EVERYWHERE
-from edgefer.quantize.costs.prices import Prices
+from edgefer.quantize.costs.prices import WORTH, Prices, int8_cost
 from edgefer.quantize.equalise.cross_layer import equalise_layers
 from edgefer.quantize.equalise.leave_out import leave_out
 from edgefer.quantize.equalise.split_channels import split
@@ -37,6 +37,9 @@ from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.size import is_surely_within, smallest_size
 from edgefer.quantize.solve.solver import Bounds, Solution, solve, with_stored_weights
 from edgefer.spec import INPUT, Spec
+
+if TYPE_CHECKING:
+    from edgefer.quantize.fit.learn import Kept
 
 Effort: TypeAlias = Literal["fast", "balanced", "best"]
 
@@ -60,6 +63,28 @@ SAME_VERDICT = 2.0
 
 FINE = 3e-3
 """or where it is no more than this with either."""
+
+_WORTHS = (WORTH, 3 * WORTH, 9 * WORTH)
+"""What taking twice as long is worth: more and more, until the bound on latency is kept."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What weights are learned from, where the calibration images and the graph itself are not all that there is.
+
+    Attributes:
+        reference: the float network to follow, with the same input and heads.
+        images: uint8 (1, H, W, 3), as both take them, when they are needed.
+        steps: how long, whatever the effort.
+        rate: as of `learn`.
+        kept: as of `learn`, for the graph and the Plan that it begins with.
+    """
+
+    reference: Graph
+    images: Callable[[], Sequence[Array]]
+    steps: int
+    rate: float
+    kept: Callable[[Graph, Plan], Kept] | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +128,7 @@ def quantize(
     *,
     mixed: bool = False,
     machines: Sequence[CostModel] = EVERYWHERE,
+    lessons: Lessons | None = None,
 ) -> Quantized:
     """Quantize everything that has integer kernels to int8, or as much as the bounds allow.
 
@@ -118,6 +144,7 @@ def quantize(
         progress: listens to the stages.
         mixed: whether parts may compute in float.
         machines: what nodes cost where it is to be fast, first where what computes in float is chosen for.
+        lessons: what weights are learned from; by default the calibration images and the graph.
     """
     carrying = between(graph, [state.fed for state in spec.states], [state.returned for state in spec.states])
     keep_float = contract_nodes(graph) | carrying
@@ -136,11 +163,15 @@ def quantize(
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
     few = feeds[:: -(-len(feeds) // MEASURED_ON)]
     judge = Sensitivity(graph, tuple(heads), list(iter_feeds(images.held_back.some(JUDGED_ON), spec)))
-    prices = Prices(graph, machines)
     with progress.stage("equalise"):
-        thinned = _thinned(graph, tuple(heads), images.calibration, spec, few, prices)
-        equalised, prescribed = _even(thinned, tuple(heads), feeds, few, prices)
-        release()
+        allowed = bounds.latency * int8_cost(graph, machines[0])
+        for worth in _WORTHS:
+            prices = Prices(graph, machines, worth)
+            thinned = _thinned(graph, tuple(heads), images.calibration, spec, few, prices)
+            equalised, prescribed = _even(thinned, tuple(heads), feeds, few, prices)
+            release()
+            if int8_cost(equalised, machines[0]) <= allowed:
+                break
     if left_out := parameters(graph) - parameters(thinned):
         progress.detail(f"{left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)
@@ -178,10 +209,9 @@ def quantize(
         release()
         with progress.stage("correct layers", pieces(equalised)) as advance:
             stored, plan = correct(equalised, plan, feeds, advance)
-    steps = _steps(effort, spec, progress)
-    if steps:
+    lessons = lessons or _lessons(graph, effort, images.calibration, spec, progress)
+    if steps := lessons.steps:
         from edgefer.quantize.fit.fake_quantized import FakeQuantized
-        from edgefer.quantize.fit.learn import learn
 
         try:
             FakeQuantized(stored, plan)
@@ -189,9 +219,22 @@ def quantize(
             progress.note(f"weights stay rounded layer by layer, as they cannot be learned: {error.message}")
             steps = 0
     if steps:
+        from edgefer.quantize.fit.learn import learn
+
         with progress.stage("learn weights", steps) as advance:
-            pixels = [feed[INPUT] for feed in iter_feeds(images.calibration, spec)]
-            learned = learn(stored, plan, heads, pixels, reference=graph, steps=steps, advance=advance)
+            learned = learn(
+                stored,
+                plan,
+                heads,
+                lessons.images(),
+                reference=lessons.reference,
+                steps=steps,
+                rate=lessons.rate,
+                advance=advance,
+                kept=lessons.kept and lessons.kept(stored, plan),
+            )
+        if lessons.reference is not graph:
+            judge = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
         (before, drop_before), (noise, drop) = (judge.noise_and_drop(each, plan, heads) for each in (stored, learned))
         if (bounds.drop_over(drop), noise) <= (bounds.drop_over(drop_before), before):
             stored = learned
@@ -228,6 +271,12 @@ def _even(
     """The graph with channels of like ranges, and how SiLU inputs that were equalised are stored."""
     sensitivity = Sensitivity(graph, heads, few)
     return equalise(split(equalise_layers(graph, sensitivity), sensitivity, prices), feeds, sensitivity, prices)
+
+
+def _lessons(graph: Graph, effort: Effort, images: ImageSet, spec: Spec, progress: Progress) -> Lessons:
+    """The graph's own answers to the calibration images."""
+    steps = _steps(effort, spec, progress)
+    return Lessons(graph, lambda: [feed[INPUT] for feed in iter_feeds(images, spec)], steps, 1.0)
 
 
 def _steps(effort: Effort, spec: Spec, progress: Progress) -> int:

@@ -26,18 +26,19 @@ def rounds(whole: float, least: float) -> int:
 
 
 class Steps(NamedTuple):
-    """How long weights are learned after each round, and after the last one."""
+    """How long weights are learned after each round, after the last one, and at last through quantized arithmetic."""
 
     each: int
     last: int
+    stored: int = 0
 
     def of(self, rounds: int) -> int:
-        """All of them."""
+        """Those in float."""
         return (rounds - 1) * self.each + self.last
 
     def seconds(self, rounds: int, pixels: int, seconds_for_an_image: float) -> float:
         """About how long they take, before a step was timed, by what an image of so many pixels takes in float."""
-        return self.of(rounds) * STEP_PASSES * max(STEP_PIXELS / pixels, 8) * seconds_for_an_image
+        return (self.of(rounds) + self.stored) * STEP_PASSES * max(STEP_PIXELS / pixels, 8) * seconds_for_an_image
 
 
 @dataclass(frozen=True)

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from edgefer.graph.groups import Groups
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.subgraph import extract
-from edgefer.graph.torch_module import TorchGraph, torch
+from edgefer.graph.torch_module import Tensor, TorchGraph, torch
 from edgefer.quantize.fit.learn import Kept, follow
 from edgefer.quantize.observe.drop import Answer
+from edgefer.quantize.scales.integer_kernels import weight_axis
 from edgefer.quantize.scales.ranges import Values
 from edgefer.shrink.asked import Steps
+from edgefer.shrink.landmarks import Places
 from edgefer.shrink.worth import worths
 
-_WEIGHT_RATE = 5e-4
+_WEIGHT_RATE = 1.5e-3
 """The first steps of a weight, in parts of its layer's root mean square."""
 
 
@@ -62,9 +65,9 @@ class Learning:
         """What the heads would lose for each."""
         return worths(groups, tuple(self._heads), self._few)
 
-    def learned(self, student: Graph, steps: int, advance: Callable[[], None], kept: Kept) -> Graph:
+    def learned(self, student: Graph, places: Places, steps: int, advance: Callable[[], None], kept: Kept) -> Graph:
         """The student, learned so many steps."""
-        return distil(student, self._original, self._heads, self._images, steps, advance, kept)
+        return distil(student, self._original, self._heads, self._images, steps, advance, kept, places)
 
 
 def distil(
@@ -75,6 +78,7 @@ def distil(
     steps: int,
     advance: Callable[[], None] = lambda: None,
     kept: Kept | None = None,
+    inner: Places = MappingProxyType({}),
 ) -> Graph:
     """`student` with weights and biases that bring its heads close to the teacher's.
 
@@ -89,25 +93,39 @@ def distil(
         steps: of Adam, each on a batch of distorted images.
         advance: called after each.
         kept: where the state is kept, so that what was interrupted goes on to the same result.
+        inner: values on the way that are to stay what they were, and which of the teacher's channels are left of them.
 
     Raises:
         UnsupportedOperatorError: an operator has no gradient here.
     """
-    network = TorchGraph(extract(student, student.inputs, tuple(heads)))
-    learned = {
-        name: torch.from_numpy(student.constants[name].copy()).requires_grad_()
+    network = TorchGraph(extract(student, student.inputs, (*heads, *inner)))
+    units = {
+        name: torch.from_numpy(_units(student, node, name))
         for node in network.graph.nodes
         if node.op in ("Conv", "Gemm", "MatMul")
         for name in node.inputs[1:]
         if name in student.constants
     }
-    sizes = [float(np.sqrt(np.mean(np.square(student.constants[name])))) for name in learned]
-    groups = [
-        {"params": [tensor], "peak": _WEIGHT_RATE * max(size, 1e-3)}
-        for tensor, size in zip(learned.values(), sizes, strict=True)
-    ]
-    follow(lambda batch, values: network(batch, values, learned), teacher, heads, groups, images, steps, advance, kept)
-    return student.with_constants({name: tensor.detach().numpy() for name, tensor in learned.items()})
+    learned = {
+        name: (torch.from_numpy(student.constants[name].copy()) / unit).requires_grad_() for name, unit in units.items()
+    }
+
+    def answers(batch: Tensor, values: Sequence[str]) -> Sequence[Tensor]:
+        return network(batch, values, {name: unit * learned[name] for name, unit in units.items()})
+
+    groups = [{"params": list(learned.values()), "peak": _WEIGHT_RATE}]
+    follow(answers, teacher, heads, groups, images, steps, advance, kept, inner)
+    return student.with_constants({name: (unit * learned[name]).detach().numpy() for name, unit in units.items()})
+
+
+def _units(graph: Graph, node: Node, name: str) -> Array:
+    """What a layer's weights are learned in, one for each channel that it makes: their root mean square."""
+    array = graph.constants[name]
+    axis = weight_axis(graph, node) if name == node.inputs[1] else None
+    others = tuple(each for each in range(array.ndim) if each != axis)
+    sizes = np.sqrt(np.mean(np.square(array, dtype=np.float64), axis=others, keepdims=True))
+    found: Array = np.maximum(sizes, max(1e-2 * sizes.max(), 1e-3)).astype(np.float32)
+    return found
 
 
 def _seconds_for_a_step(graph: Graph, heads: Mapping[str, Answer], images: Sequence[Array]) -> float:

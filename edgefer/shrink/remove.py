@@ -13,7 +13,7 @@ from edgefer.graph.groups import Chosen, Groups
 from edgefer.graph.ir import Graph
 from edgefer.graph.labelling import Labels
 from edgefer.quantize.costs.cost import TILE, CostModel, work
-from edgefer.quantize.costs.prices import working
+from edgefer.quantize.costs.prices import int8_cost, working
 from edgefer.quantize.scales.ranges import Values
 
 _LEAST_SHARE = 8
@@ -66,7 +66,7 @@ class Time:
 
     def of(self, graph: Graph) -> float:
         """Of all nodes."""
-        return sum(self._machine.of_node(graph, node, "int8") for node in working(graph, graph.nodes))
+        return int8_cost(graph, self._machine)
 
     def each(self, groups: Groups) -> Values:
         """Of the elements that nodes make of a group, and the multiply-accumulates that make or read them.

@@ -33,6 +33,7 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.ranges import Values
 from edgefer.shrink.asked import ROUND, Limit, Steps, rounds
 from edgefer.shrink.journal import Entry, Journal
+from edgefer.shrink.landmarks import Places, landmarks, left_of
 from edgefer.shrink.low_rank import through_fewer
 from edgefer.shrink.refit import observed, refitted, shares
 from edgefer.shrink.remove import Bytes, Measure, chosen
@@ -40,7 +41,7 @@ from edgefer.shrink.remove import Bytes, Measure, chosen
 JUDGED_ON = 256
 """At most so many images tell what channels are worth, and so many others whether a network is better."""
 
-_VERSION = 2  # of what a journal holds
+_VERSION = 3  # of what a journal holds
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class Shrunk:
         images: that it was learned on.
         in_two: layers that are computed in two steps, through fewer channels.
         rounds: the way there.
+        stored_steps: for how long it is yet to be learned, through the quantized arithmetic.
+        journal: to be closed when that is done.
     """
 
     graph: Graph
@@ -82,6 +85,8 @@ class Shrunk:
     images: int
     in_two: int
     rounds: tuple[Round, ...]
+    stored_steps: int
+    journal: Journal
 
     def to_dict(self) -> dict[str, int]:
         """Plain data, for the manifest."""
@@ -131,7 +136,7 @@ def shrink(
         progress.note("shrinking goes on where it was interrupted, with the same network, images and bounds")
     elif way.steps.last:
         progress.note(_told(expected, way, len(images)))
-    student, learned, number, through = graph, 0, 0, 0
+    student, learned, number, through, places = graph, 0, 0, 0, landmarks(graph)
     taken: list[Round] = []
     with progress.stage("shrink", way.steps.of(expected) or None) as advance:
         while over.excess > 0:
@@ -141,19 +146,20 @@ def shrink(
                 break
             smaller = _lighter(judge, groups, gone, few, over.limit.measure)
             through += len(smaller.nodes) - len(student.nodes)
+            places = left_of(places, groups, gone, smaller)
             student, over = smaller, _over(limits, smaller)
             if count := way.steps.each if over.excess > 0 else way.steps.last:
-                better = way.learned(student, count, advance, Entry(journal, f"{number}-learned"))
+                better = way.learned(student, places, count, advance, Entry(journal, f"{number}-learned"))
                 kept = _quieter(judge, better, student)
                 student, learned = kept, learned + (count if kept is better else 0)
             taken.append(Round(parameters(student), macs(student), judge.noise(student, Plan())))
     for limit in limits:
         if (least := limit.of(student)) > limit.most:
             progress.note(limit.missed(least))
-    journal.close()
     if student is graph:
+        journal.close()
         return None
-    return Shrunk(student, graph, learned, len(images), through, tuple(taken))
+    return Shrunk(student, graph, learned, len(images), through, tuple(taken), way.steps.stored, journal)
 
 
 class Way(Protocol):
@@ -170,7 +176,7 @@ class Way(Protocol):
     def worths(self, groups: Groups) -> Values:
         """What each group is worth."""
 
-    def learned(self, student: Graph, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
+    def learned(self, student: Graph, places: Places, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
         """A smaller network with weights that bring it closer to the original."""
 
 
@@ -187,7 +193,7 @@ class Refitting:
         """Their shares of variance."""
         return shares(groups, observed(groups, self._feeds))
 
-    def learned(self, student: Graph, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
+    def learned(self, student: Graph, places: Places, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
         """As it is."""
         return student
 
@@ -259,7 +265,7 @@ def _quieter(judge: Sensitivity, first: Graph, other: Graph) -> Graph:
 
 
 def _told(count: int, way: Way, images: int) -> str:
-    steps = way.steps.of(count)
+    steps = way.steps.of(count) + way.steps.stored
     minutes = max(round(steps * way.seconds / 60), 1)
     return (
         f"shrinking takes about {counted(minutes, 'minute')} here: {counted(count, 'round')} of removing channels, "

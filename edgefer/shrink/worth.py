@@ -20,6 +20,7 @@ from edgefer.graph.ir import Array, Graph, Node, fresh_name
 from edgefer.graph.passes.rewrite import substitute
 from edgefer.graph.subgraph import extract
 from edgefer.graph.torch_module import Tensor, TorchGraph, torch
+from edgefer.host.memory import holding
 from edgefer.quantize.scales.ranges import Values
 
 _BATCH_PIXELS = 16 * 64 * 64
@@ -41,13 +42,13 @@ def worths(groups: Groups, heads: Sequence[str], images: Sequence[Array]) -> Val
     height, width = images[0].shape[1:3]
     size = max(_BATCH_PIXELS // (height * width), 1)
     total = np.zeros(groups.count + 1)
-    for start in range(0, len(images), size):
-        batch = torch.from_numpy(np.concatenate(images[start : start + size])).float()
-        ones = torch.ones(len(batch), groups.count + 1, requires_grad=True)  # the last is of what is in no group
-        given = {name: ones[:, labels].reshape(len(batch), *shape[1:]) for name, (labels, shape) in masks.items()}
-        with torch.enable_grad():
+    with torch.enable_grad(), holding():
+        for start in range(0, len(images), size):
+            batch = torch.from_numpy(np.concatenate(images[start : start + size])).float()
+            ones = torch.ones(len(batch), groups.count + 1, requires_grad=True)  # the last is of what is in no group
+            given = {name: ones[:, labels].reshape(len(batch), *shape[1:]) for name, (labels, shape) in masks.items()}
             _signed_sum(network(batch, heads, given), random).backward()
-        total += ones.grad.square().sum(0).double().numpy() / len(images)
+            total += ones.grad.square().sum(0).double().numpy() / len(images)
     reached = np.zeros(groups.count + 1, bool)
     reached[np.concatenate([np.zeros(0, np.int64), *(labels for labels, _ in masks.values())])] = True
     worth: Values = np.where(reached, total, np.inf)[:-1]

@@ -12,7 +12,6 @@ from edgefer.bundle import Bundle
 from edgefer.conversion.convert import convert
 from edgefer.device.results import SCHEMA
 from edgefer.errors import InputError, UsageError
-from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.progress import Silent
 from edgefer.images import open_images
 from edgefer.images.preprocess import to_pixels
@@ -23,8 +22,6 @@ from edgefer.quantize.observe.drop import Answer
 from edgefer.runtime.runners import open_runner
 from tests.conversion.files import replaced, write_faces, write_network
 from tests.evaluation.tiny import EXPRESSIONS, SPEC, network
-from tests.graph import networks
-from tests.graph.networks import numbers
 
 
 @pytest.fixture
@@ -323,35 +320,6 @@ def test_weights_that_cannot_be_learned_stay_rounded_and_are_told(model, faces, 
     bundle, notes = convert_and_listen(model, out, calibration=faces, effort="balanced")
     assert any("cannot be learned: node 'norm'" in note for note in notes)
     assert bundle.manifest["quantization"]["learned_steps"] == 0
-
-
-def test_a_network_over_the_budget_shrinks(faces, tmp_path):
-    pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
-    wide = """
-    a = Conv<kernel_shape=[3, 3], strides=[2, 2]>(x, w)
-    b = Relu(a)
-    p = GlobalAveragePool(b)
-    f = Flatten(p)
-    h = Gemm<transB=1>(f, u)
-    r = Relu(h)
-    logits = Gemm<transB=1>(r, v)
-    """
-    constants = {"w": numbers(64, 3, 3, 3), "u": numbers(256, 64, seed=1), "v": numbers(3, 256, seed=2)}
-    onnx.save(to_onnx(networks.network(wide, "logits", constants, x=(1, 3, 16, 12))), tmp_path / "wide.onnx")
-    spec = {
-        "input": {"size": [16, 12], "mean": [0.5] * 3, "std": [0.25] * 3},
-        "outputs": [{"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["a", "b", "c"]}],
-    }
-    options = {"calibration": faces, "spec": spec}
-    whole = convert(tmp_path / "wide.onnx", tmp_path / "whole", **options)
-    budget = int(0.9 * max(artifact.bytes for artifact in whole.artifacts if artifact.precision == "int8"))
-    more = {"budget": budget, "shrink": True, "unlabelled": faces}
-    bundle = convert(tmp_path / "wide.onnx", tmp_path / "out", **options, **more)
-    assert not bundle.over_budget
-    found = bundle.manifest["quantization"]["shrunk"]
-    assert found["parameters"] < found["parameters_before"] == whole.manifest["quantization"]["parameters"]
-    assert bundle.artifact("onnx", "float32").read_bytes() == whole.artifact("onnx", "float32").read_bytes()
-    assert edgefer.evaluate(bundle, faces).layers.layers
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgefer.graph.groups import find_groups, without
+from edgefer.graph.subgraph import extract
 from edgefer.host.progress import SILENT, Silent
 from edgefer.quantize.costs.machines import LITERT_A76
 from edgefer.quantize.observe.drop import Answer
@@ -22,7 +23,7 @@ torch = pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
 from edgefer.graph.torch_module import TorchGraph  # noqa: E402
 from edgefer.quantize.fit import learn as learning_rounds  # noqa: E402
 from edgefer.shrink import shrink as shrinking  # noqa: E402
-from edgefer.shrink.learning import Learning  # noqa: E402
+from edgefer.shrink.learning import Learning, distil  # noqa: E402
 from edgefer.shrink.shrink import shrink  # noqa: E402
 
 TEXT = """
@@ -74,7 +75,10 @@ def limit(budget):
 
 
 def shrunk(graph, budget, steps=Steps(2, 4), progress=SILENT):  # noqa: B008
-    return shrink(graph, HEADS, pictures(64), pictures(32, seed=1), [limit(budget)], steps, progress)
+    found = shrink(graph, HEADS, pictures(64), pictures(32, seed=1), [limit(budget)], steps, progress)
+    if found is not None:
+        found.journal.close()
+    return found
 
 
 def agreement(graph, found):
@@ -141,6 +145,20 @@ def test_learning_that_does_not_help_is_not_kept(graph, monkeypatch):
     found = shrunk(graph, STORED.of(graph) * 0.8)
     assert found.learned == 0
     assert agreement(graph, found.graph) >= 0.85
+
+
+def test_maps_on_the_way_stay_what_they_were_where_they_are_learned_too(graph):
+    noisy = graph.with_constants({name: WEIGHTS[name] + numbers(*WEIGHTS[name].shape, seed=9) / 4 for name in "wu"})
+    images = pictures(32)
+    batch = torch.from_numpy(np.concatenate(images)).float()
+    places = {"a": (1, np.arange(64))}
+
+    def noise(found):
+        (expected,), (other,) = (TorchGraph(extract(each, ["x"], ["a"]))(batch, ["a"]) for each in (graph, found))
+        return float((expected - other).square().sum() / expected.square().sum())
+
+    alone, together = (distil(noisy, graph, HEADS, images, 30, inner=inner) for inner in ({}, places))
+    assert noise(together) < 0.9 * noise(alone) < noise(noisy)
 
 
 def test_equal_arguments_give_equal_networks(graph):

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph
+from edgefer.graph.labelling import Labels
 from edgefer.graph.subgraph import extract
 from edgefer.graph.torch_module import Tensor, TorchGraph, functional, torch
+from edgefer.host.memory import holding
 from edgefer.plan import Plan
 from edgefer.quantize.fit.fake_quantized import FakeQuantized
 from edgefer.quantize.observe.drop import Answer
@@ -27,6 +30,7 @@ KEPT_EVERY = 50
 _BATCH_PIXELS = 32 * 64 * 64
 _SMALLEST_BATCH = 8
 _DIVERGENCE = 0.5  # what a nat of divergence counts beside noise over signal
+_INNER = 3.0  # what noise over signal on the way counts beside that of the heads
 _WARM_UP = 20
 _WEIGHT_RATE = 4e-3  # steps of the weight's scale
 _BIAS_RATE = 4e-3  # steps of the layer's output
@@ -51,7 +55,9 @@ def learn(
     *,
     reference: Graph,
     steps: int,
+    rate: float = 1.0,
     advance: Callable[[], None] = lambda: None,
+    kept: Kept | None = None,
 ) -> Graph:
     """`graph` with weights, on the Plan's integer grid, and biases that bring its heads close to the float network's.
 
@@ -68,7 +74,9 @@ def learn(
         images: calibration images, as the graph's input takes them: uint8 (1, H, W, 3).
         reference: the float network, with the same input and heads.
         steps: of the optimisation.
+        rate: how large they are, over what suits weights that need no more than to be rounded well.
         advance: called after each step.
+        kept: where the state is kept, so that what was interrupted goes on to the same result.
 
     Raises:
         UnsupportedOperatorError: an operator has no gradient here.
@@ -79,12 +87,13 @@ def learn(
         reference,
         heads,
         [
-            {"params": list(student.weights.values()), "peak": _WEIGHT_RATE},
-            {"params": list(student.biases.values()), "peak": _BIAS_RATE},
+            {"params": list(student.weights.values()), "peak": rate * _WEIGHT_RATE},
+            {"params": list(student.biases.values()), "peak": rate * _BIAS_RATE},
         ],
         images,
         steps,
         advance,
+        kept,
     )
     return graph.with_constants(student.constants())
 
@@ -98,6 +107,7 @@ def follow(
     steps: int,
     advance: Callable[[], None],
     kept: Kept | None = None,
+    inner: Mapping[str, tuple[int, Labels]] = MappingProxyType({}),
 ) -> None:
     """Bring a student's heads close to those of the reference, by Adam on batches of distorted images.
 
@@ -110,14 +120,16 @@ def follow(
         steps: of Adam.
         advance: called after each.
         kept: where the state is kept, so that what was interrupted goes on to the same result.
+        inner: values on the way that are to stay alike too: the axis of their channels, and which of the reference's
+            the student has.
 
     Raises:
         UnsupportedOperatorError: an operator of the reference has no gradient here.
     """
-    names = tuple(heads)
+    names = (*heads, *inner)
     teacher = TorchGraph(extract(reference, reference.inputs, names))
     batches = _Distorted(images)
-    with torch.enable_grad():
+    with torch.enable_grad(), holding():
         optimiser = torch.optim.Adam([dict(group) for group in groups], betas=(0.9, 0.99), fused=True)
         done = _restore(kept, optimiser, batches) if kept is not None else 0
         for _ in range(done):
@@ -126,8 +138,14 @@ def follow(
             batch = batches.draw()
             with torch.no_grad():
                 expected = teacher(batch, names)
-            found = zip(expected, student(batch, names), heads.values(), strict=True)
-            loss = torch.stack([divergence(*head) for head in found]).mean()
+            whole, found = (dict(zip(names, values, strict=True)) for values in (expected, student(batch, names)))
+            loss = torch.stack([divergence(whole[name], found[name], heads[name]) for name in heads]).mean()
+            if inner:
+                left = {
+                    name: whole[name].index_select(axis, torch.from_numpy(channels))
+                    for name, (axis, channels) in inner.items()
+                }
+                loss = loss + _INNER * torch.stack([_noise(left[name], found[name]) for name in left]).mean()
             for group in optimiser.param_groups:
                 group["lr"] = group["peak"] * _rate(step, steps)
             optimiser.zero_grad()

@@ -1,0 +1,139 @@
+"""`convert --shrink`: what the artifacts may take, how long a smaller network learns, and on what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from edgefer.conversion.max_latency import MaxLatency
+from edgefer.errors import about
+from edgefer.graph.contract import contract_nodes
+from edgefer.graph.ir import Array, Graph
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.host.memory import release
+from edgefer.host.progress import Progress
+from edgefer.host.units import format_size
+from edgefer.images import CalibrationImages, ImageSet, open_images
+from edgefer.images.preprocess import iter_pixels
+from edgefer.networks.network import Network
+from edgefer.plan import Plan
+from edgefer.quantize.method import Effort, Lessons
+from edgefer.quantize.observe.drop import Answer
+from edgefer.quantize.solve.size import sized_plan
+from edgefer.shrink.asked import Limit, Steps
+from edgefer.shrink.journal import Entry
+from edgefer.shrink.remove import Bytes, Time
+from edgefer.shrink.shrink import Shrunk, shrink
+from edgefer.spec import InputSpec
+
+LEARNED: Mapping[Effort, Steps] = {
+    "fast": Steps(30, 300, 100),
+    "balanced": Steps(60, 1000, 300),
+    "best": Steps(150, 3000, 1000),
+}
+"""How long the weights of a smaller network are learned again."""
+
+LEARNED_BYTES = 512_000_000
+"""Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
+
+SPARE = 0.015
+"""The share of a bound that a smaller network leaves for what quantization adds."""
+
+_RATE = 8.0
+"""Weights that a smaller network has only just learned move on through the quantized arithmetic by larger steps."""
+
+
+def bounds(graph: Graph, budget: int, latency: MaxLatency | None, size: Callable[[Graph, Plan], int]) -> list[Limit]:
+    """What full int8 may take, a little less than the bounds: dividing and scaling channels adds to both.
+
+    Args:
+        graph: the network as it is.
+        budget: bytes of an artifact.
+        latency: what an inference may take, if that is bounded.
+        size: bytes of the largest artifact of a graph and its Plan.
+    """
+
+    def too_large(least: float) -> str:
+        return (
+            f"with all channels removed that can go, int8 takes about {int(least):,} bytes, and the budget is "
+            f"{format_size(budget)}; give a --budget of that size, or a smaller network"
+        )
+
+    def in_int8(smaller: Graph) -> float:
+        return size(smaller, sized_plan(smaller, contract_nodes(smaller)))
+
+    limits = [Limit(Bytes(), in_int8, budget * (1 - SPARE), too_large)]
+    if latency is not None:
+        allowed = latency.allowed(graph)
+
+        def too_slow(least: float) -> str:
+            return (
+                f"with all channels removed that can go, int8 takes about {least / allowed:.2f} times --max-latency "
+                f"{latency.text}; allow more, or take a smaller network"
+            )
+
+        time = Time(latency.machine)
+        limits.append(Limit(time, time.of, allowed * (1 - SPARE), too_slow))
+    return limits
+
+
+@dataclass(frozen=True)
+class Shrinking:
+    """A network, and what it learns on where it is to become smaller.
+
+    Attributes:
+        network: the network.
+        graph: its normalised graph.
+        images: to calibrate on, and held back.
+        unlabelled: more of them, where the user has them.
+        effort: how much time may be spent.
+    """
+
+    network: Network
+    graph: Graph
+    images: CalibrationImages
+    unlabelled: str | Path | None
+    effort: Effort
+
+    def shrunk(self, heads: Mapping[str, Answer], limits: Sequence[Limit], progress: Progress) -> Shrunk | None:
+        """The network with fewer channels; None where full int8 keeps all bounds."""
+        spec = self.network.spec.input
+        with about(self.network.source.path):
+            found = shrink(
+                self.graph,
+                heads,
+                self._learned_on(),
+                _pixels(self.images.held_back, spec),
+                limits,
+                LEARNED[self.effort],
+                progress,
+            )
+        release()
+        return found
+
+    def lessons(self, shrunk: Shrunk) -> Lessons | None:
+        """How what is left goes on learning in int8; None where it was not learned before either."""
+        if not shrunk.stored_steps:
+            return None
+
+        def kept(graph: Graph, plan: Plan) -> Entry:
+            digest = sha256(to_onnx(graph).SerializeToString(deterministic=True) + plan.to_json().encode())
+            return Entry(shrunk.journal, f"stored-{digest.hexdigest()[:16]}")
+
+        return Lessons(self.graph, self._learned_on, shrunk.stored_steps, _RATE, kept)
+
+    def _learned_on(self) -> list[Array]:
+        spec = self.network.spec.input
+        more = self.images.calibration
+        if self.unlabelled is not None:
+            more = open_images(Path(self.unlabelled), labelled=False)
+        return _pixels(more.some(LEARNED_BYTES // (prod(spec.size) * 3)), spec)
+
+
+def _pixels(images: ImageSet, spec: InputSpec) -> list[Array]:
+    return [pixels[np.newaxis] for pixels in iter_pixels(images, spec)]

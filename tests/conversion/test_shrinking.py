@@ -1,0 +1,90 @@
+import itertools
+from contextlib import contextmanager
+from functools import partial
+
+import onnx
+import pytest
+
+import edgefer
+from edgefer.conversion.convert import convert
+from edgefer.conversion.shrinking import LEARNED
+from edgefer.graph.onnx_io import to_onnx
+from edgefer.host.directories import cache_directory
+from edgefer.host.progress import Silent
+from edgefer.shrink.asked import Steps
+from tests.conversion.files import write_faces
+from tests.graph import networks
+from tests.graph.networks import numbers
+
+
+@pytest.fixture
+def faces(tmp_path):
+    return write_faces(tmp_path / "faces")
+
+
+@pytest.fixture
+def wide(tmp_path, faces):
+    """A network with channels to spare, and how it is converted."""
+    text = """
+    a = Conv<kernel_shape=[3, 3], strides=[2, 2]>(x, w)
+    b = Relu(a)
+    p = GlobalAveragePool(b)
+    f = Flatten(p)
+    h = Gemm<transB=1>(f, u)
+    r = Relu(h)
+    logits = Gemm<transB=1>(r, v)
+    """
+    constants = {"w": numbers(64, 3, 3, 3), "u": numbers(256, 64, seed=1), "v": numbers(3, 256, seed=2)}
+    onnx.save(to_onnx(networks.network(text, "logits", constants, x=(1, 3, 16, 12))), tmp_path / "wide.onnx")
+    spec = {
+        "input": {"size": [16, 12], "mean": [0.5] * 3, "std": [0.25] * 3},
+        "outputs": [{"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["a", "b", "c"]}],
+    }
+    return partial(convert, tmp_path / "wide.onnx", calibration=faces, spec=spec)
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    monkeypatch.setitem(LEARNED, "fast", Steps(2, 10, 6))
+
+
+def largest(bundle):
+    return max(artifact.bytes for artifact in bundle.artifacts if artifact.precision == "int8")
+
+
+def test_a_network_over_the_budget_shrinks(wide, faces, tmp_path):
+    pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
+    whole = wide(tmp_path / "whole")
+    bundle = wide(tmp_path / "out", budget=int(0.9 * largest(whole)), shrink=True, unlabelled=faces)
+    assert not bundle.over_budget
+    found = bundle.manifest["quantization"]["shrunk"]
+    assert found["parameters"] < found["parameters_before"] == whole.manifest["quantization"]["parameters"]
+    assert bundle.artifact("onnx", "float32").read_bytes() == whole.artifact("onnx", "float32").read_bytes()
+    assert edgefer.evaluate(bundle, faces).layers.layers
+
+
+def test_what_learns_through_the_quantized_arithmetic_goes_on_where_it_was_interrupted(wide, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    monkeypatch.setattr("edgefer.quantize.fit.learn.KEPT_EVERY", 2)
+    asked = {"budget": int(0.9 * largest(wide(tmp_path / "whole"))), "shrink": True}
+    expected = wide(tmp_path / "expected", **asked)
+
+    class Interrupting(Silent):
+        @contextmanager
+        def stage(self, name, total=None):
+            count = itertools.count(1)
+
+            def advance():
+                if name == "learn weights" and next(count) == 5:
+                    raise KeyboardInterrupt
+
+            yield advance
+
+    with pytest.raises(KeyboardInterrupt):
+        wide(tmp_path / "out", **asked, progress=Interrupting())
+    assert list(cache_directory().glob("shrink/*/stored-*.npz"))
+    found = wide(tmp_path / "out", **asked)
+    for file in sorted(path.name for path in expected.path.iterdir() if path.suffix in (".tflite", ".onnx")):
+        assert (found.path / file).read_bytes() == (expected.path / file).read_bytes(), file
+    assert not list(cache_directory().glob("shrink/*")), "what is done needs no journal"
