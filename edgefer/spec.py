@@ -221,6 +221,11 @@ class Spec:
             )
             _require(isfinite(state.initial), f"state {state.name!r}: initial must be finite")
 
+    @property
+    def is_of_sequences(self) -> bool:
+        """Whether an answer is of more than one image: of a clip, or of what came before."""
+        return bool(self.states) or self.input.frames is not None
+
     @classmethod
     def from_dict(cls, document: dict[str, Any], where: str = "spec") -> Spec:
         """Build from plain data, as TOML and JSON give it.

@@ -314,7 +314,7 @@ def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float]) 
     parameters = int(bundle.manifest["quantization"]["parameters"])
     packed = any(point["chosen"] and point["int4"] for point in _points(bundle))
     four_bits = "; layers whose kernels read four bits are stored so already" if packed else ""
-    if "shrunk" in bundle.manifest["quantization"]:
+    if "shrunk" in bundle.manifest["quantization"] or bundle.spec.is_of_sequences:
         remedy = "A smaller variant or a larger --budget would help."
     else:
         float_ms = next(times[each.file] for each in bundle.artifacts if each.is_reference)
@@ -344,9 +344,8 @@ def over_latency(bundle: Bundle) -> str:
     found = bundle.manifest["latency"]
     ratio = found["expected"] / found["allowed"]
     milliseconds = f", {found['expected'] / 1e6:.2f} ms," if found["unit"] == "ns" else ""
-    helps = (
-        "A smaller variant" if "rounds" in bundle.manifest else "--shrink, which removes channels, a smaller variant"
-    )
+    is_done = "rounds" in bundle.manifest or bundle.spec.is_of_sequences
+    helps = "A smaller variant" if is_done else "--shrink, which removes channels, a smaller variant"
     return (
         f"{click.style('over the latency:', fg='red', bold=True)} an inference is expected to take {ratio:.2f} times "
         f"what --max-latency {found['asked']} allows{milliseconds} on {found['costs_of']}\n"

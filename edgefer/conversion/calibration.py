@@ -39,7 +39,7 @@ def calibration_images(
     if choice is None:
         choice = _own_set(network)
     if str(choice) == SYNTHETIC:
-        if network.spec.states or network.spec.input.frames is not None:
+        if network.spec.is_of_sequences:
             raise UsageError(
                 f"{network.name} looks at sequences, and images made from its statistics are in none",
                 remedy=f"Give --calibration sequences of faces.  {SEQUENCES}",

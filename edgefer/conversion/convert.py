@@ -151,7 +151,7 @@ def convert(
         network = load_network(model, family=family, arch=arch, spec=dict(spec or {}), weights=weights)
     for note in network.notes:
         progress.note(note)
-    if (shrink or tflite_backend == "onnx2tf") and (network.spec.states or network.spec.input.frames is not None):
+    if (shrink or tflite_backend == "onnx2tf") and network.spec.is_of_sequences:
         raise UsageError(
             f"{network.name} looks at more than one image, which {'--shrink' if shrink else 'onnx2tf'} cannot",
             remedy="Leave it out.",
@@ -165,10 +165,6 @@ def convert(
             require_tflite(network, graph)
         if batch == "dynamic":
             require_images_apart(network, graph)
-    if shrink and len(graph.inputs) > 1:
-        raise UsageError(
-            f"{network.name} carries states from frame to frame, and cannot be shrunk yet", remedy="Leave out --shrink."
-        )
     progress.detail(_description(network, graph))
     heads = _heads(network, graph)
     if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):

@@ -23,7 +23,7 @@ from edgefer.evaluation.metrics import (
 )
 from edgefer.evaluation.results import CrossRuntime, Drift
 from edgefer.evaluation.scores import FALSE_POSITIVE_RATE
-from edgefer.evaluation.statistics import bootstrap, discordant, mcnemar
+from edgefer.evaluation.statistics import bootstrap, discordant, paired_test
 from edgefer.evaluation.targets import HeadTargets
 from edgefer.spec import OutputSpec
 
@@ -99,8 +99,11 @@ def _drop(before: Ints, after: Ints, labels: Ints | None, sequences: Ints | None
         return None
     was_right, is_right = (before == labels)[chosen], (after == labels)[chosen]
     lost, gained = discordant(was_right, is_right)
-    interval = bootstrap(100.0 * was_right - 100.0 * is_right, groups=of_known(sequences, chosen))
-    return Drop(100 * (lost - gained) / len(was_right), interval, mcnemar(lost, gained), lost, gained)
+    groups = of_known(sequences, chosen)
+    interval = bootstrap(100.0 * was_right - 100.0 * is_right, groups=groups)
+    return Drop(
+        100 * (lost - gained) / len(was_right), interval, paired_test(was_right, is_right, groups), lost, gained
+    )
 
 
 def _smile_recall_drop(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Estimate | None:

@@ -95,6 +95,7 @@ def evaluate(
                 truth.left_out,
                 truth.missing_classes,
                 (*images.passed_over_lines(), *truth.notes),
+                truth.sequences,
             ),
             parts=parts,
             verdict=judge_bounds(parts[0], bundle, bound),

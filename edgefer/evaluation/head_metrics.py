@@ -29,7 +29,7 @@ class Drop:
     Attributes:
         points: accuracy of the reference minus the artifact's, in percentage points.
         ci95: paired bootstrap interval, in percentage points.
-        p_value: exact two-sided McNemar test of no difference.
+        p_value: exact two-sided test of no difference, see `statistics.paired_test`.
         lost: images that only the reference has right.
         gained: images that only the artifact has right.
     """

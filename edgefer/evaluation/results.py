@@ -344,6 +344,7 @@ class DataIdentity:
         left_out: how many images those are.
         missing_classes: classes of the main head without counterpart in the data.
         notes: what else a reader should know about the targets, a sentence each.
+        sequences: how many images each sequence has, in their order; empty where images are by themselves.
     """
 
     source: str
@@ -353,6 +354,7 @@ class DataIdentity:
     left_out: int = 0
     missing_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    sequences: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

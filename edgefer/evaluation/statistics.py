@@ -1,4 +1,4 @@
-"""Paired statistics: the exact McNemar test, and bootstrap intervals over images, or sequences of them.
+"""Paired statistics: exact tests of no difference, and bootstrap intervals, over images or sequences of them.
 
 Every statistic here is a function of means over images: of hits, of confusion cells, of moments.  Where images
 come in few kinds (right or wrong, a cell of a matrix), how often each kind is drawn is multinomial, and resampling
@@ -8,7 +8,7 @@ costs next to nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, lgamma, log, log1p
+from math import erfc, exp, lgamma, log, log1p, sqrt
 from statistics import NormalDist
 from typing import TypeAlias
 
@@ -24,6 +24,7 @@ SEED = 0
 _DRAWN_AT_ONCE = 1 << 20
 _FEW_KINDS = 200
 _NORMAL = 100_000  # so many images that means over them are normal, as far as an interval can tell
+_MOST_STEPS = 100_000_000
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -37,6 +38,35 @@ def mcnemar(only_first: int, only_second: int) -> float:
         term = term * (discordant - k) // (k + 1)
         total += term
     return min(1.0, 2 * total / (1 << discordant))
+
+
+def paired_test(first: Bools, second: Bools, groups: Ints | None = None) -> float:
+    """Exact two-sided p-value of the hypothesis that two models are as often right.
+
+    Frames of a sequence are alike, and no sample of independent images; but without a difference either model might
+    as well be the other in a whole sequence.  Fisher's randomisation test tosses that for each, which is McNemar's test
+    where each image is by itself; of very many sequences the sum is taken to be normal.
+
+    Args:
+        first: (images,) whether it is right.
+        second: likewise.
+        groups: for each image a number, the same for those of one sequence; None where each is by itself.
+    """
+    if groups is None:
+        return mcnemar(*discordant(first, second))
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, first.astype(np.float64) - second).astype(np.int64)
+    found, sizes = abs(int(sums.sum())), np.abs(sums[sums != 0])
+    largest = int(sizes.sum())
+    if largest == 0:
+        return 1.0
+    if len(sizes) * largest > _MOST_STEPS:
+        return erfc(found / sqrt(2 * float(np.square(sizes, dtype=np.float64).sum())))
+    likely = np.ones(1)
+    for size in map(int, sizes):
+        likely = (np.pad(likely, (0, 2 * size)) + np.pad(likely, (2 * size, 0))) / 2
+    reached = np.abs(np.arange(-largest, largest + 1)) >= found
+    return min(1.0, float(likely[reached].sum()))
 
 
 def binomial_upper(count: int, trials: int, level: float = 0.95) -> float:

@@ -62,6 +62,12 @@ class Targets:
     missing_classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def sequences(self) -> tuple[int, ...]:
+        """How many images each sequence has, in their order; empty where images are by themselves."""
+        numbers = next(iter(self.heads.values())).sequences
+        return () if numbers is None else tuple(np.unique(numbers, return_counts=True)[1].tolist())
+
     def lines(self) -> Iterator[str]:
         """All that could not be matched, and the notes, for people."""
         if self.unmatched_classes:
@@ -87,14 +93,11 @@ def find_targets(images: ImageSet, spec: Spec, table: Path | None = None) -> Tar
     classes, unmatched, left_out, missing = _classes(images, choosers, notes)
     columns = {**_columns(images, spec, notes), **(_table(table, images, spec, notes) if table else {})}
     sequences = None
-    if spec.states or spec.input.frames is not None:
+    if spec.is_of_sequences:
         begins = np.zeros(len(images), np.int64)
         begins[list(starts(images))] = 1
         sequences = begins.cumsum()
-        notes.append(
-            f"intervals are over {int(begins.sum())} sequences, whose frames are alike; McNemar's p takes frames for "
-            "independent"
-        )
+        notes.append(f"intervals and p are over {int(begins.sum())} sequences, whose frames are alike")
     heads = {}
     for head in spec.outputs:
         votes, majority = _votes(images, head, notes) if chooses_class(head) else (None, None)

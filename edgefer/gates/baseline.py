@@ -15,7 +15,7 @@ import numpy as np
 from edgefer.evaluation.array_text import pack
 from edgefer.evaluation.metrics import Floats
 from edgefer.gates.evidence import Answers, Device, Evidence, File, Frames, Timing
-from edgefer.gates.gather import count, read_answers
+from edgefer.gates.gather import count, identified, read_answers
 from edgefer.gates.measurement import Scored
 from edgefer.host.documents import Document
 from edgefer.spec import Spec
@@ -64,7 +64,8 @@ def from_document(document: Document) -> Evidence:
 
 def _written(answers: Answers, evidence: Evidence) -> dict[str, Any]:
     return {
-        "data": {"source": answers.source, "sha256": answers.sha256},
+        "data": {"source": answers.source, "sha256": answers.sha256}
+        | ({"sequences": list(answers.sequences)} if answers.sequences else {}),
         "answers": {
             head: {model: pack(values) for model, values in models.items()} for head, models in answers.heads.items()
         },
@@ -107,12 +108,11 @@ def _line(run: Floats) -> str:
 
 
 def _evidence(data: Mapping[str, Any], where: str) -> Evidence:
-    spec = Spec.from_dict({"input": data["input"], "outputs": data["outputs"]}, where)
+    spec = Spec.from_dict({key: data[key] for key in ("input", "outputs", "states") if key in data}, where)
     evaluation = data["evaluation"]
     answers = None
     if evaluation is not None:
-        images = evaluation["data"]
-        answers = Answers(str(images["source"]), str(images["sha256"]), read_answers(evaluation["answers"], spec))
+        answers = identified(evaluation["data"], read_answers(evaluation["answers"], spec))
     devices = tuple(
         Device(
             name,

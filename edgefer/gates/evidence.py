@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from edgefer.evaluation.metrics import Array, Floats
+from edgefer.evaluation.metrics import Array, Floats, Ints
 from edgefer.gates.measurement import Exact, Measurement, Scored, Timed
 from edgefer.gates.scoring import scores
 from edgefer.spec import Spec
@@ -56,11 +56,18 @@ class Answers:
         source: of the images.
         sha256: of names, contents and labels.
         heads: by head, then by `targets`, `reference` and format, as `scoring.scores` takes them.
+        sequences: how many images each has, in their order; empty where images are by themselves.
     """
 
     source: str
     sha256: str
     heads: Mapping[str, Mapping[str, Array]]
+    sequences: tuple[int, ...] = ()
+
+    @property
+    def groups(self) -> Ints | None:
+        """For each image the number of its sequence; None where images are by themselves."""
+        return np.repeat(np.arange(len(self.sequences)), self.sequences) if self.sequences else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,6 +167,7 @@ class Evidence:
         if self.answers is None:
             return
         images = f"{self.answers.source} (sha256 {self.answers.sha256[:12]})"
+        groups = self.answers.groups
         for head in self.spec.outputs:
             answers = self.answers.heads.get(head.name, {})
             name = head.name if len(self.spec.outputs) > 1 else ""
@@ -167,11 +175,10 @@ class Evidence:
                 for score in scores(head, answers, format):
                     if np.isfinite(score.statistic(score.features.mean(axis=0))):
                         context = f"{len(score.features):,} images of {images}"
-                        yield (
-                            score.metric,
-                            Place(format, name, score.label),
-                            Scored(score.features, score.statistic, score.scale, self.files[format].sha256, context),
-                        )
+                        chosen = groups if groups is None or score.known is None else groups[score.known]
+                        kind = score.features, score.statistic, score.scale
+                        scored = Scored(*kind, self.files[format].sha256, context, chosen)
+                        yield score.metric, Place(format, name, score.label), scored
 
 
 def _timed(device: Device) -> Iterator[tuple[str, Place, Measurement | Unfit]]:

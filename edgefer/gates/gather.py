@@ -109,7 +109,20 @@ def _answers(data: Mapping[str, Any], files: Mapping[str, File], spec: Spec) -> 
         name: {model: packed for model, packed in models.items() if model in (TARGETS, REFERENCE, *files)}
         for name, models in data["per_image"].items()
     }
-    return Answers(str(data["data"]["source"]), str(data["data"]["sha256"]), read_answers(heads, spec))
+    return identified(data["data"], read_answers(heads, spec))
+
+
+def identified(images: Mapping[str, Any], heads: Mapping[str, Mapping[str, Array]]) -> Answers:
+    """Answers of images that a document describes.
+
+    Raises:
+        ValueError: they are not as many as their sequences have.
+    """
+    sequences = tuple(map(int, images.get("sequences", ())))
+    counts = {len(values) for models in heads.values() for values in models.values()}
+    if sequences and (min(sequences) < 1 or counts - {sum(sequences)}):
+        raise ValueError("its sequences do not have as many images as were answered")
+    return Answers(str(images["source"]), str(images["sha256"]), heads, sequences)
 
 
 def _fitting(values: Array, head: OutputSpec, model: str) -> Array:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
-from edgefer.evaluation.metrics import Floats
-from edgefer.evaluation.statistics import Statistic, bootstrap, discordant, mcnemar
+from edgefer.evaluation.metrics import Floats, Ints
+from edgefer.evaluation.statistics import Statistic, bootstrap, paired_test
 
 RESAMPLES = 4000
 FEWEST_IMAGES = 30
@@ -96,6 +96,7 @@ class Scored:
         scale: 100 where the statistic is a share and the number is percent.
         artifact: hash of what was run: equal artifacts differ in nothing.
         context: the images.
+        groups: for each image a number, the same for those of one sequence; None where each is by itself.
     """
 
     features: Floats
@@ -103,20 +104,21 @@ class Scored:
     scale: float
     artifact: str
     context: str
+    groups: Ints | None = None
     is_estimate = True
     is_paired = True
 
     def level(self, tails: Tails) -> Interval:
-        """Bootstrap over images."""
-        return _interval(self.features, self.statistic, self.scale, tails)
+        """Bootstrap over images, or sequences of them."""
+        return self._interval(self.features, self.statistic, tails)
 
     def change(self, baseline: Scored, tails: Tails, *, relative: bool) -> Interval:
-        """Paired bootstrap over images; right and wrong answers differ only where the exact McNemar test says so."""
+        """Paired bootstrap over images; right and wrong answers differ only where an exact paired test says so."""
         if self.artifact == baseline.artifact:
             return Interval(0.0, 0.0, 0.0)
         if _are_hits(self.features, (0, 1)) and _are_hits(baseline.features, (0, 1)):
-            found = _interval(self.features - baseline.features, _mean, self.scale, tails)
-            p = mcnemar(*discordant(self.features[:, 0] > 0, baseline.features[:, 0] > 0))
+            found = self._interval(self.features - baseline.features, _mean, tails)
+            p = paired_test(self.features[:, 0] > 0, baseline.features[:, 0] > 0, self.groups)
             return Interval(
                 found.found,
                 min(found.low, 0.0) if p > 2 * tails[0] else found.low,
@@ -128,7 +130,26 @@ class Scored:
             change: Floats = self.statistic(means[..., :own]) - baseline.statistic(means[..., own:])
             return change
 
-        return _interval(np.concatenate([self.features, baseline.features], axis=1), difference, self.scale, tails)
+        return self._interval(np.concatenate([self.features, baseline.features], axis=1), difference, tails)
+
+    def _interval(self, features: Floats, statistic: Statistic, tails: Tails) -> Interval:
+        """BCa bootstrap; where nothing varies, what as many images, or sequences, cannot exclude.
+
+        An event that n images do not show has, with confidence 1 - t, a probability of at most -log(t) / n: the rule
+        of three (Hanley and Lippman-Hand 1983).
+        """
+        count = len(features) if self.groups is None else len(np.unique(self.groups))
+        found = self.scale * float(statistic(features.mean(axis=0)))
+        if not _are_hits(features) and count < FEWEST_IMAGES:
+            return Interval(found, -np.inf, np.inf)
+        low, high = (
+            bootstrap(features, statistic, groups=self.groups, resamples=RESAMPLES, level=1 - 2 * tail)
+            for tail in tails
+        )
+        if low is None or high is None:
+            margins = [-self.scale * log(tail) / count for tail in tails]
+            return Interval(found, found - margins[0], found + margins[1])
+        return Interval(found, min(found, self.scale * low[0]), max(found, self.scale * high[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,23 +221,6 @@ def _drift(*sides: Timed) -> Floats:
     squares = DRIFT_WEIGHT * assumed + deviations
     drift: Floats = np.sqrt(squares / np.random.default_rng(2).chisquare(freedom, RESAMPLES))
     return drift
-
-
-def _interval(features: Floats, statistic: Statistic, scale: float, tails: Tails) -> Interval:
-    """BCa bootstrap; where nothing varies, what as many images cannot exclude.
-
-    An event that n images do not show has, with confidence 1 - t, a probability of at most -log(t) / n: the rule of
-    three (Hanley and Lippman-Hand 1983).
-    """
-    count = len(features)
-    found = scale * float(statistic(features.mean(axis=0)))
-    if not _are_hits(features) and count < FEWEST_IMAGES:
-        return Interval(found, -np.inf, np.inf)
-    low, high = (bootstrap(features, statistic, resamples=RESAMPLES, level=1 - 2 * tail) for tail in tails)
-    if low is None or high is None:
-        margins = [-scale * log(tail) / count for tail in tails]
-        return Interval(found, found - margins[0], found + margins[1])
-    return Interval(found, min(found, scale * low[0]), max(found, scale * high[1]))
 
 
 def _quantiles(found: float, drawn: Floats, tails: Tails) -> Interval:

@@ -11,6 +11,7 @@ from edgefer.evaluation.drift import NEIGHBOURS, same_neighbour
 from edgefer.evaluation.heads import chooses_class, decides, thresholds
 from edgefer.evaluation.metrics import (
     Array,
+    Bools,
     Floats,
     concordance_of_moments,
     cosine_similarity,
@@ -37,6 +38,7 @@ class Score:
         statistic: of their means.
         scale: 100 where the statistic is a share.
         label: the class, where it is about one.
+        known: which images (bool, of all) they are of; None where they are of all.
     """
 
     metric: str
@@ -44,6 +46,7 @@ class Score:
     statistic: Statistic = mean
     scale: float = 100
     label: str = ""
+    known: Bools | None = None
 
 
 def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Iterator[Score]:
@@ -58,8 +61,8 @@ def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Itera
     found, reference, targets = answers[format], answers[REFERENCE], answers.get(TARGETS)
     if chooses_class(head):
         yield Score("agreement", _column(found == reference))
-        if targets is not None and (known := targets >= 0).any():
-            yield from _of_classes(head, found[known], reference[known], targets[known])
+        if targets is not None and (targets >= 0).any():
+            yield from _of_classes(head, found, reference, targets)
     elif decides(head):
         limits = thresholds(head)
         yield Score("agreement", _column(((found >= limits) == (reference >= limits)).mean(axis=1)))
@@ -74,16 +77,16 @@ def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Itera
 
 
 def _of_classes(head: OutputSpec, found: Array, reference: Array, targets: Array) -> Iterator[Score]:
-    right = _column(found == targets)
-    yield Score("accuracy", right)
-    yield Score("accuracy_drop", _column(reference == targets) - right)
+    known, right = targets >= 0, _column(found == targets)
+    yield Score("accuracy", right[known], known=known)
+    yield Score("accuracy_drop", (_column(reference == targets) - right)[known], known=known)
     for index, label in enumerate(head.labels):
         if (is_class := targets == index).any():
-            yield Score("recall", right[is_class], label=label)
+            yield Score("recall", right[is_class], label=label, known=is_class)
     if len(head.labels) <= _MANY_CLASSES:
         one = np.eye(len(head.labels))
-        features = np.concatenate([one[targets], one[found], one[found] * one[targets]], axis=1)
-        yield Score("macro_f1", features, _parts(3, lambda parts: macro_f1_of_counts(*parts)), 1)
+        features = np.concatenate([one[targets], one[found], one[found] * one[targets]], axis=1)[known]
+        yield Score("macro_f1", features, _parts(3, lambda parts: macro_f1_of_counts(*parts)), 1, known=known)
 
 
 def _f1(head: OutputSpec, found: Array, targets: Array) -> Score:
@@ -98,7 +101,7 @@ def _f1(head: OutputSpec, found: Array, targets: Array) -> Score:
 def _ccc(found: Array, targets: Array) -> Iterator[Score]:
     """Mean over the columns that have targets, on the images that have all of those."""
     columns = ~np.isnan(targets).all(axis=0)
-    known = ~np.isnan(targets[:, columns]).any(axis=1)
+    known = np.asarray(~np.isnan(targets[:, columns]).any(axis=1))
     if not columns.any() or not known.any():
         return
     pairs = zip(targets[known][:, columns].T, found[known][:, columns].T, strict=True)
@@ -108,7 +111,7 @@ def _ccc(found: Array, targets: Array) -> Iterator[Score]:
         ccc: Floats = concordance_of_moments(means.reshape(*means.shape[:-1], -1, 5)).mean(axis=-1)
         return ccc
 
-    yield Score("ccc", features, statistic, 1)
+    yield Score("ccc", features, statistic, 1, known=known)
 
 
 def _parts(count: int, statistic: Callable[[Floats], Floats]) -> Statistic:

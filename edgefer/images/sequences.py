@@ -34,7 +34,7 @@ def split_sequences(
     Raises:
         InputError: as for `in_sequences`.
     """
-    if spec.input.frames is None and not spec.states:
+    if not spec.is_of_sequences:
         return split(images, calibrate, hold_back)
     found = list(sequences(images).values())
     whole = _of_clips(images, found)
@@ -55,7 +55,7 @@ def in_sequences(images: ImageSet, spec: Spec) -> ImageSet:
         InputError: the set has no sequences, or one that is shorter than a clip.
     """
     frames = spec.input.frames
-    if frames is None and not spec.states:
+    if not spec.is_of_sequences:
         return images
     found = list(sequences(images).values())
     if not isinstance(images.reader, ArrayReader) and all(name.count("/") == 1 for name in images.names):

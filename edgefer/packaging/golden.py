@@ -62,7 +62,7 @@ def golden_cases(bundle: Bundle) -> list[GoldenCase]:
         if not artifact.is_reference
     }
     spec, drawings = bundle.spec, list(_drawings())
-    frames = FRAMES if spec.states or spec.input.frames is not None else len(drawings)
+    frames = FRAMES if spec.is_of_sequences else len(drawings)
     cases = []
     for name, image in islice(cycle(drawings), frames):
         pixels = to_pixels(decode(image), bundle.spec.input)

@@ -281,7 +281,7 @@ def _lessons(graph: Graph, effort: Effort, images: ImageSet, spec: Spec, progres
 
 def _steps(effort: Effort, spec: Spec, progress: Progress) -> int:
     """How long weights are learned, which needs PyTorch, and a network of one image."""
-    if STEPS[effort] and (spec.states or spec.input.frames is not None):
+    if STEPS[effort] and spec.is_of_sequences:
         progress.note(
             "weights are rounded layer by layer: they are learned on single images, and this is no such network"
         )

@@ -56,7 +56,7 @@ def policy(
         InputError: bundle, labels or clips cannot be read, or fewer than two people show a face.
     """
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
-    if bundle.spec.states or bundle.spec.input.frames is not None:
+    if bundle.spec.is_of_sequences:
         raise UsageError(
             f"{bundle.name} looks at more than one frame: asked on fewer it is another network",
             remedy="Run it without a policy; a stride fits where it was trained at such a frame rate.",

@@ -199,7 +199,7 @@ class Look:
 def _check_asking(options: RunOptions, network: str, spec: Spec) -> None:
     if options.policy is None:
         return
-    if spec.states or spec.input.frames is not None:
+    if spec.is_of_sequences:
         raise UsageError(
             "the network looks at more than one frame, and a policy asks on frames out of their order",
             remedy="Leave the policy out.",

@@ -137,6 +137,17 @@ def test_states_that_the_file_does_not_have_are_named(tmp_path, faces, states, m
     assert not (tmp_path / "bundle").exists()
 
 
+def test_parts_may_compute_in_float_for_a_bound_on_the_drop(tmp_path, faces):
+    torch.save(CnnLstm().state_dict(), tmp_path / "net.pt")
+    mixed = {"max_drop": 0.0, "mixed": True}
+    bundle = edgefer.convert(tmp_path / "net.pt", tmp_path / "bundle", spec=SPEC, calibration=faces, **mixed)
+    assert len(bundle.manifest["solution"]["points"]) > 1
+    (frames,) = sequences(1, 20, seed=5)
+    for format in FORMATS:
+        runner = open_runner(bundle.artifact(format), format, spec=bundle.spec)
+        np.testing.assert_allclose(said(runner, frames), CnnLstm().expected(frames), atol=0.1)
+
+
 @pytest.mark.parametrize("asked", [{"shrink": True, "budget": 1}, {"tflite_backend": "onnx2tf"}])
 def test_what_is_for_single_images_is_refused(tmp_path, faces, asked, monkeypatch):
     monkeypatch.setattr("edgefer.host.environments.Environment.require", lambda self: None)

@@ -6,7 +6,7 @@ from scipy import stats
 
 from edgefer.evaluation import statistics
 from edgefer.evaluation.metrics import concordance, concordance_of_moments, moments
-from edgefer.evaluation.statistics import bootstrap, discordant, mcnemar
+from edgefer.evaluation.statistics import bootstrap, discordant, mcnemar, paired_test
 
 
 def test_images_that_are_drawn_together_are_as_many_draws_as_groups():
@@ -32,6 +32,38 @@ def test_mcnemar_equals_the_binomial_test(only_first, only_second):
 def test_mcnemar_of_many_discordant_images_neither_overflows_nor_takes_long():
     assert mcnemar(5000, 5200) == pytest.approx(stats.binomtest(5000, 10200).pvalue, rel=1e-6)
     assert mcnemar(0, 5000) == 0.0
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_sequences_of_one_image_are_tested_as_images_are(only_first, only_second):
+    first = np.array([True] * only_first + [False] * only_second + [True] * 9)
+    second = np.array([False] * only_first + [True] * only_second + [True] * 9)
+    alone = np.arange(len(first))
+    assert paired_test(first, second, alone) == pytest.approx(paired_test(first, second), rel=1e-9)
+
+
+def test_frames_that_fail_together_are_one_observation():
+    first, second = np.ones(400, bool), np.ones(400, bool)
+    second[:20] = False  # one sequence of twenty is lost
+    sequences = np.arange(400) // 20
+    assert paired_test(first, second) < 1e-5
+    assert paired_test(first, second, sequences) == 1.0
+    second[20:100] = False  # five of them: 2 of 32 tosses are as uneven
+    assert paired_test(first, second, sequences) == pytest.approx(2 / 32)
+    second[40:60] = True
+    first[40:60] = False  # four lost and one gained
+    assert paired_test(first, second, sequences) == pytest.approx(2 * 6 / 32)
+    assert paired_test(first, first, sequences) == 1.0
+
+
+def test_very_many_sequences_are_taken_to_be_normal():
+    rng = np.random.default_rng(0)
+    first, second, groups = rng.random(90_000) < 0.6, rng.random(90_000) < 0.6, np.arange(90_000) // 3
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edgefer.evaluation.statistics._MOST_STEPS", 1)
+        normal = paired_test(first[:6000], second[:6000], groups[:6000])
+    assert paired_test(first[:6000], second[:6000], groups[:6000]) == pytest.approx(normal, abs=0.02)
+    assert 0 < paired_test(first, second, groups) <= 1
 
 
 def test_discordant_counts_each_side():

@@ -23,7 +23,7 @@ def schema(name):
     return json.loads(files("edgefer").joinpath("schemas", f"{name}-1.schema.json").read_text("utf-8"))
 
 
-def make_bundle(folder, *, sizes=(4_000_000, 4_000_000), seed=0, undelegated=(), outputs=(EXPRESSION,)):
+def make_bundle(folder, *, sizes=(4_000_000, 4_000_000), seed=0, undelegated=(), outputs=(EXPRESSION,), **others):
     """A bundle whose artifacts hold no network; equal seeds and sizes give equal bytes."""
     contents = {
         f"net_int8.{format}": bytes([seed]) + format.encode() + b"\0" * (size - 1 - len(format))
@@ -50,17 +50,18 @@ def make_bundle(folder, *, sizes=(4_000_000, 4_000_000), seed=0, undelegated=(),
         "artifacts": artifacts,
         "budget_bytes": 8_000_000,
         "quantization": {"undelegated": list(undelegated)},
+        **others,
     }
     return write_bundle(folder / f"bundle{next(_NUMBERS)}", manifest, {**contents, "plan.json": b"{}"})
 
 
-def write_evaluation(bundle, answers, *, data="a" * 64):
+def write_evaluation(bundle, answers, *, data="a" * 64, sequences=()):
     """The evaluation of a bundle whose models say `answers`, by head and then by model."""
     artifacts = {"reference" if a.precision == "float32" else a.format: {"sha256": a.sha256} for a in bundle.artifacts}
     document = {
         "schema": "edgefer.evaluation/1",
         "bundle": {"artifacts": artifacts},
-        "data": {"source": "faces.npz", "sha256": data},
+        "data": {"source": "faces.npz", "sha256": data, "sequences": list(sequences)},
         "per_image": {head: {model: pack(v) for model, v in models.items()} for head, models in answers.items()},
     }
     return _written(bundle, document)

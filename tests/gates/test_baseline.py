@@ -39,6 +39,20 @@ def test_it_follows_its_schema(text, bundle):
         jsonschema.validate(json.loads(written), schema("baseline"))
 
 
+def test_states_and_sequences_are_kept(tmp_path):
+    states = [{"name": "h", "input": "h", "output": "hn", "shape": [1, 4], "initial": 0.0}]
+    bundle = make_bundle(tmp_path, states=states)
+    sequences = [1000, 1000, 2000]
+    written = edgefer.check(bundle, evaluation=write_evaluation(bundle, expressions(), sequences=sequences)).baseline
+    jsonschema.validate(json.loads(written), schema("baseline"))
+    assert to_text(from_document(Document("baseline.json", json.loads(written)))) == written
+    assert json.loads(written)["evaluation"]["data"]["sequences"] == sequences
+    for wrong in ([1000, 1000], [4000, 0], [-1, 4001]):
+        evaluation = write_evaluation(bundle, expressions(), sequences=wrong)
+        with pytest.raises(InputError, match="its sequences do not have as many images as were answered"):
+            edgefer.check(bundle, evaluation=evaluation)
+
+
 def test_a_diff_shows_one_sorted_value_per_line(text):
     lines = text.splitlines()
     assert '      "accuracy: tflite": 70.0,' not in lines  # the figure is the fixture's, not a constant

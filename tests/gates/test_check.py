@@ -89,6 +89,23 @@ def test_two_points_less_accuracy_fail_the_accuracy_gates(tmp_path, baseline):
     assert not outcomes(result, "fail") & {"size", "delegated", "latency_p50", "latency_p90", "instructions"}
 
 
+def test_one_sequence_that_is_lost_is_no_evidence_and_its_frames_as_images_are(tmp_path):
+    def outcomes(sequences):
+        answers = expressions(changed=0.0)
+        first = make_bundle(tmp_path)
+        evaluation = write_evaluation(first, answers, sequences=sequences)
+        (tmp_path / "base.json").write_text(edgefer.check(first, evaluation=evaluation).baseline)
+        lost = {model: values.copy() for model, values in answers["expression"].items()}
+        lost["tflite"][:100] = (lost["targets"][:100] + 1) % 4
+        second = make_bundle(tmp_path, seed=1)
+        evaluation = write_evaluation(second, {"expression": lost}, sequences=sequences)
+        found = edgefer.check(second, tmp_path / "base.json", evaluation=evaluation).decisions
+        return {d.outcome for d in found if (d.gate, d.place) == ("accuracy", "tflite")}
+
+    assert outcomes(()) == {"fail"}
+    assert outcomes([100] * 40) == {"unknown"}
+
+
 def test_a_class_that_is_lost_fails_the_recall_gate_on_that_class(tmp_path, baseline):
     answers = expressions()
     models = answers["expression"]

@@ -232,6 +232,19 @@ def test_what_is_exported_as_it_trains_is_refused(extra):
     assert "model.eval()" in raised.value.remedy
 
 
+def test_weights_that_are_standardised_by_a_batch_norm_in_training_mode_are_known():
+    weights = {"w": numbers(6, 3, 3, 3), "r": np.array([1, 6, 27]), "back": np.array([6, 3, 3, 3]), **norm_constants(6)}
+    text = """
+        rows = Reshape(w, r)
+        normal, m, v = BatchNormalization<training_mode=1>(rows, gamma, beta, mean, variance)
+        kernel = Reshape(normal, back)
+        y = Conv<pads=[1, 1, 1, 1]>(x, kernel)
+    """
+    network = model(text, weights, (1, 3, 8, 8), opset=14)
+    assert_read_as(network, rtol=1e-4)
+    assert operators(imported(network)) == ["Conv"]
+
+
 def test_a_batch_norm_hands_on_statistics_only_where_nothing_reads_them():
     text = "y, m, v, sm, sv = BatchNormalization(x, gamma, beta, mean, variance)"
     graph = imported(model(text, norm_constants(4), (1, 4, 8, 8), opset=8))

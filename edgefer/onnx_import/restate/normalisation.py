@@ -14,11 +14,22 @@ _AS_IT_INFERS = "Export it as it infers: model.eval() before exporting."
 
 @restates("BatchNormalization", 6, 7, 9, 14, 15)
 def batch_norm(call: Call) -> None:
-    """By stored statistics; before opset 9 they could be those of each pixel (`spatial=0`)."""
-    if call.node.int("training_mode"):
-        raise call.unsupported("BatchNormalization in training mode", _AS_IT_INFERS)
+    """By stored statistics; before opset 9 they could be those of each pixel (`spatial=0`).
+
+    In training mode they are those of what is normalised: of weights, which networks without batch norms standardise
+    so (Brock et al. 2021), they are known.
+    """
+    trains = call.node.int("training_mode")
     call = call.first_output()
     epsilon = call.node.float("epsilon", 1e-5)
+    if trains:
+        if (weights := call.constant(0)) is None:
+            raise call.unsupported("BatchNormalization in training mode", _AS_IT_INFERS)
+        axes = (0, *range(2, weights.ndim))
+        found = {"mean": weights.mean(axes, np.float64), "variance": weights.var(axes, np.float64)}
+        statistics = (call.number(name, array.astype(np.float32)) for name, array in found.items())
+        call.end("BatchNormalization", *call.node.inputs[:3], *statistics, epsilon=epsilon)
+        return
     if call.node.int("spatial", 1):
         call.end("BatchNormalization", *call.node.inputs, epsilon=epsilon)
         return

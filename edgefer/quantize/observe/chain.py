@@ -59,7 +59,8 @@ class Chain:
             if any(wanted.intersection((*node.inputs, *node.outputs)) for node in part.nodes)
         ]
         first, last = (touching[0], touching[-1]) if touching else (0, len(chain) - 1)
-        middle = extract(graph, chain[first].inputs, chain[last].outputs)
+        beside = dict.fromkeys(value for each in chain[first : last + 1] for value in each.inputs[1:])
+        middle = extract(graph, (chain[first].inputs[0], *beside), chain[last].outputs)
         with self._lock:
             return Part(middle, self._values_behind(chain[:first]), chain[last + 1 :])
 
