@@ -5,7 +5,7 @@ Those that are no library's are built from their papers, at the sizes that work 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from benchmarks.architectures import import_timm
 from benchmarks.exports import ShuffleUnit
 from benchmarks.published_networks import Published
+from converters import psr
 
 CLASSES = 7
 LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
-OUTPUTS = [{"name": "expression", "kind": "expression", "activation": "softmax", "labels": LABELS}]
 
 
 def _timm(arch: str, **options: object) -> nn.Module:
@@ -172,53 +172,42 @@ class DdamfnLike(nn.Module):
         return self.fc(self.last(torch.maximum(first, second)))
 
 
-class _Lstm(nn.Module):
-    """Of features (N, T, width), logits of the last step."""
-
-    def __init__(self, width: int, bidirectional: bool) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(width, 64, batch_first=True, bidirectional=bidirectional)
-        self.fc = nn.Linear(128 if bidirectional else 64, CLASSES)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.lstm(x)[0][:, -1])
+def psr_unaligned() -> nn.Module:
+    """PSR without its spatial transformer."""
+    module: nn.Module = psr.build((96, 96), 4000, 8, 16)
+    module.stn = nn.Identity()
+    return module
 
 
-class CnnLstmStep(nn.Module):
-    """The first step of a CNN-LSTM, its states zero."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = _frame_features(128)
-        self.step = _Lstm(128, bidirectional=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of images (N, 3, 64, 64)."""
-        return self.step(self.features(x).mean((2, 3))[:, None])
-
-
-def _exported(build: Callable[[], nn.Module], size: int = 64, color: str = "RGB") -> Published:
+def _exported(
+    build: Callable[[], nn.Module],
+    size: int = 64,
+    color: str = "RGB",
+    activation: str = "softmax",
+    labels: Sequence[str] = LABELS,
+) -> Published:
     channels = 1 if color == "GRAY" else 3
     stated = {"size": [size, size], "mean": [0.5] * channels, "std": [0.5] * channels, "color": color}
-    return Published("", build, stated={"input": stated, "outputs": OUTPUTS})
+    head = {"name": "expression", "kind": "expression", "activation": activation, "labels": [*labels]}
+    return Published("", build, stated={"input": stated, "outputs": [head]})
 
 
 EXPORTED = {
-    "resnet50": _exported(lambda: _timm("resnet50")),
-    "mobilenetv2": _exported(lambda: _timm("mobilenetv2_100")),
-    "mobilenetv3_large": _exported(lambda: _timm("mobilenetv3_large_100")),
+    "mini_xception": _exported(mini_xception, color="GRAY"),
+    "self_attention_cnn": _exported(SelfAttentionCnn),
+    "transformer_on_cnn": _exported(TransformerOnFeatures),
+    "ddamfn_like": _exported(DdamfnLike),
     "shufflenetv2": _exported(shufflenet_v2),
     "ghostnet": _exported(lambda: _timm("ghostnet_100")),
-    "efficientnetv2_s": _exported(lambda: _timm("tf_efficientnetv2_s")),
-    "vgg16_bn": _exported(vgg16_bn),
-    "mini_xception": _exported(mini_xception, color="GRAY"),
-    "mobilevit_xs": _exported(lambda: _timm("mobilevit_xs")),
+    "mobilenetv2": _exported(lambda: _timm("mobilenetv2_100")),
+    "mobilenetv3_large": _exported(lambda: _timm("mobilenetv3_large_100")),
     "mobilevitv2_050": _exported(lambda: _timm("mobilevitv2_050")),
+    "mobilevit_xs": _exported(lambda: _timm("mobilevit_xs")),
+    "fastvit_t8": _exported(lambda: _timm("fastvit_t8")),
+    "resnet50": _exported(lambda: _timm("resnet50")),
+    "efficientnetv2_s": _exported(lambda: _timm("tf_efficientnetv2_s")),
     "convnext_tiny": _exported(lambda: _timm("convnext_tiny")),
-    "fastvit": _exported(lambda: _timm("fastvit_t8")),
-    "transformer_on_cnn": _exported(TransformerOnFeatures),
-    "self_attention_cnn": _exported(SelfAttentionCnn),
-    "ddamfn_like": _exported(DdamfnLike),
-    "cnn_lstm_step": _exported(CnnLstmStep),
+    "vgg16_bn": _exported(vgg16_bn),
+    "psr_unaligned": _exported(psr_unaligned, 96, activation="none", labels=[*LABELS, "contempt"]),
 }
-"""By name."""
+"""By name, the light ones first."""

@@ -2,9 +2,8 @@
 
     python -m benchmarks.networks [NAME ...]
 
-needs torch and timm, and ../shared; the rows of NAMEs are measured anew, otherwise those that are lacking.  Weights are
-random, batch norms and the last layer fitted to faces, so that a row tells what is made of an architecture, not how
-well it knows faces: with trained weights, int8 is nearer to float.
+needs torch and timm, and ../shared; the rows of NAMEs are measured anew, otherwise those that are lacking.  Each
+network is trained for half a minute first (`brief_training.py`), and kept under edgefer's cache directory.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,52 +24,56 @@ import torch
 from torch import nn
 
 from benchmarks.architectures import import_timm
+from benchmarks.brief_training import BATCH, STEPS, WORK, first, grouped, kinds, steps, trained
 from benchmarks.exported_networks import EXPORTED
 from benchmarks.measured import signed
-from benchmarks.published_networks import PUBLISHED, Published, parameters, seeded
+from benchmarks.peer_environments import LITERT, PEERS
+from benchmarks.published_networks import PUBLISHED, RECURRENT, Published, emotion_heads, parameters
 from edgefer.bundle import Bundle
 from edgefer.emit.tflite import emit_tflite
+from edgefer.errors import EdgeferError
 from edgefer.evaluation.metrics import before_activation, nearest, sqnr_db
 from edgefer.graph.contract import apply_contract
+from edgefer.graph.macs import macs
 from edgefer.graph.passes import normalise as normalised
 from edgefer.host.files import write_whole
-from edgefer.images import open_images
 from edgefer.images.preprocess import normalise, to_pixels
 from edgefer.networks.families import load_network
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
-from edgefer.runtime.runners import open_runner
-from edgefer.spec import OutputSpec
+from edgefer.runtime.runners import open_runner, tflite_interpreter
+from edgefer.spec import OutputSpec, Spec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FACES = SHARED / "data" / "fer2013_calibration.npz"
 OTHERS = SHARED / "data" / "fer2013_public.npz"
 RESULT = Path(__file__).resolve().parent / "results" / "networks.md"
-PEER = Path(__file__).resolve().parent / "peers" / "onnxruntime_static.py"
-CALIBRATION, EVALUATION, FITTED, TRIED = 40, 200, 64, 8
-"""So many images: that are calibrated on, a fifth of them held back; that are judged; that networks are fitted
-to; that float files are compared on."""
-
-SPREAD = 3.0
-"""Standard deviation that answers are scaled to."""
-
-MOST_CLASSES = 10
-
-GAINS = 0.8, 1.2
-"""Of batch norms: with smaller ones, what tells images apart is lost from layer to layer."""
+ROWS = RESULT.with_suffix(".json")
+CALIBRATION, EVALUATION, TRIED = 40, 200, 8
+"""So many images, or clips: that are calibrated on, by edgefer less a fifth that is held back; that are judged; that
+float files are compared on."""
 
 BUDGET = 8_000_000
 UNBOUNDED = 10**9
 """Bytes: no network is forced below int8, so that int8 itself is judged."""
+PEAK = 6, 150_000_000
+"""What a conversion may take: so many times the float weights' bytes, and so many bytes."""
 
 NETWORKS = {
+    **RECURRENT,
+    **EXPORTED,
+    **{name: each for name, each in PUBLISHED.items() if name != "resnet34_features"},
     "hsemotion_mobilevit": Published(
         "mobilevit", lambda: import_timm().create_model("mobilevitv2_150", num_classes=10), dict
     ),
-    **PUBLISHED,
-    **EXPORTED,
+    "emotion_heads": emotion_heads(
+        lambda: import_timm().create_model("efficientnet_b0", num_classes=0), "efficientnet_b0", 1280
+    ),
 }
-SMALLER = {"hsemotion_mobilevit": 128, "eac": 96, "dan": 112, "facenet": 96, "facenet2expnet": 96}
+SMALLER = {
+    **dict.fromkeys(("hsemotion_mobilevit", "emotion_heads", "eac", "dan", "dacl"), 64),
+    **dict.fromkeys(("facenet", "facenet2expnet"), 96),
+}
 """Sides of images where the family's own would take too long here."""
 
 Values = np.ndarray[Any, Any]
@@ -84,11 +87,14 @@ class Row:
         made: its family, or how it was exported.
         size: side of its images.
         parameters: how many.
+        macs: multiply-accumulates per image, or clip.
+        steps: that it was trained.
+        accuracy: share of faces whose kind float knows; None of an embedding.
         float_off: how far the float ONNX file is from PyTorch, as a share of the largest number before the activation.
         tflite_off: how far the float TFLite file is from the float ONNX file, likewise.
         bytes: of both artifacts.
         sqnr_db: of each artifact's main head, before its activation.
-        peer_db: the same of ONNX Runtime's static quantization; None where it fails.
+        peers_db: the same of each peer's static quantization; None where it fails.
         same: the share of images for which each artifact answers as float does.
         alike: the share of images for which both artifacts answer alike.
         outside: operators of the TFLite file that XNNPACK leaves, with their share of a frame's time.
@@ -99,11 +105,14 @@ class Row:
     made: str
     size: int
     parameters: int
+    macs: int
+    steps: int
+    accuracy: float | None
     float_off: float
     tflite_off: float
     bytes: Mapping[str, int]
     sqnr_db: Mapping[str, float]
-    peer_db: float | None
+    peers_db: Mapping[str, float | None]
     same: Mapping[str, float]
     alike: float
     outside: Mapping[str, float]
@@ -111,142 +120,110 @@ class Row:
     peak: int
 
 
-HEADER = (
-    "| network | from | input | parameters, M | TFLite, bytes | within 8 MB | float off by | SQNR, dB "
-    "| ONNX Runtime's, dB | as float, TFLite / ONNX | both alike | outside XNNPACK | CPU, s | peak, MB |\n"
-    "|---|---|---:|---:|---:|---|---:|---:|---:|---:|---:|---|---:|---:|\n"
-)
-NOTE = f"""# The field's networks
-
-`python -m benchmarks.networks`: {CALIBRATION} calibration images, of which a fifth is held back, and {EVALUATION}
-others to judge by, all of FER2013; random weights, batch norms fitted to faces, and a last layer that reads what
-differs most between faces; `--effort fast`, and no budget, so that it is int8 that is judged.
-
-- Float off by: the float ONNX file against PyTorch, as a share of the largest number before the activation.
-- SQNR: of the main head before its activation, the worse of both artifacts; beside it ONNX Runtime's static
-  quantization (QDQ, per-channel) of the same network with {FITTED} images.
-- As float: the share of images for which an artifact answers what float does; of an embedding, with the same nearest
-  neighbour.
-- CPU: the conversion's processor time, which does not depend on what else runs.
-
-"""
-
-
-def fit(module: nn.Module, images: torch.Tensor) -> None:
-    """Give batch norms the statistics of images, and answers that tell the images apart.
-
-    What a random layer answers hardly depends on the image; what is left of that, amplified, would be noise for every
-    quantizer.  So the last layer reads what differs most between images, as a trained one does: the principal
-    components of its input, each of the same spread, turned at random.
-    """
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
-    for layer in norms:
-        layer.reset_running_stats()
-        nn.init.uniform_(layer.weight, *GAINS)
-        layer.momentum = None
-        layer.train()
-    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-    seen: list[torch.Tensor] = []
-    with torch.no_grad():
-        for batch in images.split(8):
-            module(batch)
-        module.eval()
-        if last.bias is None or len(last.weight) > MOST_CLASSES:
-            return
-        watching = last.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-        answers = first(module(images))
-        watching.remove()
-        (features,) = seen
-        if isinstance(last, nn.Linear) and features.shape == (len(images), last.in_features):
-            _, spreads, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-            count = len(last.weight) - 1
-            turned = torch.linalg.qr(torch.randn(count + 1, count))[0]
-            last.weight.copy_(turned / spreads[:count] @ axes[:count] * len(images) ** 0.5 * SPREAD)
-            last.bias.copy_(-last.weight @ features.mean(0))
-        else:
-            factor = SPREAD / answers.std(0).mean()
-            last.weight *= factor
-            last.bias.copy_(factor * (last.bias - answers.mean(0)))
-
-
-def first(outputs: Any) -> torch.Tensor:
-    """The main output."""
-    return outputs[0] if isinstance(outputs, tuple) else outputs
-
-
 def read(name: str, published: Published, module: nn.Module, folder: Path) -> tuple[Network, Path]:
     """What a user has of the network, written to `folder`, and read from there."""
     stated = {**published.stated}
     if published.family:
-        path = folder / f"{name}.pt"
-        torch.save(published.content(module.state_dict()), path)
+        path = published.save(module, folder, name)
         found = load_network(path, spec=stated, arch=published.arch).spec.input
         if name in SMALLER:
             stated["input"] = {"size": [SMALLER[name]] * 2, "mean": [*found.mean], "std": [*found.std]}
     else:
         path = folder / f"{name}.onnx"
-        export(module, stated["input"]["size"], len(stated["input"]["mean"]), path)
+        export(module, (1, len(stated["input"]["mean"]), *stated["input"]["size"]), path)
     (folder / "spec.json").write_text(json.dumps(stated))
     return load_network(path, spec=stated, arch=published.arch), path
 
 
-def export(module: nn.Module, size: Sequence[int], channels: int, path: Path) -> None:
+def export(module: nn.Module, shape: Sequence[int], path: Path) -> None:
     """As most published files were written."""
-    example = (torch.zeros(1, channels, *size),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(module, example, str(path), dynamo=False, opset_version=17, input_names=["input"])
+        inputs = (torch.zeros(*shape),)
+        torch.onnx.export(module, inputs, str(path), dynamo=False, opset_version=17, input_names=["input"])
+
+
+def prepared(name: str, folder: Path) -> tuple[nn.Module, int]:
+    """The network, trained, and its multiply-accumulates per image or clip."""
+    published = NETWORKS[name]
+    network, _ = read(name, published, published.build().eval(), folder)
+    work = macs(normalised(network.graph)) * (published.frames if network.spec.states else 1)
+    return trained(name, published, network.spec, work), work
 
 
 def measure(name: str, folder: Path) -> Row:
-    """Convert and judge a network, the conversion in a process of its own."""
+    """Train, convert and judge a network, the conversion in a process of its own."""
     published = NETWORKS[name]
-    module = seeded(published)
+    module, work = prepared(name, folder)
     network, path = read(name, published, module, folder)
-    faces, others = open_images(FACES), np.load(OTHERS)["images"][:EVALUATION]
-    spread = faces.some(FITTED)
-    feeds = [
-        normalise(to_pixels(spread.read(index), network.spec.input), network.spec.input) for index in range(FITTED)
-    ]
-    fit(module, torch.from_numpy(np.concatenate(feeds)))
-    network, path = read(name, published, module, folder)
+    spec = network.spec
+    head = spec.outputs[0]
+    frames = published.frames
+    calibration, _ = samples(FACES, CALIBRATION, frames)
+    judged, labels = samples(OTHERS, EVALUATION, frames)
+    np.savez(
+        folder / "faces.npz",
+        images=calibration.reshape(-1, *calibration.shape[-2:]),
+        **({"sequence": np.arange(len(calibration)).repeat(frames)} if frames else {}),
+    )
+    usage = convert(path, published.arch, folder, CALIBRATION * (frames or 1))
 
-    usage = convert(path, published.arch, folder)
+    pixels = [to_pixels(as_image(each), spec.input) for each in judged]
+    feeds = np.concatenate([normalise(each, spec.input) for each in pixels])
     bundle = Bundle.open(folder / "bundle")
-    pixels = [to_pixels(image, network.spec.input) for image in map(as_image, others)]
-    judged = np.concatenate([normalise(each, network.spec.input) for each in pixels])
-    head = network.spec.outputs[0]
-    with torch.no_grad():
-        expected = torch.cat([first(module(batch)) for batch in torch.from_numpy(judged).split(20)]).numpy()
-    expected = centred(expected, head)
     found = {
-        artifact.file.rpartition("_")[2]: answers(
-            (folder / "bundle" / artifact.file).read_bytes(), artifact.format, pixels, head
-        )
+        artifact.file.rpartition("_")[2]: answers((folder / "bundle" / artifact.file), artifact.format, pixels, spec)
         for artifact in bundle.artifacts
     }
     reference, int8 = found.pop("fp32.onnx"), {kind.partition(".")[2]: values for kind, values in found.items()}
-    float_tflite = emit_tflite(apply_contract(normalised(network.graph), network.spec), Plan())
+    with torch.no_grad():
+        expected = centred(first(module(torch.from_numpy(feeds[:TRIED]))).numpy(), head)
+    (folder / "float.tflite").write_bytes(emit_tflite(apply_contract(normalised(network.graph), spec), Plan()))
+    plain = answers(folder / "float.tflite", "tflite", pixels[:TRIED], spec)
     choices = {kind: chosen(values, head) for kind, values in {"float": reference, **int8}.items()}
+    export(module, (1, *feeds.shape[1:]), folder / "peer.onnx")
+    if not spec.states:
+        (folder / "peer.tflite").write_bytes(emit_tflite(normalised(network.graph), Plan()))
+    fed = np.concatenate([normalise(to_pixels(as_image(each), spec.input), spec.input) for each in calibration])
+    np.save(folder / "peer.npy", fed)
     return Row(
         made=published.family or "ONNX export",
-        size=network.spec.input.size[0],
+        size=spec.input.size[0],
         parameters=parameters(module),
-        float_off=off(expected, reference),
-        tflite_off=off(reference[:TRIED], answers(float_tflite, "tflite", pixels[:TRIED], head)),
+        macs=work,
+        steps=steps(work),
+        accuracy=None if head.kind == "embedding" else float(np.mean(choices["float"] == labels)),
+        float_off=off(expected, reference[:TRIED]),
+        tflite_off=off(reference[:TRIED], plain),
         bytes={each.format: each.bytes for each in bundle.artifacts if each.precision == "int8"},
         sqnr_db={kind: sqnr_db(reference, values) for kind, values in int8.items()},
-        peer_db=peer(module, np.concatenate(feeds), judged, expected, head, folder),
+        peers_db={
+            peer: None if values is None else sqnr_db(reference, centred(values, head))
+            for peer, values in (
+                ("onnxruntime", onnxruntime_static(folder, feeds)),
+                ("litert", litert_static(folder, feeds)),
+            )
+        },
         same={kind: float(np.mean(choices[kind] == choices["float"])) for kind in int8},
         alike=float(np.mean(choices["onnx"] == choices["tflite"])),
-        outside=outside(bundle),
+        outside=dict(bundle.manifest["quantization"].get("undelegated_time", {})),
         **usage,
     )
 
 
+def samples(file: Path, count: int, frames: int) -> tuple[Values, Values]:
+    """Faces (count, 48, 48) of a file, or clips of stills of one kind (count, frames, 48, 48); and the kinds."""
+    with np.load(file) as faces:
+        images = faces["images"]
+    labels = kinds(images)
+    chosen = grouped(labels, frames or 1, np.random.default_rng(0))[:count]
+    found = images[chosen]
+    return found if frames else found[:, 0], labels[chosen[:, 0]]
+
+
 def as_image(gray: Values) -> Values:
     """Gray pixels as RGB."""
-    return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
+    return np.repeat(gray[..., np.newaxis], 3, axis=-1)
 
 
 def centred(values: Values, head: OutputSpec) -> Values:
@@ -255,10 +232,15 @@ def centred(values: Values, head: OutputSpec) -> Values:
     return columns - columns.mean(1, keepdims=True) if head.activation == "softmax" else columns
 
 
-def answers(model: bytes, format: str, pixels: Iterable[Values], head: OutputSpec) -> Values:
-    """The same of a file that edgefer wrote."""
-    runner = open_runner(model, format)
-    return before_activation(np.stack([runner(each)[head.name] for each in pixels]), head.activation)
+def answers(file: Path, format: str, pixels: Sequence[Values], spec: Spec) -> Values:
+    """The same of a file that edgefer wrote; of what carries states, at the last frame."""
+    head, runner, found = spec.outputs[0], open_runner(file, format, spec=spec), []
+    for sample in pixels:
+        runner.reset()
+        for each in sample if spec.states else [sample]:
+            heads = runner(each)
+        found.append(heads[head.name])
+    return before_activation(np.stack(found), head.activation)
 
 
 def chosen(values: Values, head: OutputSpec) -> Values:
@@ -269,11 +251,6 @@ def chosen(values: Values, head: OutputSpec) -> Values:
 def off(expected: Values, found: Values) -> float:
     """The largest difference, as a share of the largest number."""
     return float(np.abs(expected - found).max() / np.abs(expected).max())
-
-
-def outside(bundle: Bundle) -> dict[str, float]:
-    """Kinds of operators that XNNPACK leaves, and their share of a frame's time."""
-    return dict(bundle.manifest["quantization"].get("undelegated_time", {}))
 
 
 ACCOUNTED = """
@@ -287,68 +264,149 @@ sys.exit(f"failed with {os.waitstatus_to_exitcode(status)}") if status else prin
 
 CONVERT = f"""
 import sys, json, edgefer
-model, spec, arch, faces, out = sys.argv[1:]
+model, spec, arch, faces, count, out = sys.argv[1:]
 spec = json.load(open(spec))
-edgefer.convert(model, out, spec=spec, arch=arch, calibration=faces, samples={CALIBRATION}, budget={UNBOUNDED})
+edgefer.convert(model, out, spec=spec, arch=arch, calibration=faces, samples=int(count), budget={UNBOUNDED})
 """
 
 
-def convert(path: Path, arch: str, folder: Path) -> dict[str, Any]:
-    """Convert; returns what it took."""
-    command = [sys.executable, "-c", CONVERT, path, folder / "spec.json", arch, FACES, folder / "bundle"]
-    process = subprocess.run([sys.executable, "-c", ACCOUNTED, *map(str, command)], capture_output=True, text=True)
+def convert(path: Path, arch: str, folder: Path, count: int) -> dict[str, Any]:
+    """Convert with so many images; returns what it took."""
+    command = [sys.executable, "-c", CONVERT, path, folder / "spec.json", arch, folder / "faces.npz", count]
+    command = [sys.executable, "-c", ACCOUNTED, *map(str, command), str(folder / "bundle")]
+    process = subprocess.run(command, capture_output=True, text=True)
     if process.returncode:
         raise RuntimeError(process.stderr.strip()[-3000:])
     return dict(json.loads(process.stdout.splitlines()[-1]))
 
 
-def peer(
-    module: nn.Module, calibration: Values, judged: Values, expected: Values, head: OutputSpec, folder: Path
-) -> float | None:
-    """The SQNR of ONNX Runtime's static quantization."""
-    export(module, judged.shape[2:], judged.shape[1], folder / "peer.onnx")
-    np.save(folder / "peer.npy", calibration)
-    command = [sys.executable, PEER, "peer.onnx", "peer.npy", "peer_int8.onnx", "MinMax"]
+def onnxruntime_static(folder: Path, feeds: Values) -> Values | None:
+    """What ONNX Runtime's static quantization answers; None where it fails."""
+    command = [sys.executable, PEERS / "onnxruntime_static.py", "peer.onnx", "peer.npy", "peer_int8.onnx", "MinMax"]
     process = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True)
     if process.returncode:
         print("ONNX Runtime:", process.stderr.strip().splitlines()[-1], file=sys.stderr)
         return None
     session = onnxruntime.InferenceSession(folder / "peer_int8.onnx", providers=["CPUExecutionProvider"])
-    found = np.concatenate([session.run(None, {"input": image[np.newaxis]})[0] for image in judged])
-    return sqnr_db(expected, centred(found, head))
+    return np.concatenate([session.run(None, {"input": feed[np.newaxis]})[0] for feed in feeds])
 
 
-def line(name: str, row: Row) -> str:
-    """Of the table."""
-    told = ", ".join(f"{kind} {share:.0%}" for kind, share in row.outside.items())
+def litert_static(folder: Path, feeds: Values) -> Values | None:
+    """What litert-quantizer makes of edgefer's float TFLite file; None where it fails, or there is no such file."""
+    if not (folder / "peer.tflite").is_file():
+        return None
+    if LITERT.state != "ready":
+        LITERT.install()
+    command = [PEERS / "litert_static.py", "peer.tflite", "peer.npy", "peer_int8.tflite"]
+    try:
+        LITERT.run(command, cwd=folder, timeout_s=600)
+        interpreter = tflite_interpreter(folder / "peer_int8.tflite")
+    except EdgeferError as error:
+        print(f"{LITERT.name}: {error}", file=sys.stderr)
+        return None
+    (taken,), (given, *_) = interpreter.get_input_details(), interpreter.get_output_details()
+    found = []
+    for feed in feeds:
+        interpreter.set_tensor(taken["index"], as_stored(feed[np.newaxis], taken))
+        interpreter.invoke()
+        values = interpreter.get_tensor(given["index"])
+        scale, zero_point = given["quantization"] if values.dtype == np.int8 else (1.0, 0)
+        found.append((values.astype(np.float32) - zero_point) * scale)
+    return np.concatenate(found)
+
+
+def as_stored(values: Values, details: Mapping[str, Any]) -> Values:
+    """Numbers as a tensor of a TFLite file holds them."""
+    if details["dtype"] != np.int8:
+        return values
+    scale, zero_point = details["quantization"]
+    return np.clip(np.rint(values / scale) + zero_point, -128, 127).astype(np.int8)
+
+
+NOTE = f"""# The field's networks
+
+`python -m benchmarks.networks`: each network converted by default options, `--effort fast`, but for a budget, so that
+it is int8 that is judged; {CALIBRATION} calibration images, of which edgefer holds a fifth back, and {EVALUATION}
+others to judge by, all of FER2013.  Networks that look at sequences read clips of stills of one kind, and are judged
+at the last frame.
+
+Each network was trained from nothing for {STEPS} steps of {BATCH} images (fewer where those would take more than
+{WORK / 1e12:.0f} T multiply-accumulates; where there are 0, only batch norms were fitted) to tell which of seven kinds
+of faces one is, of kinds that k-means found in FER2013's train file: half a minute suffices for that, and there is
+something to lose.  How well it came to know them stands in the table.
+"""
+FIDELITY = (
+    "\n## What is lost\n\n"
+    "Float off: the float ONNX file against PyTorch, and the float TFLite file against it, as a share of the largest "
+    "number before the\nactivation.  SQNR: of the main head before its activation, the worse of both artifacts, beside "
+    "static quantization by ONNX Runtime\n(QDQ, per-channel, min/max) and by litert-quantizer (static int8, as it "
+    "comes, of edgefer's float TFLite file) with the same images.\nGain: over the better of both.  As float: the share "
+    "of images for which TFLite and ONNX answer what float does; of an embedding,\nwith the same nearest neighbour.\n\n"
+    "| network | from | input | parameters, M | steps | kinds known | float off, ONNX / TFLite | SQNR, dB "
+    "| ONNX Runtime | litert-quantizer | gain, dB | as float | both alike |\n"
+    "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+)
+COST = (
+    "\n## What it takes\n\n"
+    "CPU: the conversion's processor time, which does not depend on what else runs.  Peak: of memory, beside "
+    f"{PEAK[0]} times the float weights and {PEAK[1] / 1e6:.0f} MB.\n\n"
+    "| network | TFLite, bytes | ONNX, bytes | within 8 MB | outside XNNPACK, of the time | MMACs | CPU, s | peak, MB "
+    "| bound, MB |\n|---|---:|---:|---|---|---:|---:|---:|---:|\n"
+)
+
+
+def fidelity(name: str, row: Row) -> str:
+    """Of the first table."""
+    sqnr, peers = min(row.sqnr_db.values()), [row.peers_db[peer] for peer in ("onnxruntime", "litert")]
+    known = [value for value in peers if value is not None]
     cells = [
-        *(name, row.made, str(row.size), f"{row.parameters / 1e6:.2f}", f"{row.bytes['tflite']:,}"),
-        "yes" if max(row.bytes.values()) <= BUDGET else "no",
-        *(f"{row.float_off:.0e}", f"{min(row.sqnr_db.values()):.1f}"),
-        "fails" if row.peer_db is None else f"{row.peer_db:.1f}",
-        *(f"{row.same['tflite']:.1%} / {row.same['onnx']:.1%}", f"{row.alike:.1%}", told or "none"),
-        *(f"{row.cpu_s:.0f}", f"{row.peak / 1e6:.0f}"),
+        *(name, row.made, str(row.size), f"{row.parameters / 1e6:.2f}", str(row.steps)),
+        "" if row.accuracy is None else f"{row.accuracy:.0%}",
+        *(f"{row.float_off:.0e} / {row.tflite_off:.0e}", f"{sqnr:.1f}"),
+        *("fails" if value is None else f"{value:.1f}" for value in peers),
+        f"{sqnr - max(known):+.1f}" if known else "",
+        *(f"{row.same['tflite']:.1%} / {row.same['onnx']:.1%}", f"{row.alike:.1%}"),
     ]
     return f"| {' | '.join(cells)} |\n"
 
 
+def cost(name: str, row: Row) -> str:
+    """Of the second table."""
+    told = ", ".join(f"{kind} {share:.0%}" for kind, share in row.outside.items())
+    cells = [
+        *(name, f"{row.bytes['tflite']:,}", f"{row.bytes['onnx']:,}"),
+        "yes" if max(row.bytes.values()) <= BUDGET else "no",
+        *(told or "none", f"{row.macs / 1e6:.0f}", f"{row.cpu_s:.0f}", f"{row.peak / 1e6:.0f}"),
+        f"{(PEAK[0] * 4 * row.parameters + PEAK[1]) / 1e6:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def measured() -> dict[str, Any]:
+    """Rows that are there already."""
+    return dict(json.loads(ROWS.read_text("utf-8"))) if ROWS.is_file() else {}
+
+
 def main() -> None:
-    """Measure the networks named, or those that lack a row, and write the table after each."""
-    file = RESULT.with_suffix(".json")
-    known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    """Measure the networks named, or those that lack a row, and write the tables after each."""
     failed = False
-    for name in sys.argv[1:] or [name for name in NETWORKS if name not in known]:
+    for name in sys.argv[1:] or [name for name in NETWORKS if name not in measured()]:
         try:
             with tempfile.TemporaryDirectory() as folder:
-                known[name] = asdict(measure(name, Path(folder)))
+                row = asdict(measure(name, Path(folder)))
         except Exception as error:  # the others are measured all the same
             print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
             failed = True
             continue
-        print(line(name, Row(**known[name])), end="", flush=True)
-        known = {name: known[name] for name in NETWORKS if name in known}
-        write_whole(file, json.dumps(known, indent=1) + "\n")
-        table = NOTE + HEADER + "".join(line(name, Row(**row)) for name, row in known.items())
+        found = {**measured(), name: row}
+        known = {name: found[name] for name in NETWORKS if name in found}
+        rows = {name: Row(**row) for name, row in known.items()}
+        print(fidelity(name, rows[name]), cost(name, rows[name]), sep="", end="", flush=True)
+        write_whole(ROWS, json.dumps(known, indent=1) + "\n")
+        table = NOTE + "".join(
+            heading + "".join(line(name, row) for name, row in rows.items())
+            for heading, line in ((FIDELITY, fidelity), (COST, cost))
+        )
         write_whole(RESULT, signed(table, "checkpoint", "emit", "graph", "networks", "onnx_import", "quantize"))
     sys.exit(failed)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ class Published:
         content: what is saved of its state dict.
         stated: what a user must say of it.
         arch: likewise.
+        frames: that a sample has, of a network that looks at sequences.
     """
 
     family: str
@@ -37,6 +39,30 @@ class Published:
     content: Callable[[Mapping[str, Any]], Any] = lambda state: {"model_state_dict": state}
     stated: Mapping[str, Any] = field(default_factory=dict)
     arch: str = ""
+    frames: int = 0
+
+    def save(self, module: nn.Module, folder: Path, name: str) -> Path:
+        """Write what a user has of the network."""
+        path = folder / f"{name}.pt"
+        torch.save(self.content(module.state_dict()), path)
+        return path
+
+
+@dataclass(frozen=True)
+class Joined(Published):
+    """A backbone and heads, each a checkpoint of its own: parts of the module, by their names in the family's TOML."""
+
+    def save(self, module: nn.Module, folder: Path, name: str) -> Path:
+        """Write what a user has of the network."""
+        backbone, heads = module.backbone, module.heads
+        torch.save({"state_dict": backbone.state_dict()}, folder / "backbone.pt")
+        lines = ['backbone = "backbone.pt"', f'arch = "{self.arch}"', "[heads]"]
+        for head, layer in heads.items():
+            torch.save(layer.state_dict(), folder / f"{head}.pt")
+            lines.append(f'{head} = "{head}.pt"')
+        path = folder / f"{name}.toml"
+        path.write_text("\n".join(lines) + "\n")
+        return path
 
 
 def seeded(published: Published) -> nn.Module:
@@ -78,6 +104,38 @@ class _Dacl(nn.Module):
         for name in ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"):
             x = getattr(self, name)(x)
         return self.fc(x.mean((2, 3)))
+
+
+class _CnnLstm(nn.Module):
+    """A frame CNN, an LSTM over what it sees, a linear layer on what that says of the last frame."""
+
+    def __init__(self, bidirectional: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for pair in pairwise((3, 32, 64, 128)):
+            layers += [nn.Conv2d(*pair, 3, padding=1), nn.BatchNorm2d(pair[1]), nn.ReLU(), nn.MaxPool2d(2)]
+        self.cnn = nn.Sequential(*layers)
+        self.lstm = nn.LSTM(128, 64, batch_first=True, bidirectional=bidirectional)
+        self.fc = nn.Linear(128 if bidirectional else 64, 7)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits of clips (N, T, 3, H, W)."""
+        seen = self.cnn(x.flatten(0, 1)).mean((2, 3))
+        return self.fc(self.lstm(seen.reshape(*x.shape[:2], -1))[0][:, -1])
+
+
+class _EmotionHeads(nn.Module):
+    """Expressions, valence and arousal, and action units, each read off a backbone's features by a linear layer."""
+
+    def __init__(self, backbone: nn.Module, features: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        widths = {"expression": 8, "valence_arousal": 2, "action_units": 12}
+        self.heads = nn.ModuleDict({name: nn.Linear(features, width) for name, width in widths.items()})
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = self.backbone(x)
+        return tuple(head(x) for head in self.heads.values())
 
 
 def _parallel(state: Mapping[str, Any]) -> Any:
@@ -125,3 +183,17 @@ PUBLISHED = {
     ),
 }
 """By name; what is not stated comes from the family."""
+
+_CLIPS = {"input": SMALL, "outputs": _outputs(SEVEN)}
+RECURRENT = {
+    "cnn_lstm": Published("cnn_lstm", lambda: _CnnLstm(False), _plain, _CLIPS, frames=4),
+    "cnn_bilstm": Published(
+        "cnn_lstm", lambda: _CnnLstm(True), _plain, {**_CLIPS, "input": {**SMALL, "frames": 4}}, frames=4
+    ),
+}
+"""Of sequences: one frame after the other, its states carried on, and a clip."""
+
+
+def emotion_heads(backbone: Callable[[], nn.Module], arch: str, features: int) -> Published:
+    """ABAW's three heads on a backbone of timm's that returns its features."""
+    return Joined("emotion_heads", lambda: _EmotionHeads(backbone(), features), arch=arch)

@@ -26,6 +26,7 @@ import numpy as np
 from convert_cost import CALIBRATION, MODEL, PEERS, ROOT, SHARED, Cost, cpu, measure, on_path, versions
 from judge import FRAMES, ROUNDS, WARM_UP, Network, Quality, frame_rounds, judge, ratio
 from measured import signed
+from peer_environments import LITERT, NNCF, ONNXRUNTIME
 
 from edgefer.errors import EdgeferError
 from edgefer.host.doctor import check_int8_instructions
@@ -68,18 +69,10 @@ class Conversion:
         return next(iter(self.files))
 
 
-def peer(name: str, probe: str, disk_bytes: int) -> Environment:
-    """The environment of a peer, pinned by its file of requirements."""
-    return Environment(name, "3.11", PEERS / f"{name.replace('-', '_')}_requirements.txt", probe, disk_bytes)
-
-
-ONNXRUNTIME = peer("onnxruntime", "import onnxruntime.quantization", 400_000_000)
-AI_EDGE = peer("ai-edge-quantizer", "import ai_edge_quantizer.quantizer", 500_000_000)
-NNCF = peer("nncf", "import nncf.onnx", 700_000_000)
 PACKAGES = {
     ONNX2TF: ("onnx2tf", "tensorflow-cpu", "tensorflow"),
     ONNXRUNTIME: ("onnxruntime",),
-    AI_EDGE: ("ai-edge-quantizer", "ai-edge-litert"),
+    LITERT: ("litert-quantizer", "ai-edge-litert"),
     NNCF: ("nncf", "onnxruntime"),
 }
 """The peers' environments, and the packages of each whose versions the table names."""
@@ -103,7 +96,7 @@ HOW = """\
   ratios: to the float network in the same runtime, and to TF's plain full-int8 file. Normalisation and softmax are
   inside edgefer's files and timed; the other files get their input normalised, and quantized where they want it so.
 - Conversion: wall time and largest resident set of any process, from a cold start until it has ended. edgefer's
-  covers both files, evaluation on the held-back images and the bundle's report. ai-edge-quantizer's includes onnx2tf's
+  covers both files, evaluation on the held-back images and the bundle's report. litert-quantizer's includes onnx2tf's
   conversion to float TFLite, from which it starts; onnx2tf writes its other variants on the way, as it always does.
 - ONNX Runtime's Entropy search has 128 bins for 128 levels, which `quantize_static` does not let one change: its file
   has the same numbers as MinMax's.
@@ -130,10 +123,10 @@ CONVERSIONS = (
         ONNX2TF,
     ),
     Conversion(
-        "ai-edge-quantizer static W8A8",
-        ("ai_edge_static.py", "{fp32_tflite}", "{nhwc}", "int8.tflite"),
-        {"ai_edge": "int8.tflite"},
-        AI_EDGE,
+        "litert-quantizer static W8A8",
+        ("litert_static.py", "{fp32_tflite}", "{nhwc}", "int8.tflite"),
+        {"litert": "int8.tflite"},
+        LITERT,
         after="fp32_tflite",
     ),
     *(
