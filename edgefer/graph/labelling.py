@@ -339,11 +339,12 @@ def _conv(found: Labelling, node: Node) -> list[Labels]:
         return _opaque(found, node)
     rank, groups = len(graph.shape(node.output)), node.int("group", 1)
     inputs, outputs = (graph.shape(value)[1] for value in (node.inputs[0], node.output))
+    labels = found.of(node.inputs[0])
     if groups == 1:
         _use_along(found, node, node.inputs[1], 1, found.read(node, 0, 1))
         along = found.make(node, outputs)
-    elif groups == inputs and all(size == 1 for size in found.of(node.inputs[0]).shape[2:]):
-        along = np.repeat(np.broadcast_to(found.of(node.inputs[0]).reshape(-1), (inputs,)), outputs // inputs)
+    elif groups == inputs and labels.size == labels.shape[1]:
+        along = np.repeat(np.broadcast_to(labels.reshape(-1), (inputs,)), outputs // inputs)
     else:
         return _opaque(found, node)
     _use_along(found, node, node.inputs[1], 0, along)

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import edgefer
 from edgefer.errors import InputError, UsageError
 from edgefer.evaluation.inspection import inspect
 from edgefer.runtime.runners import open_runner
+from edgefer.timeline.run import RunOptions, run
 
 torch = pytest.importorskip("torch")
 
@@ -101,6 +103,25 @@ def test_a_loaded_model_is_reset_and_goes_on_where_another_was(step):
     ):
         with pytest.raises(InputError, match=message):
             model.reset(states)
+
+
+def test_each_face_of_a_video_carries_a_state_of_its_own(step, tmp_path):
+    first, second = sequences(2, 9, seed=11).repeat(2, 2).repeat(2, 3)
+    (tmp_path / "pictures").mkdir()
+    boxes = ["frame,x,y,w,h"]
+    for index in range(9):
+        picture = np.full((48, 96, 3), 90, np.uint8)
+        picture[8:40, 8:40], picture[12:44, 60:92] = first[index], second[index]
+        Image.fromarray(picture).save(tmp_path / "pictures" / f"{index}.png")
+        boxes += [f"{index},8,8,32,32"] + [f"{index},60,12,32,32"] * (index > 2)
+    (tmp_path / "boxes.csv").write_text("\n".join(boxes))
+    found = run(step, [tmp_path / "pictures"], options=RunOptions(boxes=tmp_path / "boxes.csv", fps=10))
+    tracks = found.timelines[0].observed.tracks
+    assert [len(track.frames) for track in tracks] == [9, 6]
+    for track, faces in zip(tracks, (first, second[3:]), strict=True):
+        model = edgefer.load(step.path)
+        expected = [[*model(face)["expression"].as_dict().values()] for face in faces]
+        np.testing.assert_allclose(track.heads["expression"], expected, atol=1e-5)
 
 
 def test_an_exported_step_is_read_with_its_states_and_what_they_begin_with(tmp_path, faces):

@@ -184,11 +184,17 @@ def test_several_groups_go_at_once():
         pytest.param("a = Conv(x, w)\nm = ReduceMean<keepdims=1>(a, one)\ny = Mul(m, x)", id="a mean over channels"),
         pytest.param("a = Conv(x, w)\nr = Slice(a, zero, three, one, two)\ny = Conv(r, two_in)", id="every other"),
         pytest.param("a = Conv(x, narrow)\nb = Mul(a, x)\ny = Conv(b, v)", id="one channel alone"),
+        pytest.param(
+            "a = Conv(x, four)\nh = Reshape(a, heads)\nd = Conv<group=2>(h, deep)\nb = Reshape(d, back)\n"
+            "y = Conv(b, four_in)",
+            id="heads share a depthwise kernel",
+        ),
     ],
 )
 def test_what_cannot_do_without_a_channel_keeps_it(text):
     weights = {"w": numbers(3, 3, 1, 1), "v": numbers(4, 3, 1, 1), "two_in": numbers(4, 2, 1, 1)}
-    weights |= {"narrow": numbers(1, 3, 1, 1)}
+    weights |= {"narrow": numbers(1, 3, 1, 1), "four": numbers(4, 3, 1, 1), "four_in": numbers(3, 4, 1, 1)}
+    weights |= {"deep": numbers(2, 1, 1, 1), "heads": np.array([2, 2, 5, 5]), "back": np.array([1, 4, 5, 5])}
     weights |= {name: np.array([number]) for name, number in (("zero", 0), ("one", 1), ("two", 2), ("three", 3))}
     used = {name: array for name, array in weights.items() if name in text}
     assert find_groups(network(text, "y", used)).count == 0
