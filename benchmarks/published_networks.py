@@ -171,12 +171,7 @@ PUBLISHED = {
     "dan": Published("dan", lambda: dan.build(4, 8)),
     "arm": Published("arm", lambda: arm.build(7)),
     "dacl": Published("dacl", _Dacl, _parallel, {"outputs": _outputs(SEVEN)}),
-    "psr_ferplus": Published(
-        "psr",
-        lambda: psr.build((96, 96), 4000, 8, 16),
-        lambda s: {"model": s, "opt": {}},
-        {"outputs": _outputs([*SEVEN, "contempt"], "none")},
-    ),
+    "psr_ferplus": Published("psr", lambda: psr.build((96, 96), 4000, 8, 16), lambda s: {"model": s, "opt": {}}),
     "facenet": Published("inception_resnet", lambda: inception_resnet.build(0), _facenet_content),
     "facenet2expnet": Published(
         "inception_resnet", lambda: inception_resnet.build(7), stated={"outputs": _outputs(SEVEN)}

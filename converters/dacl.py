@@ -2,7 +2,8 @@
 
 Farzaneh and Qi, WACV 2021.  Checkpoints are `{"model_state_dict": ...}` of `nn.DataParallel`.  What decides is the
 ResNet: the attention network, 92 million parameters, and the features serve the loss alone, and are left out.  Classes
-are in the order of the training set's folders, which nothing publishes: labels must be stated.
+are in the order of the training set's folders, of which neutral, happy, sad as the first and disgust as the last are
+published, and the three between are not: labels must be stated.
 """
 
 from __future__ import annotations

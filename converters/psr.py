@@ -2,8 +2,8 @@
 
 Vo et al., IEEE Access 2020.  A spatial transformer aligns the image; it is read at half its size, at half its size
 magnified twice, and as it is; the branches' first 24 layers are their own, what follows is shared; the mean of their
-probabilities decides.  The order of classes is not published: outputs must be stated, of **probabilities**
-(`activation = "none"`).
+probabilities decides.  Eight classes are in FER+'s order, seven are RAF-DB's in that of their names, as the authors'
+library has them; outputs of others must be stated, of **probabilities** (`activation = "none"`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,12 @@ from edgefer.networks.network import Source, TorchNetwork
 NORM = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 SIZES = {4000: 96, 4410: 100}
 """Side of the image, by how many numbers of it the spatial transformer's linear layer reads: FER+, RAF-DB."""
+
+LABELS = {
+    8: ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"],
+    7: ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surprise"],
+}
+"""By how many they are: FER+, RAF-DB."""
 
 _FIRST = "pyramid_group.1.0.body.0.body.0.weight"
 
@@ -36,7 +42,11 @@ def load(source: Source) -> TorchNetwork:
     classes = shapes.get("classifier.1.0.8.weight", (8,))[0]
     blocks = sum(name.startswith("pyramid_group.1.0.body.") and name.endswith(".body.0.weight") for name in shapes)
     size = SIZES.get(read)
-    spec = {"input": {"size": [size, size], **NORM}} if size else {}
+    spec: dict[str, Any] = {"input": {"size": [size, size], **NORM}} if size else {}
+    if classes in LABELS:
+        spec["outputs"] = [
+            {"name": "expression", "kind": "expression", "activation": "none", "labels": LABELS[classes]}
+        ]
     side = source.read_spec({**spec, "outputs": [{"name": "x", "kind": "embedding"}]}).input.size
     return TorchNetwork(build(side, read, classes, blocks), spec, checkpoint)
 
