@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -123,8 +123,11 @@ class Plan:
             document = json.loads(text)
             if document["schema"] != SCHEMA:
                 raise InputError(f"plan has schema {document['schema']!r}, expected {SCHEMA!r}")
-            tensors = {name: _params(entry) for name, entry in document["tensors"].items()}
-            return cls(tensors, document["nodes"])
+            tensors = {name: _params(name, entry) for name, entry in document["tensors"].items()}
+            nodes = document["nodes"]
+            if strange := [name for name, compute in nodes.items() if compute not in get_args(Compute)]:
+                raise ValueError(f"node {strange[0]!r} computes in {nodes[strange[0]]!r}")
+            return cls(tensors, nodes)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"not a readable plan: {error}") from error
 
@@ -142,12 +145,21 @@ def _entry(params: QuantParams) -> dict[str, Any]:
     }
 
 
-def _params(entry: Mapping[str, Any]) -> QuantParams:
+def _params(name: str, entry: Mapping[str, Any]) -> QuantParams:
     scale = tuple(float(np.float32(value)) for value in entry["scale"])
     zero_point = tuple(entry["zero_point"])
     if len(zero_point) == 1:
         zero_point *= len(scale)
-    return QuantParams(entry["dtype"], scale, zero_point, entry["axis"], entry["narrow"])
+    axis = entry["axis"]
+    if not (
+        entry["dtype"] in get_args(DType)
+        and (type(axis) is int or (axis is None and len(scale) == 1))
+        and len(scale) == len(zero_point)
+        and all(type(number) is int for number in zero_point)
+        and isinstance(entry["narrow"], bool)
+    ):
+        raise ValueError(f"tensor {name!r} is stored in no way that there is")
+    return QuantParams(entry["dtype"], scale, zero_point, axis, entry["narrow"])
 
 
 def _lines(entries: Mapping[str, Any]) -> str:

@@ -40,6 +40,9 @@ def test_equal_plans_give_equal_text_in_whatever_order_they_were_made():
     assert json.loads(first.to_json())["schema"] == "edgefer.plan/1"
 
 
+STORED = {"dtype": "int8", "scale": [1], "zero_point": [0], "axis": None, "narrow": True}
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -50,6 +53,18 @@ def test_equal_plans_give_equal_text_in_whatever_order_they_were_made():
         '{"schema": "edgefer.plan/1", "nodes": {}, "tensors": []}',
         '{"schema": "edgefer.plan/1", "nodes": {}, "tensors": {"a": {"dtype": "int8"}}}',
         '{"schema": "edgefer.plan/1", "nodes": 3, "tensors": {}}',
+        '{"schema": "edgefer.plan/1", "nodes": {"n": "int16"}, "tensors": {}}',
+        *(
+            json.dumps({"schema": "edgefer.plan/1", "nodes": {}, "tensors": {"a": {**STORED, **wrong}}})
+            for wrong in (
+                {"dtype": "int7"},
+                {"axis": [[1]]},
+                {"scale": [1, 2]},
+                {"scale": [1, 2], "axis": 1, "zero_point": [0, 0, 0]},
+                {"zero_point": [0.5]},
+                {"narrow": None},
+            )
+        ),
     ],
 )
 def test_what_is_no_plan_is_an_input_error(text):
