@@ -98,6 +98,22 @@ def is_plain_gemm(graph: Graph, node: Node) -> bool:
     )
 
 
+def has_constant_weights(graph: Graph, node: Node) -> bool:
+    """Whether a node is a linear layer by constants, whose output channels are those of its weights."""
+    if node.op == "Gemm" and not is_plain_gemm(graph, node):
+        return False
+    if node.op == "ConvTranspose" and node.int("group", 1) != 1:
+        return False
+    return node.op in ("Conv", "ConvTranspose", "Gemm") and all(graph.is_constant(value) for value in node.inputs[1:])
+
+
+def output_axis(layer: Node) -> int:
+    """The axis of a linear layer's weights that its output channels lie along."""
+    if layer.op == "Gemm":
+        return 0 if layer.int("transB") else 1
+    return 1 if layer.op == "ConvTranspose" else 0
+
+
 def _convolutions_between(graph: Graph, pool: Node, gate: Node) -> list[Node]:
     """The 1x1 convolutions on the way back from `gate` to `pool`, first to last; empty if it leads elsewhere."""
     found: list[Node] = []

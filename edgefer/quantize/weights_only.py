@@ -24,7 +24,7 @@ from edgefer.quantize.method import FITTED_ON, Quantized
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.recorded import recorded
 from edgefer.quantize.scales.unstorable import filled_values
-from edgefer.quantize.solve.solver import with_stored_weights
+from edgefer.quantize.solve.ways import with_stored_weights
 from edgefer.spec import Spec
 
 Precision: TypeAlias = Literal["int8", "w8", "fp16"]

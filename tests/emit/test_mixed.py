@@ -22,7 +22,7 @@ from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int4 import can_be_int4, with_int4
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.solve.solver import with_stored_weights
+from edgefer.quantize.solve.ways import with_stored_weights
 from edgefer.runtime.delegation import undelegated
 from edgefer.runtime.runners import onnx_session
 from edgefer.spec import METADATA_KEY

@@ -17,6 +17,7 @@ from edgefer.graph.passes.canonicalise import (
     pool_globally,
 )
 from edgefer.graph.passes.decompose import decompose
+from edgefer.graph.passes.fold_affine import fold_affine
 from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
 from edgefer.graph.passes.fold_constants import fold_constants
 from edgefer.graph.passes.recognise import recognise_activations, recognise_layer_norm
@@ -42,6 +43,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     plain_gemms,
     tie_weights,
     fold_batch_norm,
+    fold_affine,
     fuse_activations,
     trim_kernels,
     separate_biases,

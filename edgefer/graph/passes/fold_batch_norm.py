@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgefer.graph.ir import Array, Attribute, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 from edgefer.graph.passes.rewrite import bypass, each_node, substitute
 from edgefer.graph.passes.tie_weights import WORTH_TYING
-from edgefer.graph.patterns import is_plain_gemm
+from edgefer.graph.patterns import has_constant_weights, output_axis
 
 _EPSILON = 1e-5  # ONNX's default
 
@@ -40,12 +40,12 @@ def _fold(graph: Graph, norm: Node) -> Graph:
         linear is None
         or graph.sole_consumer(linear.output) is None
         or linear.activation
-        or not _has_constant_weights(graph, linear)
+        or not has_constant_weights(graph, linear)
     ):
         return _decompose(graph, norm, scale, beta - mean * scale)
     if len(graph.shape(norm.output)) == 4 and not _scales_all_readers(graph, linear, scale):
         return _depthwise(graph, norm, scale, beta - mean * scale)
-    axis = _output_axis(linear)
+    axis = output_axis(linear)
     weights = graph.constants[linear.inputs[1]]
     bias = graph.constants[linear.inputs[2]].reshape(-1) if linear.input(2) else np.zeros(1, np.float32)
     folded: dict[str, Array] = {
@@ -81,20 +81,6 @@ def _scales_all_readers(graph: Graph, linear: Node, scale: Vector) -> bool:
         and np.array_equal(_affine(graph, reader)[0], scale)
         for reader in readers
     )
-
-
-def _has_constant_weights(graph: Graph, node: Node) -> bool:
-    if node.op == "Gemm" and not is_plain_gemm(graph, node):
-        return False
-    if node.op == "ConvTranspose" and node.int("group", 1) != 1:
-        return False
-    return node.op in ("Conv", "ConvTranspose", "Gemm") and all(graph.is_constant(value) for value in node.inputs[1:])
-
-
-def _output_axis(node: Node) -> int:
-    if node.op == "Gemm":
-        return 0 if node.int("transB") else 1
-    return 1 if node.op == "ConvTranspose" else 0
 
 
 def _decompose(graph: Graph, norm: Node, scale: Vector, shift: Vector) -> Graph:

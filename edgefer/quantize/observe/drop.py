@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import erfc, sqrt
 
 import numpy as np
 
@@ -53,6 +54,33 @@ def expected_drop(expected: Values, found: Values, answer: Answer) -> float:
         costs = np.abs(probabilities - thresholds) / np.maximum(thresholds, 1 - thresholds)
         return float(100 * np.mean(costs * changed))
     return 0.0
+
+
+def expected_changes(expected: Values, found: Values, answer: Answer) -> float:
+    """The share of answers that noise of this size changes, if it has no direction.
+
+    Answers that did change are few and chance; what they would have to be overcome by, and the noise of each image,
+    are known of all.  Noise of standard deviation s in each column overcomes a lead m of one over another with
+    probability Q(m / (sqrt(2) s)), and a distance m from a threshold with Q(m / s).
+
+    Args:
+        expected: the float network's values before the activation, (images, columns).
+        found: those of the network judged.
+        answer: what both are read as; without accuracy, nothing changes.
+    """
+    off = found - expected
+    if answer.activation == "softmax":
+        ranked = np.sort(expected, axis=1)
+        leads = (ranked[:, -1:] - ranked[:, -2:-1]) / np.sqrt(2)
+        off = off - off.mean(axis=1, keepdims=True)
+    elif answer.activation == "sigmoid":
+        thresholds = np.asarray(answer.thresholds or (0.5,))
+        leads = np.abs(expected - np.log(thresholds / (1 - thresholds)))
+    else:
+        return 0.0
+    deviations = np.sqrt(np.square(off).mean(axis=1, keepdims=True))
+    ratios = leads / np.maximum(deviations, np.finfo(np.float64).tiny)
+    return float(np.mean([erfc(ratio / sqrt(2)) / 2 for ratio in ratios.flat]))
 
 
 def _softmax(values: Values) -> Values:

@@ -13,7 +13,7 @@ from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.observe.chain import Chain, Part
-from edgefer.quantize.observe.drop import Answer, expected_drop
+from edgefer.quantize.observe.drop import Answer, expected_changes, expected_drop
 from edgefer.quantize.observe.per_image import run_each, runnable
 from edgefer.quantize.scales.ranges import Values
 
@@ -64,6 +64,17 @@ class Sensitivity:
         found = self.outputs(graph, plan)
         drops = [expected_drop(self._expected[head], found[head], answers[head]) for head in self.heads]
         return self._noise(found), max(drops)
+
+    def changes(self, graph: Graph, plan: Plan, answers: Mapping[str, Answer]) -> float:
+        """The share of answers that is expected to change, of the worst head.
+
+        Args:
+            graph: as for `noise`.
+            plan: of that graph.
+            answers: what each head's values are read as.
+        """
+        found = self.outputs(graph, plan)
+        return max(expected_changes(self._expected[head], found[head], answers[head]) for head in self.heads)
 
     def noise_of(
         self, graph: Graph, stored: Mapping[str, QuantParams], matters: float = 0.0, changed: Iterable[str] = ()

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Set
 from edgefer.graph.ir import Graph, Node
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.scales.integer_kernels import SAME_SCALE
+from edgefer.quantize.scales.ranges import CURVES
 from edgefer.quantize.scales.ties import is_off_ties
 
 _PRODUCTS = frozenset(["Conv", "Gemm", "MatMul"])
@@ -28,7 +29,10 @@ def that_may_differ(graph: Graph, plan: Plan) -> list[str]:
     exact: set[str] = {*graph.inputs, *graph.constants}
     for node in graph.nodes:
         is_int8 = plan.is_int8(node.name)
-        same = _is_same_in_int8(graph, node, plan.tensors) if is_int8 else _is_same_in_float(node, exact)
+        if is_int8:
+            same = _is_same_in_int8(graph, node, plan.tensors)
+        else:
+            same = _is_same_in_float(node, exact) or _is_same_curve(graph, node, plan)
         if is_int8 or same:
             exact.update(node.outputs)
         if not same and not plan.tensors.keys().isdisjoint(node.outputs):
@@ -39,6 +43,13 @@ def that_may_differ(graph: Graph, plan: Plan) -> list[str]:
 
 def _is_same_in_float(node: Node, exact: Set[str]) -> bool:
     return node.op in _SINGLE and set(filter(None, node.inputs)) <= exact
+
+
+def _is_same_curve(graph: Graph, node: Node, plan: Plan) -> bool:
+    """Whether float computes a curve of integers, none of which it brings near a tie."""
+    maker = graph.producers.get(node.inputs[0]) if node.op in CURVES else None
+    is_of_integers = maker is not None and plan.is_int8(maker.name) and node.output in plan.tensors
+    return is_of_integers and is_off_ties(graph, node, plan.tensors)
 
 
 def _is_same_in_int8(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> bool:

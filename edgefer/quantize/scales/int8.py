@@ -59,7 +59,10 @@ def plan_int8(
         root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
         for root, members in groups.items()
     }
-    avoid_ties(graph, layout.nodes, layout.groups.find, chosen, set(layout.fixed))
+    names, stored = {node.name for node in layout.nodes}, layout.groups.parents.keys()
+    curves = CURVES.keys() - FIXED_OUTPUT.keys()  # float computes them, of integers
+    rounded = [n for n in graph.nodes if n.name in names or (n.op in curves and {*n.inputs, *n.outputs} <= stored)]
+    avoid_ties(graph, rounded, layout.groups.find, chosen, set(layout.fixed))
     tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
     in_int8 = {node.name for node in layout.nodes}

@@ -35,7 +35,7 @@ def avoid_ties(
 
     Args:
         graph: normalised.
-        nodes: of the graph that compute in int8, in order.
+        nodes: of the graph that compute in int8, and curves that float computes of integers, in order.
         find: the group of tensors stored alike that a value belongs to.
         chosen: parameters by group; changed in place.
         fixed: groups whose parameters are prescribed.
@@ -50,6 +50,12 @@ def avoid_ties(
                 chosen[inputs[0]] = _beside_ties(node.op, chosen[inputs[0]], wholes.get(inputs[0]))
         elif output in settled or output in inputs:
             continue  # prescribed, or stored like what it is made of
+        elif node.op in CURVES:
+            source, larger = chosen[inputs[0]], _larger(chosen[output])
+            chosen[output] = next(
+                (each for each in larger if _distance(node.op, source, each) > _CURVE_MARGIN), chosen[output]
+            )
+            settled.add(output)
         elif node.op in ("AveragePool", "GlobalAveragePool", "Mul"):
             count = _averaged(graph, node)
             factors = [constant_params(graph, v) if graph.is_constant(v) else chosen[find(v)] for v in node.inputs]
@@ -86,8 +92,8 @@ def _in_order(graph: Graph) -> list[str]:
 def is_off_ties(graph: Graph, node: Node, tensors: Mapping[str, QuantParams]) -> bool:
     """Whether no result of a sum, product, mean or curve in int8 can lie where kernels round it differently."""
     output = tensors[node.output]
-    if node.op in CURVES and node.op in FIXED_OUTPUT:
-        return _distance(node.op, tensors[node.inputs[0]]) > _CURVE_MARGIN
+    if node.op in CURVES:
+        return _distance(node.op, tensors[node.inputs[0]], output) > _CURVE_MARGIN
     if node.op in ("AveragePool", "GlobalAveragePool"):
         fractions = tensors[node.inputs[0]].scale[0] / _averaged(graph, node) / output.scale[0] * _FINE_FRACTIONS
         return abs(fractions - round(fractions)) <= 1e-3 + fractions * 2.0**-22 < fractions
@@ -134,14 +140,15 @@ def constant_params(graph: Graph, value: str) -> QuantParams:
 def _beside_ties(op: str, params: QuantParams, whole: float | None) -> QuantParams:
     """The first parameters near `params` with which no integer's value on the curve is near a tie."""
     nearby = _fractions(params, whole) if whole else _larger(params)
-    return next((candidate for candidate in nearby if _distance(op, candidate) > _CURVE_MARGIN), params)
+    made = FIXED_OUTPUT[op]
+    return next((candidate for candidate in nearby if _distance(op, candidate, made) > _CURVE_MARGIN), params)
 
 
-def _distance(op: str, params: QuantParams) -> float:
-    """How near the curve comes to a tie, in steps of its output."""
+def _distance(op: str, params: QuantParams, output: QuantParams) -> float:
+    """How near the curve of integers stored so comes to a tie, in steps of its output."""
     low, high = params.limits
     curve = CURVES[op](params.scale[0] * (np.arange(low, high + 1) - params.zero_point[0]).astype(np.float64))
-    steps = curve / FIXED_OUTPUT[op].scale[0]
+    steps = curve / output.scale[0]
     return float(np.abs(steps - np.floor(steps) - 0.5).min())
 
 

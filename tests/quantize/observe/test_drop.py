@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from edgefer.quantize.observe.drop import Answer, expected_drop
+from edgefer.quantize.observe.drop import Answer, expected_changes, expected_drop
 
 logits = arrays(np.float64, (5, 3), elements=st.floats(-8, 8))
 
@@ -43,3 +43,16 @@ def test_nothing_is_gained_and_no_more_than_all_is_lost(expected, found, answer)
 
 def test_heads_without_decisions_have_no_accuracy_to_lose():
     assert expected_drop(np.ones((2, 2)), -np.ones((2, 2)), Answer("tanh")) == 0
+
+
+def test_noise_without_direction_changes_as_many_answers_as_expected():
+    rng = np.random.default_rng(0)
+    expected = rng.normal(size=(4000, 5))
+    for answer in (Answer("softmax"), Answer("sigmoid", (0.3,))):
+        found = expected + rng.normal(size=expected.shape) * 0.1
+        if answer.activation == "softmax":
+            changed = np.mean(expected.argmax(1) != found.argmax(1))
+        else:
+            changed = np.mean((expected >= np.log(3 / 7)) != (found >= np.log(3 / 7)))
+        assert expected_changes(expected, found, answer) == pytest.approx(changed, rel=0.25)
+    assert expected_changes(expected, found, Answer("none")) == 0

@@ -31,3 +31,10 @@ def test_what_is_stored_of_a_curve_in_float_may_differ_and_of_a_single_product_m
     graph = network("a = Mul(x, x)\nb = Exp(a)\ny = Relu(b)", "y", {}, x=(1, 2, 3, 3))
     plan = _plan(graph, {"a": 0.5, "b": 0.5, "y": 0.5}, floats=("Mul", "Exp"))
     assert that_may_differ(graph, plan) == ["Exp (b)"]
+
+
+def test_a_curve_that_float_computes_of_integers_is_the_same_where_it_keeps_away_from_ties():
+    graph = network("a = Relu(x)\nb = HardSwish(a)\ny = Relu(b)", "y", {}, x=(1, 2, 3, 3))
+    for scale, expected in ((2.0, ["HardSwish (b)"]), (3.0, [])):  # 1 becomes 2 / 3: of 2.0 a third, of 3 of 1.0 a half
+        plan = _plan(graph, {"x": 3.0, "a": 3.0, "b": scale, "y": scale}, floats=("HardSwish",))
+        assert that_may_differ(graph, plan) == expected

@@ -5,7 +5,7 @@ import pytest
 
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.scales.ranges import affine
+from edgefer.quantize.scales.ranges import affine, hard_swish
 from edgefer.quantize.scales.ties import avoid_ties
 from tests.emit.harness import sample
 from tests.graph.networks import network, numbers
@@ -96,3 +96,13 @@ def test_a_mean_of_very_many_keeps_its_scale():
     chosen = {name: affine(-1.0, 1.0) for name in ("x", "a", "y")}
     avoid_ties(graph, graph.nodes, lambda value: value, chosen, set())
     assert chosen["y"] == affine(-1.0, 1.0)
+
+
+def test_curves_that_float_computes_of_integers_keep_away_from_ties():
+    graph = network("a = Conv(x, v)\nb = HardSwish(a)\ny = Conv(b, v)", "y", CONSTANTS)
+    for seed in range(4):
+        images = [sample(graph, 10 * seed + index) for index in range(2)]
+        tensors = plan_int8(graph, collect(graph, tensors_to_observe(graph), images)).tensors
+        (scale,), (zero_point,) = tensors["a"].scale, tensors["a"].zero_point
+        steps = hard_swish(scale * (np.arange(-128, 128) - zero_point)) / tensors["b"].scale[0]
+        assert np.abs(steps % 1 - 0.5).min() > 9e-4

@@ -15,7 +15,7 @@ from edgefer.quantize.costs.machines import LITERT_X86
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.solve import solver
+from edgefer.quantize.solve import solver, ways
 from edgefer.quantize.solve.size import smallest_size
 from edgefer.quantize.solve.solver import Bounds, solve
 
@@ -144,7 +144,7 @@ def test_no_more_layers_than_the_budget_demands_have_int4_weights_the_quietest_f
 
 def test_no_layer_has_four_bits_that_the_others_make_needless(monkeypatch):
     """Small ones are taken first here, and given back where a large one saves enough by itself."""
-    monkeypatch.setattr(solver._Noises, "of_int4", {"head": 0, "project": 1, "expand": 9e9, "back": 9e9})
+    monkeypatch.setattr(solver.Noises, "of_int4", {"head": 0, "project": 1, "expand": 9e9, "back": 9e9})
     full = size(GRAPH, plan_of(frozenset()))
     sizes = {name: GRAPH.constants[f"{name}.weight"].size // 2 for name in PRODUCTS}
     for needed in range(1, sum(sizes.values()) + 1, 29):
@@ -155,7 +155,7 @@ def test_no_layer_has_four_bits_that_the_others_make_needless(monkeypatch):
 
 
 def test_nothing_is_measured_for_a_budget_that_four_bits_cannot_keep(monkeypatch):
-    monkeypatch.setattr(solver._Noises, "of_int4", property(lambda _: pytest.fail("noises are measured")))
+    monkeypatch.setattr(solver.Noises, "of_int4", property(lambda _: pytest.fail("noises are measured")))
     assert set(solved(Bounds(100), mixed=False).chosen.int4) == set(PRODUCTS)
 
 
@@ -231,17 +231,17 @@ def test_noises_are_measured_once_and_again_where_the_cache_is_damaged(monkeypat
 @given(st.integers(0, 1000))
 def test_no_way_along_the_chain_is_better_than_those_on_its_frontier(seed):
     plan = plan_of(frozenset())
-    units = solver._units(GRAPH, plan)
+    units = ways.units_of(GRAPH, plan)
     noises = [tuple(pair) for pair in np.random.default_rng(seed).exponential(1e-5, (len(units), 2))]
-    chain = solver._Chain(GRAPH, plan, units, noises, LITERT_X86)
+    chain = ways.Chain(GRAPH, plan, units, noises, LITERT_X86)
     most = 1.5 * chain.full.cost
     frontier = chain.frontier(most)
-    ways = [solver._Way(0.0, 0.0, ())]
+    all_ways = [ways.Way(0.0, 0.0, ())]
     for states in chain._states:
-        ways = [chain._onward(way, state) for way in ways for state in states]
-    assert {*frontier} <= {*ways}
-    for way in ways:
-        slack = len(units) * solver._RESOLUTION * chain.full.cost
+        all_ways = [chain._onward(way, state) for way in all_ways for state in states]
+    assert {*frontier} <= {*all_ways}
+    for way in all_ways:
+        slack = len(units) * ways._RESOLUTION * chain.full.cost
         if way.cost <= most - slack:
             assert any(better.cost <= way.cost + slack and better.noise <= way.noise for better in frontier)
 
