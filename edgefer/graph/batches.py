@@ -19,7 +19,7 @@ _UNARY = frozenset(
 )  # fmt: skip
 _BROADCASTING = frozenset(["Add", "Div", "Max", "Min", "Mul", "PRelu", "Sub"])
 
-_AT_ONCE = 4
+_AT_ONCE = 8
 _NUMBERS = 1 << 21  # in the largest value of a batch: more takes memory for no time
 _RETURNED = 3 << 20  # numbers in all that is returned, likewise
 
