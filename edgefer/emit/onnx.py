@@ -34,14 +34,16 @@ CHANNELS_LAST = "ChannelsLast"
 _BROADCASTING = frozenset(["Add", "Mul", "Sub"])
 
 
-def emit_onnx(graph: Graph, plan: Plan, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
-    """The model that computes `graph` as `plan` says; an empty Plan gives the float model."""
+def emit_onnx(
+    graph: Graph, plan: Plan, metadata: Mapping[str, str] | None = None, held: dict[str, Array] | None = None
+) -> onnx.ModelProto:
+    """The model that computes `graph` as `plan` says; an empty Plan gives the float model.  `held`: see `to_onnx`."""
     emitter = _Emitter(graph, plan)
     for value in graph.inputs:
         emitter.store(value, value)
     for node in graph.nodes:
         emitter.emit(node)
-    return to_onnx(replace(graph, nodes=tuple(emitter.nodes), constants=emitter.constants), metadata=metadata)
+    return to_onnx(replace(graph, nodes=tuple(emitter.nodes), constants=emitter.constants), metadata=metadata, held=held)
 
 
 class _Emitter:

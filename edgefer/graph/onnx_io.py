@@ -14,6 +14,8 @@ from edgefer.graph.fold import LARGEST_RESULT
 from edgefer.graph.inference import node_proto
 from edgefer.graph.ir import OPSET, Array, Attribute, Graph, Node, TensorInfo, fresh_name, unused_name
 
+_LARGE = 1 << 10  # bytes of a constant that may be held apart from its model
+
 
 def from_onnx(model: onnx.ModelProto, name: str = "") -> Graph:
     """The graph of a model that `to_onnx` could have written: at `OPSET`, with static shapes and float32 values.
@@ -44,7 +46,10 @@ def from_onnx(model: onnx.ModelProto, name: str = "") -> Graph:
 
 
 def to_onnx(
-    graph: Graph, extra_outputs: Iterable[str] = (), metadata: Mapping[str, str] | None = None
+    graph: Graph,
+    extra_outputs: Iterable[str] = (),
+    metadata: Mapping[str, str] | None = None,
+    held: dict[str, Array] | None = None,
 ) -> onnx.ModelProto:
     """The model of a graph; equal graphs give equal bytes.
 
@@ -52,14 +57,18 @@ def to_onnx(
         graph: any graph; fused activations become nodes of their own.
         extra_outputs: values to return beside the graph's own outputs.
         metadata: key-value pairs for `metadata_props`.
+        held: is given the large constants, to which the model then refers only: whoever runs it hands them over.
     """
     nodes = [proto for node in graph.nodes for proto in _node_protos(graph, node)]
     outputs = [*graph.outputs, *(value for value in extra_outputs if value not in graph.outputs)]
     used = {value for node in nodes for value in node.input} | set(outputs)
+    constants = {value: np.asarray(array, order="C") for value, array in graph.constants.items() if value in used}
+    large = {value: array for value, array in constants.items() if held is not None and array.nbytes >= _LARGE}
+    if held is not None:
+        held.update(large)
     initializers = [
-        numpy_helper.from_array(np.asarray(array, order="C"), value)
-        for value, array in graph.constants.items()
-        if value in used
+        _reference(array, value) if value in large else numpy_helper.from_array(array, value)
+        for value, array in constants.items()
     ]
     proto = helper.make_graph(
         nodes,
@@ -73,6 +82,15 @@ def to_onnx(
     )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     return model
+
+
+def _reference(array: Array, name: str) -> onnx.TensorProto:
+    """What stands for a constant that is elsewhere."""
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor = onnx.TensorProto(name=name, data_type=kind, dims=array.shape, data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in {"location": "held", "offset": "0", "length": str(array.nbytes)}.items():
+        tensor.external_data.add(key=key, value=value)
+    return tensor
 
 
 def _infer(model: onnx.ModelProto) -> dict[str, TensorInfo]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -113,8 +114,8 @@ class OnnxSession:
         outputs: names of what it returns.
     """
 
-    def __init__(self, session: Any) -> None:
-        self._session = session
+    def __init__(self, session: Any, shared: Sequence[Any] = ()) -> None:
+        self._session, self._shared = session, shared
         self.inputs: tuple[str, ...] = tuple(value.name for value in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(value.name for value in session.get_outputs())
 
@@ -138,6 +139,7 @@ def onnx_session(
     round_weights: bool = True,
     arena: bool = False,
     optimise: bool = True,
+    held: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
 ) -> OnnxSession:
     """A session on the CPU, whose integers are exact.
 
@@ -148,6 +150,7 @@ def onnx_session(
             quantized tensors in int8.
         arena: whether it keeps memory from run to run, as apps do.
         optimise: whether it may fuse and reorder nodes, as it does unasked.
+        held: constants that the model only refers to.
 
     Raises:
         InputError: ONNX Runtime refuses the model.
@@ -163,6 +166,9 @@ def onnx_session(
     if not optimise:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4  # what fails is raised
+    shared = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in held.values()]
+    if shared:
+        options.add_external_initializers(list(held), shared)
     with _source(model) as source:
         del model  # which may be large, and of which the caller has often no use any more
         try:
@@ -174,7 +180,7 @@ def onnx_session(
             )
         except Exception as error:  # pybind11 exceptions of several kinds
             raise refusal("ONNX Runtime", "open", str(error)) from error
-    return OnnxSession(session)
+    return OnnxSession(session, shared)
 
 
 _LARGE = 1 << 20

@@ -9,7 +9,6 @@ from itertools import chain, islice
 from typing import TypeVar
 
 import numpy as np
-import onnx
 
 from edgefer.emit.onnx import emit_onnx
 from edgefer.graph.batches import free_batch, images_at_once
@@ -52,16 +51,11 @@ def runnable(graph: Graph, plan: Plan | None = None, *, is_kept: bool = False) -
         InputError: ONNX Runtime refuses it.
     """
     at_once = images_at_once(graph)
-    session = onnx_session(_model(graph, plan, at_once), round_weights=plan is None, arena=not is_kept)
-    return Runnable(session, at_once)
-
-
-def _model(graph: Graph, plan: Plan | None, at_once: int) -> onnx.ModelProto:
-    """Of the session alone, which lets go of it as soon as it can: it is as large as the network."""
-    model = to_onnx(graph) if plan is None else emit_onnx(graph, plan)
+    held: dict[str, Array] = {}
+    model = to_onnx(graph, held=held) if plan is None else emit_onnx(graph, plan, held=held)
     if at_once > 1:
         free_batch(model)
-    return model
+    return Runnable(onnx_session(model, round_weights=plan is None, arena=not is_kept, held=held), at_once)
 
 
 def observe(
