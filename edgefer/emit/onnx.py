@@ -43,7 +43,9 @@ def emit_onnx(
         emitter.store(value, value)
     for node in graph.nodes:
         emitter.emit(node)
-    return to_onnx(replace(graph, nodes=tuple(emitter.nodes), constants=emitter.constants), metadata=metadata, held=held)
+    return to_onnx(
+        replace(graph, nodes=tuple(emitter.nodes), constants=emitter.constants), metadata=metadata, held=held
+    )
 
 
 class _Emitter:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from math import prod
 from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+_AT_ONCE = 1 << 20
+"""Bytes that are read together."""
 
 
 class Rows:
@@ -40,12 +45,15 @@ class Rows:
         return len(self._kinds)
 
     def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        """Each in turn, read from the file."""
+        """Each in turn, read from the file, some of a kind at once."""
         position = 0
-        for shape, dtype in self._kinds:
-            array = np.empty(shape, dtype)
-            with self._lock:
-                self._file.seek(position)
-                self._file.readinto(array.reshape(-1).view(np.uint8).data)
-            position += array.nbytes
-            yield array
+        for (shape, dtype), kinds in groupby(self._kinds):
+            left = len(list(kinds))
+            at_once = max(_AT_ONCE // max(dtype.itemsize * prod(shape), 1), 1)
+            for count in (min(at_once, left - start) for start in range(0, left, at_once)):
+                arrays = np.empty((count, *shape), dtype)
+                with self._lock:
+                    self._file.seek(position)
+                    self._file.readinto(arrays.reshape(-1).view(np.uint8).data)
+                position += arrays.nbytes
+                yield from arrays

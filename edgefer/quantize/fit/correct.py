@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
@@ -41,6 +41,9 @@ _CORRELATED = 0.5  # share of a channel's power that must be signal for its slop
 _CHANNELS = 32  # whose values are float64 together
 _KEPT = 1 << 18  # numbers in a value that is kept, in a file, for all images; larger ones are computed again
 
+_Samples: TypeAlias = tuple[int, list[Array]]
+"""So many images, and samples of some values for them."""
+
 
 def correct(
     graph: Graph, plan: Plan, feeds: Sequence[Feed], advance: Callable[[], None] = lambda: None
@@ -57,14 +60,12 @@ def correct(
     quantized: Iterable[Feed] = feeds
     for piece in ahead(_float_pieces(graph, plan, feeds)):
         for node, wanted in zip(piece.layers, piece.expected, strict=True):
-            if node.name in piece.inputs:
-                seen = (piece.inputs.pop(each.name) for each in _tied(graph, node))
-                current = _with_rounded_weights(current, plan, node, seen)
+            if node.name in piece.rounded:
+                current = current.with_constants({node.inputs[1]: piece.rounded.pop(node.name)})
             watched = _watching(
                 _with_stored_weights(current, plan, node), piece.start, [], [_alone(node, _stored(node))]
             )
-            outputs = run_each([runnable(watched, plan)], quantized)
-            (found,) = _blocks(([_sampled(value)] for (value,) in outputs), len(feeds))
+            (found,) = _blocks(run([runnable(watched, plan)], quantized, _all_sampled), len(feeds))
             gain, shift = _affine(wanted, found, with_slope=len(_tied(graph, node)) == 1)
             current, plan = _corrected(current, plan, node, gain, shift)
         if piece.end not in graph.outputs:
@@ -84,14 +85,14 @@ class _Piece:
         start: the value that it reads.
         end: the first that it makes for the next.
         layers: to be corrected, in network order.
-        inputs: what some of them read, by name.
+        rounded: weights of some of them, by name.
         expected: samples of what each of them returns for each of the feeds.
     """
 
     start: str
     end: str
     layers: tuple[Node, ...]
-    inputs: dict[str, Inputs]
+    rounded: dict[str, Array]
     expected: tuple[Array, ...]
 
 
@@ -108,7 +109,7 @@ def _float_pieces(graph: Graph, plan: Plan, feeds: Sequence[Feed]) -> Iterator[_
         samples = _float_outputs(graph, start, outputs[0], layers, inputs, exact, reached)
         expected = _blocks(samples, len(feeds))
         exact = Reached(outputs[0], reached, feeds)
-        yield _Piece(start, outputs[0], layers, inputs, tuple(expected))
+        yield _Piece(start, outputs[0], layers, _rounded(graph, plan, inputs), tuple(expected))
 
 
 def pieces(graph: Graph) -> int:
@@ -158,28 +159,34 @@ def _float_outputs(
     inputs: Mapping[str, Inputs],
     feeds: Iterable[Feed],
     reached: Rows,
-) -> Iterator[list[Array]]:
-    """For each of the feeds of `start`, samples of what `layers` return; `inputs` see theirs, `reached` keeps `end`."""
+) -> Iterator[_Samples]:
+    """For all feeds of `start`, samples of what `layers` return; `inputs` see theirs, `reached` keeps `end`."""
     watching = list(inputs.values())
     read = [node.inputs[0] for node in layers if node.name in inputs]
     network = runnable(_watching(graph, start, [end, *read], [_alone(node) for node in layers]))
 
-    def keep(values: list[Array], images: int) -> tuple[list[Array], list[list[Array]]]:
+    def keep(values: list[Array], images: int) -> tuple[list[Array], list[list[Array]], _Samples]:
         last, *others = values
         seen = [each.patches(x) for each, x in zip(watching, others, strict=False)]
-        return seen, each_image([last, *map(_sampled, others[len(watching) :])], images)
+        return seen, each_image([last], images), _all_sampled(others[len(watching) :], images)
 
-    for seen, rows in run([network], feeds, keep):
+    for seen, rows, samples in run([network], feeds, keep):
         for each, patches in zip(watching, seen, strict=True):
             each.add(patches)
-        for last, *samples in rows:
+        for (last,) in rows:
             reached.append(last)
-            yield samples
+        yield samples
 
 
-def _with_rounded_weights(graph: Graph, plan: Plan, node: Node, inputs: Iterable[Inputs]) -> Graph:
-    name = node.inputs[1]
-    return graph.with_constants({name: rounded(graph.constants[name], plan.tensors[name], *inputs)})
+def _rounded(graph: Graph, plan: Plan, inputs: dict[str, Inputs]) -> dict[str, Array]:
+    """Weights, by the name of the first layer that reads them; `inputs` are used up one after the other."""
+    found = {}
+    for layer in tuple(inputs):
+        if layer in inputs:
+            node = graph.named[layer]
+            seen = (inputs.pop(each.name) for each in _tied(graph, node))
+            found[layer] = rounded(graph.constants[node.inputs[1]], plan.tensors[node.inputs[1]], *seen)
+    return found
 
 
 def _alone(node: Node, weights: str = "") -> Node:
@@ -217,13 +224,20 @@ def _sampled(values: Array) -> Array:
     return np.ascontiguousarray(values[:, :, rows, columns])
 
 
-def _blocks(rows: Iterator[list[Array]], count: int) -> list[Array]:
-    """Each value of a row, for all `count` rows in one block, as many small arrays would leave memory in pieces."""
-    first = next(rows)
-    blocks = [np.empty((count, *values.shape), values.dtype) for values in first]
-    for index, row in enumerate(chain([first], rows)):
-        for block, values in zip(blocks, row, strict=True):
-            block[index] = values
+def _all_sampled(values: list[Array], images: int) -> _Samples:
+    return images, [_sampled(value) for value in values]
+
+
+def _blocks(samples: Iterator[_Samples], count: int) -> list[Array]:
+    """Each value for all `count` images in one block, as many small arrays would leave memory in pieces."""
+    blocks: list[Array] = []
+    index = 0
+    for images, values in samples:
+        apart = [value.reshape(images, -1, *value.shape[1:]) for value in values]
+        blocks = blocks or [np.empty((count, *value.shape[1:]), value.dtype) for value in apart]
+        for block, value in zip(blocks, apart, strict=True):
+            block[index : index + images] = value
+        index += images
     return blocks
 
 

@@ -3,7 +3,10 @@ from threading import Event
 import numpy as np
 import pytest
 
+from edgefer.emit.onnx import emit_onnx
+from edgefer.plan import Plan
 from edgefer.quantize.observe.per_image import Runnable, each_image, observe, run, run_each, runnable
+from edgefer.runtime.runners import onnx_session
 from tests.emit.harness import sample, values_of
 from tests.emit.minmax_plan import minmax_plan
 from tests.graph.networks import RESIDUAL, network, numbers
@@ -36,7 +39,7 @@ def test_once_closed_no_more_are_run():
 @pytest.mark.parametrize("stored", [False, True])
 def test_images_that_run_at_once_are_each_what_they_are_alone(stored):
     graph = network(RESIDUAL, "c s", WEIGHTS)
-    feeds = [sample(graph, seed) for seed in range(7)]
+    feeds = [sample(graph, seed) for seed in range(11)]
     several = runnable(graph, minmax_plan(graph, feeds) if stored else None)
     assert several.at_once > 1
     alone = [Runnable(several.session, 1)]
@@ -54,3 +57,17 @@ def test_a_network_that_would_mix_images_runs_one_after_the_other():
     assert len(found) == 5
     for value, feed in zip(found, feeds, strict=True):
         np.testing.assert_allclose(value, values_of(graph, feed)["y"], 1e-6)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_large_constants_are_handed_over_apart_from_the_model_and_nothing_else_changes(stored):
+    graph = network("y = Conv(x, w)", "y", {"w": numbers(128, 3, 3, 3)})
+    feed = sample(graph)
+    plan = minmax_plan(graph, [feed]) if stored else Plan()
+    held = {}
+    model = emit_onnx(graph, plan, held=held)
+    assert len(held) == 1
+    assert model.ByteSize() < min(array.nbytes for array in held.values())
+    (whole,) = onnx_session(emit_onnx(graph, plan)).run(None, feed)
+    (found,) = onnx_session(model, held=held).run(None, feed)
+    np.testing.assert_array_equal(found, whole)
