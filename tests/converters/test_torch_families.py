@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ import pytest
 
 from edgefer.cli.main import main
 from edgefer.conversion.trial import prove, sample
+from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import InputError, UsageError
 from edgefer.graph.contract import apply_contract
+from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.host.progress import Silent
 from edgefer.host.resources import bundled_directory
 from edgefer.networks.families import load_network
+from edgefer.plan import Plan
 from edgefer.runtime.apart import Apart
+from edgefer.runtime.runners import open_runner
 from tests.checkpoint.torch_files import Call, Stored, save
 from tests.converters.checkpoints import SPEC, run
 
@@ -107,6 +112,21 @@ def assert_computes(network: Any, module: Any) -> None:
         np.testing.assert_array_equal(answer[network.graph.outputs[0]], expected)
         found = run(network.graph, planes)
         np.testing.assert_allclose(found, expected, atol=TOLERANCE * np.abs(expected).max())
+        heads = tuple(replace(head, activation="none") for head in network.spec.outputs)
+        spec = replace(network.spec, outputs=heads)
+        graph = apply_contract(normalise(network.graph), spec)
+        for format, model in (
+            ("tflite", emit_tflite(graph, Plan())),
+            ("onnx", to_onnx(graph).SerializeToString()),
+        ):
+            answers = open_runner(model, format)(image)
+            for head in heads:
+                np.testing.assert_allclose(
+                    answers[head.name],
+                    expected[0, slice(*(head.columns or (None,)))],
+                    atol=TOLERANCE * np.abs(expected).max(),
+                    err_msg=format,
+                )
 
 
 @pytest.fixture
