@@ -54,7 +54,8 @@ SQUARE_ROOTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 WHY = (
     "Exporters fold batch norms: the older with PyTorch's square root, whose last bit is not IEEE's, the default with "
-    "NumPy's, as edgefer does with a checkpoint; their files hold different weights, and so different integers."
+    "NumPy's, as edgefer does with a checkpoint; their files hold different weights, and so different integers.  "
+    "Counted are convolutions whose weights are folded so to the last bit, of all, those without a norm included."
 )
 
 

@@ -4,7 +4,7 @@ import pytest
 from edgefer.graph.macs import parameters
 from edgefer.graph.passes import normalise
 from edgefer.graph.passes.remove_channels import remove_channels
-from tests.graph.networks import assert_same_outputs, network
+from tests.graph.networks import assert_same_outputs, network, numbers
 from tests.graph.test_regions import GATED, GATED_WEIGHTS, RESIDUAL, RESIDUAL_WEIGHTS
 
 ALL = slice(None)
@@ -47,6 +47,21 @@ def test_channels_that_are_always_zero_go():
     graph = network(GATED, "y", planted(GATED_WEIGHTS, *zero, ("w", 1, 0)))
     smaller = remove_channels(graph)
     assert channels(smaller, "k") == 5, "channel 1 is a number that the padding behind it is not"
+    assert_same_outputs(graph, smaller)
+
+
+def test_a_channel_that_is_zero_all_over_the_map_is_so_behind_a_factor_for_each_row():
+    text = """
+    a = Conv(x, w)
+    m = Mul(a, rows)
+    d = Conv<group=4>(m, depthwise)
+    y = Conv(d, v)
+    """
+    weights = {"w": numbers(4, 3, 1, 1), "rows": numbers(1, 4, 5, 1), "depthwise": numbers(4, 1, 1, 1)}
+    weights |= {"v": numbers(2, 4, 1, 1)}
+    graph = network(text, "y", planted(weights, ("w", 2, 0)))
+    smaller = remove_channels(graph)
+    assert channels(smaller, "d") == 3
     assert_same_outputs(graph, smaller)
 
 

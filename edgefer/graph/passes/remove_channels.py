@@ -150,7 +150,7 @@ def _made(groups: Groups, node: Node, given: list[Known]) -> Known:
         axis = 1 if node.op == "Gemm" and not node.int("transB") else 0
         is_zero = ~_rows(graph.constants[node.inputs[1]], axis).any(axis=1)
         if is_depthwise(graph, node):
-            is_zero |= np.broadcast_to(given[0].reshape(-1) == 0, is_zero.shape)
+            is_zero |= np.broadcast_to((_everywhere(given[0]) == 0).all(axis=0).reshape(-1), is_zero.shape)
         bias = graph.constants[node.inputs[2]].reshape(-1).astype(np.float64) if len(node.inputs) > 2 else 0.0
         return np.where(is_zero, bias, np.nan).reshape(1, -1, *([1] * (rank - 2)))
     if node.op in _OF_TWO and len(given) == 2:
