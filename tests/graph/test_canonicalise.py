@@ -98,9 +98,17 @@ def test_what_is_no_bias_of_the_matmul_stays_an_add(text, bias):
     assert_same_outputs(graph, after)
 
 
-def test_a_matmul_of_two_activations_or_of_stacks_is_left_alone():
+def test_a_matmul_of_maps_by_a_matrix_and_the_bias_behind_it_multiply_all_rows():
+    text = "a = Transpose<perm=[0, 2, 3, 1]>(x)\nb = MatMul(a, w)\ny = Add(b, bias)"
+    graph = network(text, "y", {"w": numbers(3, 2), "bias": numbers(2)})
+    after = merge_matmul_bias(graph)
+    assert operators(after) == ["Transpose", "Reshape", "Gemm", "Reshape"]
+    assert_same_outputs(graph, after)
+
+
+def test_a_matmul_of_two_activations_or_by_stacks_is_left_alone():
     text = "a = Transpose<perm=[0, 1, 3, 2]>(x)\nb = MatMul(x, a)\ny = MatMul(b, w)"
-    graph = network(text, "y", {"w": numbers(5, 2)})
+    graph = network(text, "y", {"w": numbers(3, 5, 2)})
     assert merge_matmul_bias(graph) is graph
 
 

@@ -37,6 +37,9 @@ COMPOSED = {
     "LpNormalization<axis=1>(x)": "Mul ReduceSum Sqrt Max Div",
     "LpNormalization<axis=2, p=1>(x)": "Abs ReduceSum Max Div",
     "Tile(x, repeats)": "Reshape Expand Reshape",
+    "Where(open, x, three)": "Mul Add",
+    "Where(open, zero, x)": "Mul",
+    "Where(open, x, infinity)": "Add",
 }
 
 CONSTANTS = {
@@ -46,6 +49,9 @@ CONSTANTS = {
     "first": np.array(1),
     "axes": np.array([1, -1]),
     "repeats": np.array([1, 2, 1, 3]),
+    "open": np.arange(15).reshape(3, 5) % 3 > 0,
+    "zero": np.float32(0),
+    "infinity": np.float32(-np.inf),
 }
 
 

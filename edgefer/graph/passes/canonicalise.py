@@ -58,7 +58,7 @@ def merge_matmul_bias(graph: Graph) -> Graph:
 def _merge_matmul_bias(graph: Graph, node: Node) -> Graph:
     if (
         node.op != "MatMul"
-        or len(graph.shape(node.inputs[0])) not in (2, 3)
+        or len(graph.shape(node.inputs[0])) < 2
         or not graph.is_constant(node.inputs[1])
         or len(graph.shape(node.inputs[1])) != 2
     ):

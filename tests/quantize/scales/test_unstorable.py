@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
+from edgefer.graph.passes import normalise
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.unstorable import filled_values, is_read_by_root
-from tests.emit.harness import run_onnx, run_tflite, sample
+from tests.emit.harness import run_as_shipped, run_onnx, run_tflite, sample
 from tests.graph.networks import network, numbers
 
 MASK = np.array([[0, 1, 0, 0, 1]], np.float32)
@@ -27,13 +29,13 @@ def planned(graph):
     return plan_int8(graph, collect(graph, tensors, [sample(graph, seed) for seed in range(4)]))
 
 
-def assert_litert_agrees(graph, plan):
+def assert_litert_agrees(graph, plan, off=0.02):
     feeds = sample(graph)
     expected = run_onnx(graph, feeds)["y"]
     stored = {name: plan.tensors[name].quantize(array) for name, array in feeds.items()}
     found = run_tflite(emit_tflite(graph, plan), stored)["y"]
     real = plan.tensors["y"].dequantize(found) if "y" in plan.tensors else found
-    np.testing.assert_allclose(real, expected, atol=0.02 * float(np.abs(expected).max()))
+    np.testing.assert_allclose(real, expected, atol=off * float(np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -47,6 +49,37 @@ def test_a_masks_fill_enters_no_range_and_ends_no_process(fill, masked):
     assert not plan.tensors.keys() & {"masked", "turned", "fill"}
     if "Where" not in masked:  # which another test of the emitter has
         assert_litert_agrees(graph, plan)
+
+
+@pytest.mark.parametrize("fill", [-100.0, -np.inf])
+@pytest.mark.parametrize(
+    "masked",
+    ["masked = Add(scores, fill)", "masked = Where(open, scores, low)", "masked = Sub(scores, above)"],
+)
+def test_masked_attention_is_as_exact_as_its_products(fill, masked):
+    hidden = np.triu(np.ones((6, 6), bool), 1)
+    constants = {name: numbers(8, 8, seed=seed) for seed, name in enumerate("qkvh")}
+    constants["q"] /= 8  # so that no share is all or nothing
+    constants |= {"fill": np.where(hidden, fill, 0).astype(np.float32), "open": ~hidden, "low": np.float32(fill)}
+    constants["above"] = -constants["fill"]
+    text = f"""
+    a = MatMul(x, q)
+    b = MatMul(x, k)
+    turned = Transpose<perm=[0, 2, 1]>(b)
+    scores = MatMul(a, turned)
+    {masked}
+    shares = Softmax(masked)
+    c = MatMul(x, v)
+    mixed = MatMul(shares, c)
+    y = MatMul(mixed, h)
+    """
+    graph = normalise(network(text, "y", constants, (1, 6, 8)))
+    plan = planned(graph)
+    assert {"scores", "masked", "fill", "above"}.isdisjoint(plan.tensors)
+    feeds = sample(graph)
+    expected, found = run_onnx(graph, feeds)["y"], run_as_shipped(emit_onnx(graph, plan), feeds)["y"]
+    np.testing.assert_allclose(found, expected, atol=0.04 * float(np.abs(expected).max()))
+    assert_litert_agrees(graph, plan, 0.04)
 
 
 def test_a_fill_goes_no_further_than_what_it_is_made_for():

@@ -2,6 +2,7 @@
 
 from edgefer.graph.passes.decompositions import (
     borders,
+    choices,
     copies,
     curves,
     grids,
@@ -20,6 +21,7 @@ from edgefer.graph.passes.decompositions.table import DECOMPOSITIONS
 __all__ = [
     "DECOMPOSITIONS",
     "borders",
+    "choices",
     "copies",
     "curves",
     "grids",
