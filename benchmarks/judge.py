@@ -10,7 +10,7 @@ float or quantized, and return logits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -86,14 +86,20 @@ class Network:
 
 def judge(networks: Mapping[str, Network], reference: str, images: ImageSet, spec: Spec) -> dict[str, Quality]:
     """Compare every network with the one named `reference`, on labelled images of one head."""
+    pixels = list(iter_pixels(images, spec.input))
+    return compared({name: logits_of(each, pixels, spec) for name, each in networks.items()}, reference, images, spec)
+
+
+def logits_of(network: Network, pixels: Iterable[Pixels], spec: Spec) -> Array:
+    """Logits less their mean, float64 (N, classes), for pixels, each uint8 (H, W, 3)."""
+    return network.logits(np.concatenate([network.run(network.feed(each, spec)) for each in pixels]))
+
+
+def compared(logits: Mapping[str, Array], reference: str, images: ImageSet, spec: Spec) -> dict[str, Quality]:
+    """Compare all logits with those named `reference`, on the labelled images of one head that they are for."""
     labels = find_targets(images, spec).heads[spec.outputs[0].name].classes
     if labels is None:
         raise ValueError("the judged images have no labels")
-    outputs: dict[str, list[Array]] = {name: [] for name in networks}
-    for pixels in iter_pixels(images, spec.input):
-        for name, network in networks.items():
-            outputs[name].append(network.run(network.feed(pixels, spec)))
-    logits = {name: network.logits(np.concatenate(outputs[name])) for name, network in networks.items()}
     expected = logits[reference]
     return {
         name: Quality(

@@ -1,10 +1,12 @@
 """edgefer beside other post-training quantizers: the same network, images and machine, in one run.
 
-    python benchmarks/quantizers.py
+    python benchmarks/quantizers.py [--keep DIRECTORY]
 
-needs ../shared and Python 3.11; takes up to an hour, and ten minutes more and 4 GB of disk when it first makes
+needs ../shared and Python 3.11; takes half an hour, and ten minutes more and 4 GB of disk when it first makes
 the peers' environments (under $EDGEFER_HOME, where `edgefer doctor` makes its own).
-Everything is converted first: on Linux a child's peak memory is never reported below its parent's.
+Everything is converted first: on Linux a child's peak memory is never reported below its parent's.  With `--keep`, what
+was converted and judged lies in that directory, and the same command goes on where it was ended; what is to be measured
+again is deleted there.  Frames are timed last, all files in turns.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,8 +26,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from convert_cost import CALIBRATION, MODEL, PEERS, ROOT, SHARED, Cost, cpu, measure, on_path, versions
-from judge import FRAMES, ROUNDS, WARM_UP, Network, Quality, frame_rounds, judge, ratio
+from convert_cost import CALIBRATION, MODEL, PEERS, ROOT, SHARED, Command, Cost, cpu, measure, on_path, versions
+from judge import FRAMES, ROUNDS, WARM_UP, Network, Quality, compared, frame_rounds, logits_of, ratio
 from measured import signed
 from peer_environments import LITERT, NNCF, ONNXRUNTIME
 
@@ -95,8 +98,9 @@ HOW = """\
   up and {frames} that count; ms/frame is the median of the rounds' medians, and a ratio is the median of the rounds'
   ratios: to the float network in the same runtime, and to TF's plain full-int8 file. Normalisation and softmax are
   inside edgefer's files and timed; the other files get their input normalised, and quantized where they want it so.
-- Conversion: wall time and largest resident set of any process, from a cold start until it has ended. edgefer's
-  covers both files, evaluation on the held-back images and the bundle's report. litert-quantizer's includes onnx2tf's
+- Conversion: processor time of all its processes and largest resident set of any, from a cold start until it has
+  ended: that depends less on what else runs than the time on the wall, which `convert_cost.md` has. edgefer's covers
+  both files, evaluation on the held-back images and the bundle's report. litert-quantizer's includes onnx2tf's
   conversion to float TFLite, from which it starts; onnx2tf writes its other variants on the way, as it always does.
 - ONNX Runtime's Entropy search has 128 bins for 128 levels, which `quantize_static` does not let one change: its file
   has the same numbers as MinMax's.
@@ -106,9 +110,9 @@ HOW = """\
 
 EDGEFER_OPTIONS: tuple[tuple[str, ...], ...] = (
     (),
+    ("--mixed",),
     ("--effort", "balanced"),
     ("--effort", "best"),
-    ("--effort", "best", "--mixed"),
 )
 """Of `edgefer convert`, one pair of rows each."""
 
@@ -192,7 +196,9 @@ def main() -> int:
     """Convert with every tool, judge and time all files, write the table and the JSON file beside it."""
     parser = argparse.ArgumentParser(description="Compare edgefer with other quantizers on fer_b0.")
     parser.add_argument("-o", "--output", type=Path, default=RESULT, help="Markdown file to write; JSON goes beside it")
-    target: Path = parser.parse_args().output
+    parser.add_argument("--keep", type=Path, help="where what is done is kept, to go on from")
+    arguments = parser.parse_args()
+    target: Path = arguments.output
 
     try:
         for environment in PACKAGES:
@@ -201,7 +207,7 @@ def main() -> int:
                 environment.install()
         load = os.getloadavg()[0]
         with tempfile.TemporaryDirectory(prefix="edgefer-benchmark-") as name:
-            rows = measure_all(Path(name))
+            rows = measure_all((arguments.keep or Path(name)).absolute())
     except EdgeferError as error:
         sys.exit(f"{error}\n{error.remedy}")
     machine = (
@@ -224,7 +230,8 @@ def main() -> int:
 
 
 def measure_all(directory: Path) -> list[Row]:
-    """Every row of the table, each tool in a directory of its own."""
+    """Every row of the table, each tool in a directory of its own; what lies there is not done again."""
+    directory.mkdir(parents=True, exist_ok=True)
     spec = Spec.from_dict(read_toml(MODEL.with_suffix(".spec.toml")))
     paths = {REFERENCE: MODEL}
     inputs = {"model": MODEL, "calibration": CALIBRATION, **calibration_arrays(directory, spec)}
@@ -237,10 +244,17 @@ def measure_all(directory: Path) -> list[Row]:
             paths[key], costs[key] = directory / conversion.name / file, cost
 
     images = open_images(JUDGED)
-    print(f"judging {len(paths)} files on {len(images)} images ...", file=sys.stderr, flush=True)
+    pixels = list(iter_pixels(images, spec.input))
     networks = {key: Network(path) for key, path in paths.items()}
-    qualities = judge(networks, REFERENCE, images, spec)
-    rounds = frame_rounds(networks, next(iter_pixels(images, spec.input)), spec)
+    logits = {}
+    for key, network in networks.items():
+        kept = directory / f"{key}.npy"
+        if not kept.exists() or kept.stat().st_mtime < paths[key].stat().st_mtime:
+            print(f"judging {key} on {len(pixels)} images ...", file=sys.stderr, flush=True)
+            np.save(kept, logits_of(network, pixels, spec))
+        logits[key] = np.load(kept)
+    qualities = compared(logits, REFERENCE, images, spec)
+    rounds = frame_rounds(networks, pixels[0], spec)
     titles = {REFERENCE: "fp32, as trained"} | {key: c.title for c in CONVERSIONS for key in c.files}
     return [
         Row(
@@ -269,13 +283,22 @@ def calibration_arrays(directory: Path, spec: Spec) -> dict[str, Path]:
 
 
 def convert(conversion: Conversion, directory: Path, paths: Mapping[str, Path]) -> Cost:
-    """Run one conversion from a cold start, edgefer's without any cache."""
+    """Run one conversion from a cold start, edgefer's without any cache; what it cost lies beside its files."""
+    kept = directory / "cost.json"
+    if kept.exists():
+        return Cost(**json.loads(kept.read_text("utf-8")))
+    if directory.exists():
+        shutil.rmtree(directory)
     arguments = [argument.format_map(paths) for argument in conversion.arguments]
     if conversion.environment is None:
         environ = {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-        return measure([sys.executable, "-m", "edgefer", *arguments], directory, environ, accepted=(0, BOUND_MISSED))
-    tool, worker = conversion.environment.interpreter, PEERS / arguments[0]
-    return measure([tool, "-I", worker, *arguments[1:]], directory, on_path(tool))
+        command: Command = [sys.executable, "-m", "edgefer", *arguments]
+        cost = measure(command, directory, environ, accepted=(0, BOUND_MISSED))
+    else:
+        tool, worker = conversion.environment.interpreter, PEERS / arguments[0]
+        cost = measure([tool, "-I", worker, *arguments[1:]], directory, on_path(tool))
+    kept.write_text(json.dumps(asdict(cost)), "utf-8")
+    return cost
 
 
 def total(first: Cost, second: Cost) -> Cost:
@@ -299,7 +322,7 @@ def render(rows: Sequence[Row], machine: str, tools: Mapping[str, str]) -> Itera
     yield ""
     yield (
         "| quantizer | format | top-1, % | agreement with fp32, % | SQNR, dB | bytes | ms/frame | x fp32 "
-        "| x TF int8 | conversion, s | peak, MB |"
+        "| x TF int8 | conversion, CPU s | peak, MB |"
     )
     yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     for row in sorted(rows, key=lambda row: row.format != "tflite"):
@@ -309,7 +332,7 @@ def render(rows: Sequence[Row], machine: str, tools: Mapping[str, str]) -> Itera
             f"| {row.title} | {row.format} | {100 * quality.accuracy:.2f} | {100 * quality.agreement:.2f} "
             f"| {'' if exact else f'{quality.sqnr_db:.1f}'} | {row.bytes:,} "
             f"| {row.ms:.2f} | {row.x_fp32:.2f} | {row.x_plain:.2f} "
-            f"| {f'{cost.wall_s:.1f} | {cost.peak_bytes / 1e6:,.0f}' if cost else ' | '} |"
+            f"| {f'{cost.cpu_s:.1f} | {cost.peak_bytes / 1e6:,.0f}' if cost else ' | '} |"
         )
     yield ""
     yield HOW.format(rounds=ROUNDS, frames=FRAMES, warm_up=WARM_UP)
