@@ -147,37 +147,38 @@ def convert(
 
     if "tflite" in formats and tflite_backend == "onnx2tf":
         ONNX2TF.require()
-    with progress.stage("read"):
-        network = load_network(model, family=family, arch=arch, spec=dict(spec or {}), weights=weights)
-    for note in network.notes:
-        progress.note(note)
-    if (shrink or tflite_backend == "onnx2tf") and network.spec.is_of_sequences:
-        raise UsageError(
-            f"{network.name} looks at more than one image, which {'--shrink' if shrink else 'onnx2tf'} cannot",
-            remedy="Leave it out.",
-        )
-    path = Path(output) if output is not None else Path(f"{network.name}_bundle")
-    check_destination(path)
-    own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
-    with progress.stage("normalise"), about(network.source.path):
-        graph = apply_contract(normalise(network.graph), network.spec)
-        if "tflite" in own:
-            require_tflite(network, graph)
-        if batch == "dynamic":
-            require_images_apart(network, graph)
-    progress.detail(_description(network, graph))
-    heads = _heads(network, graph)
-    if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
-        raise UsageError(
-            f"a drop of accuracy cannot be bounded: no output of {network.name} has probabilities",
-            remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
-        )
-    if str(calibration) == SYNTHETIC:  # which takes minutes to make
-        proof = _try(network, graph, None, own, progress)
-    images = calibration_images(calibration, network, samples, progress)
-    compared = compared_images(images, network.spec, max_drop, progress)
-    if str(calibration) != SYNTHETIC:
-        proof = _try(network, graph, images.calibration, own, progress)
+    with Apart() as apart:  # which starts meanwhile
+        with progress.stage("read"):
+            network = load_network(model, family=family, arch=arch, spec=dict(spec or {}), weights=weights)
+        for note in network.notes:
+            progress.note(note)
+        if (shrink or tflite_backend == "onnx2tf") and network.spec.is_of_sequences:
+            raise UsageError(
+                f"{network.name} looks at more than one image, which {'--shrink' if shrink else 'onnx2tf'} cannot",
+                remedy="Leave it out.",
+            )
+        path = Path(output) if output is not None else Path(f"{network.name}_bundle")
+        check_destination(path)
+        own = [format for format in formats if (format, tflite_backend) != ("tflite", "onnx2tf")]
+        with progress.stage("normalise"), about(network.source.path):
+            graph = apply_contract(normalise(network.graph), network.spec)
+            if "tflite" in own:
+                require_tflite(network, graph)
+            if batch == "dynamic":
+                require_images_apart(network, graph)
+        progress.detail(_description(network, graph))
+        heads = _heads(network, graph)
+        if max_drop is not None and not any(answer.has_accuracy for answer in heads.values()):
+            raise UsageError(
+                f"a drop of accuracy cannot be bounded: no output of {network.name} has probabilities",
+                remedy="Use mixed precision, which lowers the noise of outputs of any kind.",
+            )
+        if str(calibration) == SYNTHETIC:  # which takes minutes to make
+            proof = _try(network, graph, None, own, apart, progress)
+        images = calibration_images(calibration, network, samples, progress)
+        compared = compared_images(images, network.spec, max_drop, progress)
+        if str(calibration) != SYNTHETIC:
+            proof = _try(network, graph, images.calibration, own, apart, progress)
     reference = _onnx(network, graph, Plan())
     models: dict[str, bytes] = dict.fromkeys(formats, b"")
     if len(own) < len(formats):
@@ -227,14 +228,20 @@ def convert(
     if batch == "dynamic":
         models["onnx"], reference = (_freed(model) for model in (models["onnx"], reference))
     manifest = build_manifest(
-        network, graph, quantized, images, budget, models, reference, tflite_backend, precision, proof, shrunk, batch
+        network,
+        graph,
+        quantized,
+        images,
+        budget,
+        models,
+        reference,
+        tflite_backend,
+        precision,
+        proof,
+        shrunk,
+        batch,
+        latency,
     )
-    if shrunk is not None:
-        manifest["rounds"] = [each.to_dict() for each in shrunk.rounds]
-    if latency is not None:
-        chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
-        expected = int8_cost(quantized.graph, latency.machine) * chosen
-        manifest["latency"] = latency.to_dict(latency.allowed(graph), expected)
     files = _files(network, quantized.plan, models, reference, precision)
     release()
     with progress.stage("compare"):
@@ -253,11 +260,16 @@ def convert(
 
 
 def _try(
-    network: Network, graph: Graph, images: ImageSet | None, formats: Sequence[Format], progress: Progress
+    network: Network,
+    graph: Graph,
+    images: ImageSet | None,
+    formats: Sequence[Format],
+    apart: Apart,
+    progress: Progress,
 ) -> Proof:
     """Refuse, before any work is done, what would end in another network, or in files that nothing runs."""
     few = sample(images, network.spec.input)
-    with progress.stage("prove"), Apart() as apart:
+    with progress.stage("prove"):
         proof = prove(network, graph, few, apart, progress)
         if "tflite" in formats:
             prove_tflite(network, graph, few, apart)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgefer.bundle import REFERENCE_PRECISION, SCHEMA, Artifact
+from edgefer.conversion.max_latency import MaxLatency
 from edgefer.conversion.trial import Proof
 from edgefer.evaluation.metrics import decibels
 from edgefer.graph.ir import Graph
@@ -20,6 +21,7 @@ from edgefer.host.text import printable
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
+from edgefer.quantize.costs.prices import int8_cost
 from edgefer.quantize.method import Quantized
 from edgefer.quantize.scales.equality import that_may_differ
 from edgefer.quantize.weights_only import Precision
@@ -46,6 +48,7 @@ def build_manifest(
     proof: Proof,
     shrunk: Shrunk | None = None,
     batch: Literal[1, "dynamic"] = 1,
+    latency: MaxLatency | None = None,
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
 
@@ -64,6 +67,7 @@ def build_manifest(
         proof: what the reference was compared with before.
         shrunk: the network of fewer channels that was quantized instead of `graph`, if any was.
         batch: images that ONNX files take at once.
+        latency: the bound that was asked for, if any.
     """
     artifacts = [
         _artifact(network, quantized.graph, quantized.plan, format, data, precision, batch)
@@ -108,7 +112,15 @@ def build_manifest(
             "may_differ": None if tflite_backend == "onnx2tf" else that_may_differ(quantized.graph, quantized.plan),
         },
         "tools": {tool: version(tool) for tool in _TOOLS},
+        **({} if shrunk is None else {"rounds": [each.to_dict() for each in shrunk.rounds]}),
+        **({} if latency is None else {"latency": _expected(latency, graph, quantized)}),
     }
+
+
+def _expected(latency: MaxLatency, graph: Graph, quantized: Quantized) -> dict[str, Any]:
+    """A bound, and what is expected of the artifacts."""
+    chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
+    return latency.to_dict(latency.allowed(graph), int8_cost(quantized.graph, latency.machine) * chosen)
 
 
 def _outside(model: bytes) -> dict[str, Any]:

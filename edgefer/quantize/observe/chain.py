@@ -10,7 +10,6 @@ from threading import Lock
 
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.subgraph import extract, observing, parts
-from edgefer.host.memory import release
 from edgefer.host.on_disk import Rows
 from edgefer.host.threads import processors
 from edgefer.plan import Plan
@@ -134,7 +133,6 @@ class Chain:
             way = runnable(divided.joined(len(known), count))
             rows = Rows(outputs[0] for outputs in run_each([way], values))
             values = Reached(chain[-1].outputs[0], rows, self._feeds)
-            release()
         others = [place for place in self._reached if place[1] is not values]
         self._reached = [(chain, values), *others[: processors()]]
         return values
