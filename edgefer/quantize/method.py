@@ -15,7 +15,7 @@ from edgefer.graph.macs import parameters
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
-from edgefer.host.threads import aside, in_order
+from edgefer.host.threads import aside
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan, QuantParams
@@ -189,12 +189,16 @@ def quantize(
 
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
-        merged = _merged(halves) if len(halves) > 1 else halves[0]
-        sets = [merged, *halves] if len(halves) > 1 else [merged]
-        del halves  # tens of megabytes
-        plan, *plans = in_order(planned, sets)
-        del sets
-        noises = aside(lambda: tuple(judge.noise(equalised, half) for half in plans))
+        merged = _merged(halves) if len(halves) > 1 else halves.pop()
+        plan = planned(merged)
+
+        def noises_of_halves() -> tuple[float, ...]:
+            plans = []
+            while halves:  # which are tens of megabytes
+                plans.append(planned(halves.pop(0)))
+            return tuple(judge.noise(equalised, half) for half in plans)
+
+        noises = aside(noises_of_halves)
     solution = None
     if mixed or not (is_surely_within(equalised, plan, bounds.bytes) or size(equalised, plan) <= bounds.bytes):
         with progress.stage("solve") as advance:
