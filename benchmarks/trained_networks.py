@@ -61,7 +61,7 @@ NOTE = """# Trained networks in int8
 `python -m benchmarks.trained_networks`: networks trained on FER2013's train file at 64x64 by `benchmarks.train_fer`,
 from nothing, twelve epochs (MobileFaceNet six); `edgefer convert` with 490 calibration images and default options but
 for the budget; 3,589 images of the public test.  Time: one thread, batch 1, files in turns, float and int8 in the same
-runtime, median of the rounds' ratios; MobileViT's beside other work.
+runtime, median of the rounds' ratios.
 
 """
 
