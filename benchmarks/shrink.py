@@ -1,12 +1,12 @@
 """A trained network under smaller and smaller budgets: by `--shrink`, by magnitude, and made narrower everywhere.
 
-    python benchmarks/shrink.py [MODEL] [--budgets 8.0MB,4.0MB] [--effort fast] [-o results/shrink.md]
+    python -m benchmarks.shrink [MODEL] [--budgets 8.0MB,4.0MB] [--effort fast] [-o results/shrink.md]
 
 MODEL is `../shared/models/fer_b0.pt` by default; `python -m benchmarks.train_fer RUN --network resnet18 --epochs 12@64`
 trains a larger one.  It is calibrated on `fer2013_calibration.npz`, learns on the faces of `fer2013_train.npz`, whose
 labels are not read, and is judged on `fer2013_public.npz`, which decides nothing.  Magnitude takes the channels whose
 weights are smallest, as pruning commonly does; a narrower network loses the same share of each layer, those of least
-magnitude.  Both are learned again as long, and on the same images.
+magnitude.  Both are learned again as long, and on the same images.  Rows that were measured by the same sources stay.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from measured import signed
 
 import edgefer
+from benchmarks.tables import Table
 from edgefer.cli.convert import SizeType
 from edgefer.cli.output import ConsoleProgress
 from edgefer.evaluation.results import Evaluation
@@ -37,6 +37,9 @@ from edgefer.shrink.remove import Measure
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 DATA = SHARED / "data"
 RESULT = Path(__file__).parent / "results" / "shrink.md"
+COLUMNS = {"way": "l", "budget": "l"} | dict.fromkeys(
+    ("TFLite", "ONNX", "parameters", "MACs", "agreement", "top-1", "drop (95 %)", "seconds"), "r"
+)
 
 
 def main() -> None:
@@ -49,20 +52,15 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     budgets = [SizeType().convert(text, None, None) for text in arguments.budgets.split(",")]
-    title = (
+    text = (
         f"`{arguments.model.name}`, `--effort {arguments.effort}`, edgefer {version('edgefer')}; TFLite file on "
         "`fer2013_public.npz`; seconds are on two cores that do other things too."
     )
-    header = (
-        "| way | budget | TFLite | ONNX | parameters | MACs | agreement | top-1 | drop (95 %) | seconds |",
-        "|" + "---|" * 10,
-    )
-    lines = [title, "", *header]
-    cases = [(budget, way) for budget in budgets for way in arguments.ways.split(",") if way != PLAIN]
-    for budget, way in [(None, PLAIN)] * (PLAIN in arguments.ways) + cases:
-        lines.append(_row(way, arguments.model, budget, arguments.effort))
-        arguments.output.write_text(signed("\n".join(lines), "quantize", "shrink"))
-        print(lines[-1], flush=True)
+    table = Table(arguments.output, text, COLUMNS, ("quantize", "shrink"), named_by=2)
+    cases = [(way, budget) for budget in budgets for way in arguments.ways.split(",") if way != PLAIN]
+    for way, budget in [(PLAIN, None)] * (PLAIN in arguments.ways) + cases:
+        if not table.has(*(named := (way, "" if budget is None else f"{budget / 1e6:.1f} MB"))):
+            table.add(*named, *_figures(way, arguments.model, budget, arguments.effort))
 
 
 def magnitudes(groups: Groups, heads: Sequence[str], images: Sequence[Array]) -> Values:
@@ -97,7 +95,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
 """How channels are chosen, by what stands in for edgefer's own way."""
 
 
-def _row(way: str, model: Path, budget: int | None, effort: str) -> str:
+def _figures(way: str, model: Path, budget: int | None, effort: str) -> tuple[str, ...]:
     options: dict[str, Any] = {"effort": effort, "spec": _spec(model)}
     if budget is not None:
         options |= {"budget": budget, "shrink": True, "unlabelled": DATA / "fer2013_train.npz"}
@@ -116,7 +114,7 @@ def _row(way: str, model: Path, budget: int | None, effort: str) -> str:
         evaluation = edgefer.evaluate(bundle, DATA / "fer2013_public.npz")
         sizes = {artifact.format: artifact.bytes for artifact in bundle.artifacts if artifact.precision == "int8"}
         quantization = bundle.manifest["quantization"]
-    return _formatted(way, budget, sizes, quantization, evaluation, seconds)
+    return _formatted(sizes, quantization, evaluation, seconds)
 
 
 def _spec(model: Path) -> dict[str, Any]:
@@ -130,22 +128,15 @@ def _spec(model: Path) -> dict[str, Any]:
 
 
 def _formatted(
-    way: str,
-    budget: int | None,
-    sizes: dict[str, int],
-    quantization: dict[str, object],
-    evaluation: Evaluation,
-    seconds: float,
-) -> str:
+    sizes: dict[str, int], quantization: dict[str, object], evaluation: Evaluation, seconds: float
+) -> tuple[str, ...]:
     found = quantization.get("shrunk", {})
     assert isinstance(found, dict)
     head = evaluation.parts[0].main
     result = head.artifacts["tflite"]
     drop = result.drift.accuracy_drop
     assert drop is not None and drop.ci95 is not None
-    cells = (
-        way,
-        "" if budget is None else f"{budget / 1e6:.1f} MB",
+    return (
         *(f"{sizes[format] / 1e6:.2f} MB" for format in ("tflite", "onnx")),
         f"{int(str(found.get('parameters', quantization['parameters']))) / 1e6:.2f} M",
         f"{found['macs'] / 1e6:.1f} M" if found else "",
@@ -154,7 +145,6 @@ def _formatted(
         f"{drop.points:+.2f} ({drop.ci95[0]:+.2f} to {drop.ci95[1]:+.2f})",
         f"{seconds:.0f}",
     )
-    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

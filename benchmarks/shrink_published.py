@@ -4,7 +4,7 @@
 
 needs torch, and ../shared.  Weights are random, batch norms and answers fitted to faces, and images small where the
 network allows it, so that a row tells whether an architecture comes out sound, not how well it knows faces; what is
-left is fitted by least squares, and not learned again.  Rows of networks that are not named stay.
+left is fitted by least squares, and not learned again.  Rows that were measured by the same sources stay.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from torch import nn
 
 import edgefer
 from benchmarks.brief_training import first
-from benchmarks.measured import signed
 from benchmarks.networks import FACES, OTHERS
 from benchmarks.published_networks import PUBLISHED, seeded
+from benchmarks.tables import Table
 from edgefer.evaluation.results import Evaluation
 from edgefer.images import open_images
 from edgefer.images.preprocess import normalise, to_pixels
@@ -39,30 +39,35 @@ MOST_CLASSES = 10
 GAINS = 0.8, 1.2
 """Of batch norms: with smaller ones, what tells images apart is lost from layer to layer."""
 RESULT = Path(__file__).resolve().parent / "results" / "shrink_published.md"
-HEADER = (
+TEXT = (
     "# Published networks under 8 MB\n\n`python -m benchmarks.shrink_published`: seeded weights, batch norms and "
     f"answers fitted to faces, {CALIBRATION} calibration images, {EVALUATION} others to evaluate on; drift is against "
-    "the network as it was.  Nothing is learned again.\n\n"
-    "| network | image | parameters, M | left, M | TFLite, MB | ONNX, MB | reference, M parameters | SQNR, dB | both "
-    "files alike | seconds |\n|---|---|---:|---:|---:|---:|---:|---:|---:|---:|\n"
+    "the network as it was.  Nothing is learned again."
+)
+COLUMNS = {"network": "l", "image": "l"} | dict.fromkeys(
+    (
+        "parameters, M",
+        "left, M",
+        "TFLite, MB",
+        "ONNX, MB",
+        "reference, M parameters",
+        "SQNR, dB",
+        "both files alike",
+        "seconds",
+    ),
+    "r",
 )
 
 
 def main() -> None:
     """Measure the networks named, or all, and write the table after each."""
-    rows = {}
-    if RESULT.is_file():
-        lines = (line for line in RESULT.read_text("utf-8").splitlines() if line.startswith("| "))
-        rows = {name: line for line in lines if (name := line.split("|")[1].strip()) in SIDES}
+    table = Table(RESULT, TEXT, COLUMNS, ("graph", "shrink"))
     for name in sys.argv[1:] or SIDES:
         with tempfile.TemporaryDirectory() as folder:
-            rows[name] = _row(name, Path(folder))
-        print(rows[name], flush=True)
-        table = HEADER + "\n".join(rows[known] for known in SIDES if known in rows)
-        RESULT.write_text(signed(table, "graph", "shrink"), "utf-8")
+            table.add(name, *_figures(name, Path(folder)))
 
 
-def _row(name: str, folder: Path) -> str:
+def _figures(name: str, folder: Path) -> tuple[str, ...]:
     published, side = PUBLISHED[name], SIDES[name]
     stated: dict[str, Any] = {**published.stated}
     file, module = folder / f"{name}.pt", seeded(published)
@@ -82,7 +87,7 @@ def _row(name: str, folder: Path) -> str:
         bundle = edgefer.convert(file, folder / "out", shrink=True, **options)
     seconds = time.monotonic() - begun
     assert not bundle.over_budget
-    return _formatted(name, side, bundle, edgefer.evaluate(bundle, folder / "others.npz"), seconds)
+    return _formatted(side, bundle, edgefer.evaluate(bundle, folder / "others.npz"), seconds)
 
 
 def _fit(module: nn.Module, images: torch.Tensor) -> None:
@@ -122,7 +127,7 @@ def _fit(module: nn.Module, images: torch.Tensor) -> None:
             last.bias.copy_(factor * (last.bias - answers.mean(0)))
 
 
-def _formatted(name: str, side: int, bundle: edgefer.Bundle, evaluation: Evaluation, seconds: float) -> str:
+def _formatted(side: int, bundle: edgefer.Bundle, evaluation: Evaluation, seconds: float) -> tuple[str, ...]:
     sizes = {artifact.format: artifact.bytes / 1e6 for artifact in bundle.artifacts if artifact.precision == "int8"}
     (reference,) = (artifact for artifact in bundle.artifacts if artifact.is_reference)
     model = onnx.load(bundle.path / reference.file)
@@ -131,8 +136,7 @@ def _formatted(name: str, side: int, bundle: edgefer.Bundle, evaluation: Evaluat
     document = evaluation.to_dict()
     drift, cross = document["artifacts"]["tflite"], document["cross_runtime"]
     alike = cross["agreement"] if cross["agreement"] is not None else cross["identical"]
-    cells = (
-        name,
+    return (
         f"{side}x{side}",
         f"{shrunk['parameters_before'] / 1e6:.2f}",
         f"{shrunk['parameters'] / 1e6:.2f}",
@@ -142,7 +146,6 @@ def _formatted(name: str, side: int, bundle: edgefer.Bundle, evaluation: Evaluat
         f"{alike:.1%}",
         f"{seconds:.0f}",
     )
-    return "| " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

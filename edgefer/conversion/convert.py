@@ -19,7 +19,7 @@ from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
 from edgefer.conversion.options import FORMATS, Backend, Batch, refuse_contradictions
 from edgefer.conversion.remedies import require_images_apart, require_tflite
-from edgefer.conversion.shrinking import Shrinking, bounds
+from edgefer.conversion.shrinking import Shrinking
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
 from edgefer.emit.onnx import emit_onnx
@@ -188,8 +188,9 @@ def convert(
     def size(graph: Graph, plan: Plan) -> int:
         return max((len(_emit(format, network, graph, plan)) for format in own), default=0)
 
-    shrinking = Shrinking(network, graph, images, unlabelled, effort)
-    shrunk = shrinking.shrunk(heads, bounds(graph, budget, latency, size), progress) if shrink else None
+    machine = latency.machine if latency is not None else machines[0]
+    shrinking = Shrinking(network, graph, heads, images, unlabelled, effort, size, machine)
+    shrunk = shrinking.shrunk(budget, latency, progress) if shrink else None
     smaller = graph if shrunk is None else shrunk.graph
     with made_of(network), one_blas_thread():
         if precision == "int8":

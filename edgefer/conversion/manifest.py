@@ -120,7 +120,7 @@ def build_manifest(
 def _expected(latency: MaxLatency, graph: Graph, quantized: Quantized) -> dict[str, Any]:
     """A bound, and what is expected of the artifacts."""
     chosen = 1.0 if quantized.solution is None else quantized.solution.chosen.latency
-    return latency.to_dict(latency.allowed(graph), int8_cost(quantized.graph, latency.machine) * chosen)
+    return latency.to_dict(graph, int8_cost(quantized.graph, latency.machine) * chosen)
 
 
 def _outside(model: bytes) -> dict[str, Any]:

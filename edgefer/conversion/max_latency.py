@@ -41,13 +41,14 @@ class MaxLatency:
         """The bound in the machine's unit, for a float graph as it is before anything is done to it."""
         return self.amount * int8_cost(graph, self.machine) if self.is_relative else self.amount
 
-    def to_dict(self, allowed: float, expected: float) -> dict[str, Any]:
-        """For the manifest: plain data."""
+    def to_dict(self, graph: Graph, expected: float) -> dict[str, Any]:
+        """For the manifest: plain data, with what is expected of the artifacts of a float graph."""
         return {
             "asked": self.text,
             "costs_of": self.machine.machine,
             "unit": self.machine.unit,
-            "allowed": allowed,
+            "whole": int8_cost(graph, self.machine),
+            "allowed": self.allowed(graph),
             "expected": expected,
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
@@ -22,6 +22,8 @@ from edgefer.images import CalibrationImages, ImageSet, open_images
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
+from edgefer.quantize.costs.cost import CostModel
+from edgefer.quantize.costs.prices import int8_cost
 from edgefer.quantize.method import Effort, Lessons
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.size import sized_plan
@@ -32,54 +34,20 @@ from edgefer.shrink.shrink import Shrunk, shrink
 from edgefer.spec import InputSpec
 
 LEARNED: Mapping[Effort, Steps] = {
-    "fast": Steps(30, 300, 100),
+    "fast": Steps(20, 250, 80),
     "balanced": Steps(60, 1000, 300),
-    "best": Steps(150, 3000, 1000),
+    "best": Steps(100, 2000, 600),
 }
 """How long the weights of a smaller network are learned again."""
 
 LEARNED_BYTES = 512_000_000
 """Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
 
-SPARE = 0.015
-"""The share of a bound that a smaller network leaves for what quantization adds."""
+SPARE, SPARE_TIME = 0.015, 0.03
+"""The share of a bound on bytes, and on latency, that a smaller network leaves for what quantization adds."""
 
 _RATE = 8.0
 """Weights that a smaller network has only just learned move on through the quantized arithmetic by larger steps."""
-
-
-def bounds(graph: Graph, budget: int, latency: MaxLatency | None, size: Callable[[Graph, Plan], int]) -> list[Limit]:
-    """What full int8 may take, a little less than the bounds: dividing and scaling channels adds to both.
-
-    Args:
-        graph: the network as it is.
-        budget: bytes of an artifact.
-        latency: what an inference may take, if that is bounded.
-        size: bytes of the largest artifact of a graph and its Plan.
-    """
-
-    def too_large(least: float) -> str:
-        return (
-            f"with all channels removed that can go, int8 takes about {int(least):,} bytes, and the budget is "
-            f"{format_size(budget)}; give a --budget of that size, or a smaller network"
-        )
-
-    def in_int8(smaller: Graph) -> float:
-        return size(smaller, sized_plan(smaller, contract_nodes(smaller)))
-
-    limits = [Limit(Bytes(), in_int8, budget * (1 - SPARE), too_large)]
-    if latency is not None:
-        allowed = latency.allowed(graph)
-
-        def too_slow(least: float) -> str:
-            return (
-                f"with all channels removed that can go, int8 takes about {least / allowed:.2f} times --max-latency "
-                f"{latency.text}; allow more, or take a smaller network"
-            )
-
-        time = Time(latency.machine)
-        limits.append(Limit(time, time.of, allowed * (1 - SPARE), too_slow))
-    return limits
 
 
 @dataclass(frozen=True)
@@ -89,28 +57,36 @@ class Shrinking:
     Attributes:
         network: the network.
         graph: its normalised graph.
+        heads: the values to follow, and what they are read as.
         images: to calibrate on, and held back.
         unlabelled: more of them, where the user has them.
         effort: how much time may be spent.
+        size: bytes of the largest artifact of a graph and its Plan.
+        machine: whose costs tell how long a network takes.
     """
 
     network: Network
     graph: Graph
+    heads: Mapping[str, Answer]
     images: CalibrationImages
     unlabelled: str | Path | None
     effort: Effort
+    size: Callable[[Graph, Plan], int]
+    machine: CostModel
 
-    def shrunk(self, heads: Mapping[str, Answer], limits: Sequence[Limit], progress: Progress) -> Shrunk | None:
-        """The network with fewer channels; None where full int8 keeps all bounds."""
+    def shrunk(self, budget: int, latency: MaxLatency | None, progress: Progress) -> Shrunk | None:
+        """The network with fewer channels; None where full int8 keeps the bounds."""
+        whole = int8_cost(self.graph, self.machine)
         spec = self.network.spec.input
         with about(self.network.source.path):
             found = shrink(
                 self.graph,
-                heads,
+                self.heads,
                 self._learned_on(),
                 _pixels(self.images.held_back, spec),
-                limits,
+                self._limits(budget, latency),
                 LEARNED[self.effort],
+                lambda graph: (self._in_int8(graph), int8_cost(graph, self.machine) / whole),
                 progress,
             )
         release()
@@ -126,6 +102,32 @@ class Shrinking:
             return Entry(shrunk.journal, f"stored-{digest.hexdigest()[:16]}")
 
         return Lessons(self.graph, self._learned_on, shrunk.stored_steps, _RATE, kept)
+
+    def _limits(self, budget: int, latency: MaxLatency | None) -> list[Limit]:
+        """What full int8 may take, a little less than the bounds: dividing and scaling channels adds to both."""
+
+        def too_large(least: float) -> str:
+            return (
+                f"with all channels removed that can go, int8 takes about {int(least):,} bytes, and the budget is "
+                f"{format_size(budget)}; give a --budget of that size, or a smaller network"
+            )
+
+        limits = [Limit(Bytes(), self._in_int8, budget * (1 - SPARE), too_large)]
+        if latency is not None:
+            allowed, text = latency.allowed(self.graph), latency.text
+
+            def too_slow(least: float) -> str:
+                return (
+                    f"with all channels removed that can go, int8 takes about {least / allowed:.2f} times "
+                    f"--max-latency {text}; allow more, or take a smaller network"
+                )
+
+            time = Time(latency.machine)
+            limits.append(Limit(time, time.of, allowed * (1 - SPARE_TIME), too_slow))
+        return limits
+
+    def _in_int8(self, graph: Graph) -> int:
+        return self.size(graph, sized_plan(graph, contract_nodes(graph)))
 
     def _learned_on(self) -> list[Array]:
         spec = self.network.spec.input

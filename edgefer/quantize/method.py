@@ -71,7 +71,7 @@ Of FER2013's faces, half as many again did."""
 FINE = 3e-3
 """or where it is no more than this with either."""
 
-_WORTHS = (WORTH, 3 * WORTH, 9 * WORTH)
+_WORTHS = tuple(times * WORTH for times in (1, 1.5, 2, 3, 4, 8, 16))
 """What taking twice as long is worth: more and more, until the bound on latency is kept."""
 
 

@@ -10,15 +10,14 @@ from edgefer.bundle import REFERENCE_PRECISION
 from edgefer.evaluation.heads import chooses_class, decides
 from edgefer.evaluation.quick_look import shown
 from edgefer.host.text import counted
-from edgefer.report import charts
 from edgefer.report.markup import Html, facts, html, join, section, table
+from edgefer.report.solution import drop_sentence
 from edgefer.spec import GRAY_WEIGHTS, OutputSpec, Spec
 
 Manifest: TypeAlias = Mapping[str, Any]
 
 FEW = 50
 LABELS_SHOWN = 40
-POINTS_SHOWN = 12
 
 _FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 _MEANINGS = {
@@ -41,7 +40,7 @@ def section_verdict(manifest: Manifest) -> Html:
         verdict = f"The budget of {_mb(budget)} does not hold: {excess}."
     solution = manifest.get("solution", {})
     if solution.get("max_drop") is not None:
-        verdict += f" {_drop_sentence(solution)}"
+        verdict += f" {drop_sentence(solution)}"
     return html(
         '<header>\n<p class="kicker">Conversion report</p>\n<h1>{name}</h1>\n'
         '<div class="verdict{missed}">\n<strong>{verdict}</strong>\n{agreement}\n</div>\n</header>',
@@ -67,21 +66,6 @@ def section_artifacts(manifest: Manifest) -> Html:
     names = [html("{format} {precision}", format=_format(a["format"]), precision=a["precision"]) for a in artifacts]
     caption = f"Agreement is with the float network, on {counted(manifest['held_back']['count'], 'held-back image')}."
     return section("Artifacts", size_chart(manifest), table(caption, names, rows))
-
-
-def section_solution(manifest: Manifest) -> Html:
-    """Which ways to mix int8, float and 4-bit weights were weighed, and which was chosen; empty where none were."""
-    solution = manifest.get("solution")
-    if solution is None:
-        return html("")
-    points = solution["points"]
-    return section(
-        "Size, drop and latency",
-        _weighed_sentence(solution, manifest["quantization"]["learned_steps"]),
-        _missed_sentence(solution),
-        *((_frontier_charts(solution), _points_table(points)) if len(points) > 1 else ()),
-        facts(_chosen_facts(points)),
-    )
 
 
 def section_contract(manifest: Manifest) -> Html:
@@ -246,149 +230,6 @@ def size_chart(manifest: Manifest) -> Html:
     )
 
 
-def _drop_sentence(solution: Mapping[str, Any]) -> str:
-    """Whether the allowed drop is kept, in the headline."""
-    expected = f"{_drop(_chosen(solution['points'])['drop'])} expected"
-    name = f"The allowed drop of {_points(solution['max_drop'])}"
-    if solution["drop_over"] > 0:
-        return f"{name} does not hold: {expected}, {_distance(solution['drop_over'])} over."
-    return f"{name} holds: {expected}."
-
-
-def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
-    count = len(solution["points"])
-    ways = (
-        f"{count} ways to mix int8, float and 4-bit weights were weighed; the first is full int8."
-        if count > 1
-        else "Only full int8 was weighed: nothing else was allowed, or worth its time."
-    )
-    return html(
-        "<p>{ways} Latency is in times full int8, by what operators cost on {machine}{latency}. "
-        "Drop is the loss of accuracy to expect, in percentage points: an estimate from the float network's own "
-        "probabilities on held-back images, without labels.{flattered}{learned}</p>",
-        ways=ways,
-        flattered=" They chose among the points too, so figures flatter the chosen one: evaluate it on others."
-        if any(point["float"] for point in solution["points"])
-        else "",
-        learned=" Weights were learned for the chosen way alone." if learned else "",
-        latency="" if solution["max_latency"] is None else f", and may be {solution['max_latency']:g}",
-        machine=solution["costs_of"],
-    )
-
-
-def _missed_sentence(solution: Mapping[str, Any]) -> Html:
-    """How far from the bounds the chosen point is; empty where it keeps them."""
-    bytes_over, drop_over, max_drop = solution["bytes_over"], solution["drop_over"], solution["max_drop"]
-    if not bytes_over and not drop_over:
-        return html("")
-    size = f"is {bytes_over:,} bytes over the budget" if bytes_over else "keeps the budget"
-    size = f"{size} of {_mb(solution['budget_bytes'])}"
-    if max_drop is None:
-        drop = "no bound was set for its drop"
-    elif drop_over:
-        drop = f"its drop is {_distance(drop_over)} over the allowed {_points(max_drop)}"
-    else:
-        drop = f"its drop is within the allowed {_points(max_drop)}"
-    return html("<p>No point keeps every bound: the chosen one {size}, and {drop}.</p>", size=size, drop=drop)
-
-
-def _frontier_charts(solution: Mapping[str, Any]) -> Html:
-    """Over latency: signal to noise, drop, and size where it differs."""
-    points, max_drop = solution["points"], solution["max_drop"]
-    latencies = [point["latency"] for point in points]
-    allowed = solution["max_latency"]
-    across = charts.widened([*latencies, *([] if allowed is None else [allowed])])
-    measures: list[tuple[str, str, bool, list[float | None], Sequence[float], float | None]] = [
-        ("Signal to quantization noise", "dB at the heads", True, _column(points, "sqnr_db"), (), None),
-        ("Expected drop", "percentage points", False, _column(points, "drop"), (0.0,), max_drop),
-    ]
-    if len({point["bytes"] for point in points}) > 1:
-        sizes: list[float | None] = [point["bytes"] / 1e6 for point in points]
-        measures.append(("Size", "MB of the largest int8 file", False, sizes, (), solution["budget_bytes"] / 1e6))
-    figures = []
-    for name, unit, more_is_better, values, reached, bound in measures:
-        spots = [
-            charts.Spot(_summary(number, point), point["latency"], value, point["chosen"])
-            for number, (point, value) in enumerate(zip(points, values, strict=True), 1)
-            if value is not None
-        ]
-        if not spots:
-            continue
-        chart = charts.frontier(
-            f"{name} over latency",
-            f"{len(spots)} points. Chosen: {_summary(points.index(_chosen(points)) + 1, _chosen(points))}.",
-            sorted(spots, key=lambda spot: spot.x),
-            across=across,
-            origin=1.0,
-            more_is_better=more_is_better,
-            bound_across=allowed,
-            reached=reached,
-            bound_upward=bound,
-        )
-        figures.append(
-            html(
-                "<figure>\n<h3>{name}</h3>\n{chart}\n<figcaption>Up: {unit}; {better} is better. "
-                "Across: latency, times full int8. The line is the best up to each latency.</figcaption>\n</figure>",
-                name=name,
-                chart=chart,
-                unit=unit,
-                better="more" if more_is_better else "less",
-            )
-        )
-    return html('<div class="charts">\n{figures}\n</div>', figures=join(figures))
-
-
-def _points_table(points: Sequence[Mapping[str, Any]]) -> Html:
-    """All points, or of many the first, the last and those around the chosen one."""
-    chosen, last = points.index(_chosen(points)), len(points) - 1
-    shown: Sequence[int] = range(len(points))
-    if len(points) > POINTS_SHOWN:
-        shown = sorted({0, last, *range(max(chosen - 2, 0), min(chosen + 2, last) + 1)})
-    rows = [
-        (
-            _row_name(index + 1, points[index]),
-            [
-                f"{points[index]['latency']:.3f}",
-                _sqnr(points[index]),
-                charts.signed(points[index]["drop"], 2),
-                f"{points[index]['bytes']:,}",
-                len(points[index]["float"]),
-                len(points[index]["int4"]),
-            ],
-        )
-        for index in shown
-    ]
-    caption = "All points" if len(rows) == len(points) else f"{len(rows)} of {len(points)} points"
-    head = ["Latency", "SQNR, dB", "Drop, points", "Bytes", "Float units", "4-bit layers"]
-    return table(f"{caption}, from the fastest", head, rows)
-
-
-def _row_name(number: int, point: Mapping[str, Any]) -> Html:
-    name = f"{number}, full int8" if number == 1 else f"{number}"
-    return html('<span class="chosen">{name}, chosen</span>', name=name) if point["chosen"] else html("{n}", n=name)
-
-
-def _chosen_facts(points: Sequence[Mapping[str, Any]]) -> list[tuple[str, object]]:
-    """The chosen point in words, and which parts of the network it makes an exception for."""
-    point = _chosen(points)
-    pairs: list[tuple[str, object]] = [("Chosen", _summary(points.index(point) + 1, point))]
-    for name, key in (("Units in float", "float"), ("Layers in 4 bits", "int4")):
-        names = [html("<code>{name}</code>", name=name) for name in point[key][:LABELS_SHOWN]]
-        if (more := len(point[key]) - LABELS_SHOWN) > 0:
-            names.append(html("and {more:,} more in manifest.json", more=more))
-        pairs.append((name, join(names, ", ") if names else "none"))
-    return pairs
-
-
-def _summary(number: int, point: Mapping[str, Any]) -> str:
-    """A point in one line."""
-    sqnr = _sqnr(point) if point["sqnr_db"] is None else f"{_sqnr(point)} dB"
-    return (
-        f"point {number}, {point['latency']:.3f} times full int8, {sqnr}, "
-        f"drop {_drop(point['drop'])}, {point['bytes']:,} bytes"
-    )
-
-
 def _agreement_sentence(manifest: Manifest) -> Html:
     held_back = manifest["held_back"]
     results = []
@@ -458,31 +299,6 @@ def _format(format: str) -> str:
 
 def _numbers(values: Sequence[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
-
-
-def _chosen(points: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return next(point for point in points if point["chosen"])
-
-
-def _column(points: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
-    return [point[key] for point in points]
-
-
-def _sqnr(point: Mapping[str, Any]) -> str:
-    return "no noise" if point["sqnr_db"] is None else charts.signed(point["sqnr_db"], 1)
-
-
-def _drop(drop: float) -> str:
-    return f"{charts.signed(drop, 2)} points"
-
-
-def _points(bound: float) -> str:
-    return f"{bound:g} point" if bound == 1 else f"{bound:g} points"
-
-
-def _distance(drop: float) -> str:
-    """How far a drop is over its bound, which is never shown as nothing."""
-    return f"{drop:.2f}" if drop >= 0.005 else f"{drop:.1g}"
 
 
 def _mb(size: int) -> str:

@@ -11,6 +11,7 @@ from edgefer.report import benchmark, conversion, evaluation, timeline
 from edgefer.report.conversion import Manifest
 from edgefer.report.markup import Html, html, join, page, section
 from edgefer.report.shrinking import section_shrinking
+from edgefer.report.solution import section_solution
 from edgefer.spec import Spec
 from edgefer.timeline.results import Run
 
@@ -30,7 +31,7 @@ def conversion_report(manifest: Manifest, evaluated: Evaluation | None = None) -
             conversion.section_verdict(manifest),
             conversion.section_artifacts(manifest),
             section_shrinking(manifest),
-            conversion.section_solution(manifest),
+            section_solution(manifest),
             conversion.section_contract(manifest),
             conversion.section_python(manifest),
             *found,

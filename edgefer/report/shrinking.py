@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgefer.report.markup import Html, html, section, table
+from edgefer.report.solution import frontier_charts
 
 
 def section_shrinking(manifest: Mapping[str, Any]) -> Html:
@@ -15,17 +16,24 @@ def section_shrinking(manifest: Mapping[str, Any]) -> Html:
         return html("")
     before = manifest["quantization"]["shrunk"]
     rows: list[tuple[str, list[object]]] = []
-    rows.append(("As it was", [_millions(before["parameters_before"]), _millions(before["macs_before"]), ""]))
+    whole = [_millions(before["parameters_before"]), _millions(before["macs_before"])]
+    rows.append(("As it was", [*whole, "", "1.000", "", ""]))
     for number, each in enumerate(rounds, 1):
+        counts = [_millions(each["parameters"]), _millions(each["macs"]), f"{each['bytes']:,}"]
         level = "" if each["sqnr_db"] is None else f"{each['sqnr_db']:.1f}"
-        rows.append((f"{number}", [_millions(each["parameters"]), _millions(each["macs"]), level]))
+        rows.append((f"{number}", [*counts, f"{each['latency']:.3f}", level, f"{each['drop']:.2f}"]))
     return section(
         "Smaller and smaller",
         html(
             "<p>Channels that matter least went until int8 kept its bounds. What the last round left was quantized; "
             "drift is against the network as it was.</p>"
         ),
-        table("After each round, in float, on held-back images", ["Parameters, M", "MACs, M", "SQNR, dB"], rows),
+        frontier_charts(manifest) if "solution" not in manifest else html(""),
+        table(
+            "After each round; noise and expected drop are in float, on held-back images",
+            ["Parameters, M", "MACs, M", "int8 bytes", "Latency", "SQNR, dB", "Drop, points"],
+            rows,
+        ),
     )
 
 

@@ -51,17 +51,30 @@ class Round:
     Attributes:
         parameters: that it had.
         macs: its multiply-accumulates.
+        bytes: of its largest artifact in full int8.
+        latency: times that of the original in full int8, by the cost model.
         noise: over signal at the heads, in float, on images that were held back.
+        drop: the loss of accuracy to expect, in percentage points, likewise.
     """
 
     parameters: int
     macs: int
+    bytes: int
+    latency: float
     noise: float
+    drop: float
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         sqnr = -10 * log10(self.noise) if self.noise else None
-        return {"parameters": self.parameters, "macs": self.macs, "sqnr_db": sqnr}
+        return {
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "bytes": self.bytes,
+            "latency": self.latency,
+            "sqnr_db": sqnr,
+            "drop": self.drop,
+        }
 
 
 @dataclass(frozen=True)
@@ -108,6 +121,7 @@ def shrink(
     held_back: Sequence[Array],
     limits: Sequence[Limit],
     steps: Steps,
+    takes: Callable[[Graph], tuple[int, float]],
     progress: Progress,
 ) -> Shrunk | None:
     """A network of as many fewer channels as the limits ask for; None where they ask for none, or none can go.
@@ -119,6 +133,7 @@ def shrink(
         held_back: others, to judge by.
         limits: what the artifacts may take.
         steps: how long weights are learned, where they can be.
+        takes: bytes of the largest artifact of a graph in full int8, and what it takes over the original.
         progress: listens, and is told beforehand how long it takes, and where limits cannot be kept.
     """
     over = _over(limits, graph)
@@ -152,7 +167,8 @@ def shrink(
                 better = way.learned(student, places, count, advance, Entry(journal, f"{number}-learned"))
                 kept = _quieter(judge, better, student)
                 student, learned = kept, learned + (count if kept is better else 0)
-            taken.append(Round(parameters(student), macs(student), judge.noise(student, Plan())))
+            noise, drop = judge.noise_and_drop(student, Plan(), heads)
+            taken.append(Round(parameters(student), macs(student), *takes(student), noise, drop))
     for limit in limits:
         if (least := limit.of(student)) > limit.most:
             progress.note(limit.missed(least))

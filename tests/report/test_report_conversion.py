@@ -258,8 +258,18 @@ def test_what_was_removed_is_told_round_by_round() -> None:
     shrunk = {"parameters_before": 11_180_000, "macs_before": 148_600_000, "parameters": 7_700_000, "macs": 99_000_000}
     shrunk |= {"learned_steps": 230, "images": 100}
     rounds = [
-        {"parameters": 10_200_000, "macs": 131_000_000, "sqnr_db": 31.23},
-        {"parameters": 7_700_000, "macs": 99_000_000, "sqnr_db": None},
+        {
+            "parameters": 10_200_000,
+            "macs": 131_000_000,
+            "bytes": 10_300_000,
+            "latency": 0.9,
+            "sqnr_db": 31.23,
+            "drop": 0.1,
+        },
+        {"parameters": 7_700_000, "macs": 99_000_000, "bytes": 7_800_000, "latency": 0.7, "sqnr_db": None, "drop": 0.0},
     ]
-    text = report(rounds=rounds, quantization={**MANIFEST["quantization"], "shrunk": shrunk}).text
-    assert "Parameters, M MACs, M SQNR, dB As it was 11.18 148.60 1 10.20 131.00 31.2 2 7.70 99.00" in text
+    shrunk = {"rounds": rounds, "quantization": {**MANIFEST["quantization"], "shrunk": shrunk}}
+    alone, together = report(**shrunk), report(**shrunk, solution=solution(point(latency=1.0), point(chosen=True)))
+    assert "1 10.20 131.00 10,300,000 0.900 31.2 0.10 2 7.70 99.00 7,800,000 0.700 0.00" in alone.text
+    assert "2 points. Chosen: round 2 of removing" in alone.text
+    assert "4 points. Chosen: point 2" in together.text and together.text.count("Expected drop over latency") == 1

@@ -74,8 +74,12 @@ def limit(budget):
     return Limit(STORED, STORED.of, budget, lambda least: f"takes about {least:,.0f} bytes")
 
 
+def takes(graph):
+    return int(STORED.of(graph)), 1.0
+
+
 def shrunk(graph, budget, steps=Steps(2, 4), progress=SILENT):  # noqa: B008
-    found = shrink(graph, HEADS, pictures(64), pictures(32, seed=1), [limit(budget)], steps, progress)
+    found = shrink(graph, HEADS, pictures(64), pictures(32, seed=1), [limit(budget)], steps, takes, progress)
     if found is not None:
         found.journal.close()
     return found
@@ -222,5 +226,5 @@ def test_of_two_bounds_both_are_kept(graph):
     time = Time(LITERT_A76)
     budget, allowed = STORED.of(graph) * 0.9, time.of(graph) * 0.7
     limits = [limit(budget), Limit(time, time.of, allowed, str)]
-    found = shrink(graph, HEADS, pictures(64), pictures(32, seed=1), limits, Steps(1, 2), SILENT)
+    found = shrink(graph, HEADS, pictures(64), pictures(32, seed=1), limits, Steps(1, 2), takes, SILENT)
     assert STORED.of(found.graph) <= budget and time.of(found.graph) <= allowed
