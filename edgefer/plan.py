@@ -146,7 +146,8 @@ def _entry(params: QuantParams) -> dict[str, Any]:
 
 
 def _params(name: str, entry: Mapping[str, Any]) -> QuantParams:
-    scale = tuple(float(np.float32(value)) for value in entry["scale"])
+    with np.errstate(over="ignore"):
+        scale = tuple(float(np.float32(value)) for value in entry["scale"])
     zero_point = tuple(entry["zero_point"])
     if len(zero_point) == 1:
         zero_point *= len(scale)
@@ -156,10 +157,15 @@ def _params(name: str, entry: Mapping[str, Any]) -> QuantParams:
         and (type(axis) is int or (axis is None and len(scale) == 1))
         and len(scale) == len(zero_point)
         and all(type(number) is int for number in zero_point)
+        and np.isfinite(scale).all()
         and isinstance(entry["narrow"], bool)
     ):
         raise ValueError(f"tensor {name!r} is stored in no way that there is")
-    return QuantParams(entry["dtype"], scale, zero_point, axis, entry["narrow"])
+    params = QuantParams(entry["dtype"], scale, zero_point, axis, entry["narrow"])
+    smallest, largest = params.limits
+    if not all(smallest <= number <= largest for number in zero_point):
+        raise ValueError(f"tensor {name!r} has a zero point that {params.dtype} does not")
+    return params
 
 
 def _lines(entries: Mapping[str, Any]) -> str:

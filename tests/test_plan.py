@@ -62,6 +62,8 @@ STORED = {"dtype": "int8", "scale": [1], "zero_point": [0], "axis": None, "narro
                 {"scale": [1, 2]},
                 {"scale": [1, 2], "axis": 1, "zero_point": [0, 0, 0]},
                 {"zero_point": [0.5]},
+                {"zero_point": [-(2**63)]},
+                {"scale": [1e300]},
                 {"narrow": None},
             )
         ),

@@ -78,7 +78,10 @@ def _check_input(graph: Graph, spec: Spec) -> None:
         beside = f", and {len(spec.states)} that take states" if spec.states else ""
         raise InputError(
             f"the network has {len(graph.inputs)} inputs ({', '.join(graph.inputs)}); edgefer needs one image "
-            f"input{beside}"
+            f"input{beside}",
+            remedy="The Spec's [[states]] must name each input that takes one; a family that knows its own needs none."
+            if spec.states
+            else "Bring a network of one image, or state what it carries on as [[states]] in the Spec.",
         )
     found = graph.info[graph.inputs[0]]
     if found.shape != expected:

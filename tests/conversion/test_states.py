@@ -158,6 +158,14 @@ def test_states_that_the_file_does_not_have_are_named(tmp_path, faces, states, m
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_spec_that_leaves_out_states_of_a_checkpoint_is_refused(tmp_path, faces):
+    torch.save(CnnLstm().state_dict(), tmp_path / "net.pt")
+    states = [{"name": "hidden", "input": "hidden_before", "output": "hidden_after", "shape": [1, 1, 10]}]
+    with pytest.raises(InputError, match="needs one image input, and 1 that take states") as refused:
+        edgefer.convert(tmp_path / "net.pt", tmp_path / "b", spec={**SPEC, "states": states}, calibration=faces)
+    assert "needs none" in refused.value.remedy
+
+
 def test_parts_may_compute_in_float_for_a_bound_on_the_drop(tmp_path, faces):
     torch.save(CnnLstm().state_dict(), tmp_path / "net.pt")
     mixed = {"max_drop": 0.0, "mixed": True}
