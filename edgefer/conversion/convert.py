@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -179,15 +180,13 @@ def convert(
         compared = compared_images(images, network.spec, max_drop, progress)
         if str(calibration) != SYNTHETIC:
             proof = _try(network, graph, images.calibration, own, apart, progress)
-    reference = _onnx(network, graph, Plan())
+    network = replace(network, graph=graph, original=None, twin=None)  # the weights as they were read may go
     models: dict[str, bytes] = dict.fromkeys(formats, b"")
     if len(own) < len(formats):
         with progress.stage("emit tflite"), about(network.source.path):
-            models["tflite"] = _emit_with_onnx2tf(network, reference, images)
+            models["tflite"] = _emit_with_onnx2tf(network, _onnx(network, graph, Plan()), images)
 
-    def size(graph: Graph, plan: Plan) -> int:
-        return max((len(_emit(format, network, graph, plan)) for format in own), default=0)
-
+    size = partial(_largest, own, network)
     machine = latency.machine if latency is not None else machines[0]
     shrinking = Shrinking(network, graph, heads, images, unlabelled, effort, size, machine)
     shrunk = shrinking.shrunk(budget, latency, progress) if shrink else None
@@ -220,12 +219,13 @@ def convert(
             "and give --costs FILE"
         )
     with Apart() as apart:
+        few = sample(images.held_back, network.spec.input)
         for format in own:
-            emit = partial(_emit, format, network, plan=quantized.plan)
             with progress.stage(f"emit {format}"):
                 models[format] = probe(
-                    network, format, quantized.graph, emit, sample(images.held_back, network.spec.input), apart
+                    network, format, quantized.graph, partial(_emit, format, network, plan=quantized.plan), few, apart
                 )
+    reference = _onnx(network, graph, Plan())
     if batch == "dynamic":
         models["onnx"], reference = (_freed(model) for model in (models["onnx"], reference))
     manifest = build_manifest(
@@ -244,12 +244,14 @@ def convert(
         latency,
     )
     files = _files(network, quantized.plan, models, reference, precision)
+    meanings = network.spec
+    del network, graph, smaller, quantized, shrinking, size  # as large as the network; what follows reads the files
     release()
     with progress.stage("compare"):
         evaluation = _compare(path.name, manifest, files, compared)
     outputs = evaluation.outputs.values
-    agreements = {format: agreement(outputs[REFERENCE], outputs[format], network.spec) for format in models}
-    for doubt in doubts(agreements, outputs, network.spec):
+    agreements = {format: agreement(outputs[REFERENCE], outputs[format], meanings) for format in models}
+    for doubt in doubts(agreements, outputs, meanings):
         progress.note(doubt)
     with progress.stage("write"):
         manifest["held_back"]["agreement"] = agreements
@@ -300,6 +302,11 @@ def _description(network: Network, graph: Graph) -> str:
     patterns = f"{len(find_silus(graph))} SiLU, {len(find_squeeze_excites(graph))} squeeze-excite"
     size = f"{parameters(graph) / 1e6:.2f} M parameters, {macs(graph) / 1e6:.0f} M multiply-accumulates"
     return f"{network.family}: {len(graph.nodes)} nodes ({patterns}), {size}"
+
+
+def _largest(formats: Sequence[Format], network: Network, graph: Graph, plan: Plan) -> int:
+    """Bytes of the largest artifact."""
+    return max((len(_emit(format, network, graph, plan)) for format in formats), default=0)
 
 
 def _emit(format: Format, network: Network, graph: Graph, plan: Plan) -> bytes:

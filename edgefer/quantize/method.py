@@ -168,7 +168,7 @@ def quantize(
         )
     images = _usual(graph, images, spec, progress)
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
-    few = feeds[:: -(-len(feeds) // MEASURED_ON)]
+    few = feeds[:: max(-(-len(feeds) // MEASURED_ON), 2)]  # and others are left to fit on
     judge = Sensitivity(graph, tuple(heads), list(iter_feeds(images.held_back.some(JUDGED_ON), spec)))
     with progress.stage("equalise"):
         allowed = bounds.latency * int8_cost(graph, machines[0])

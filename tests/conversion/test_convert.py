@@ -98,6 +98,21 @@ class Listener(Silent):
         self.lines.append(message)
 
 
+def test_few_images_too_are_fitted_on_and_measured_on_apart(model, faces, out, monkeypatch):
+    seen = []
+
+    def heard(graph, feeds, sensitivity, prices):
+        seen.append([{feed["image"].tobytes() for feed in each} for each in (feeds, sensitivity.feeds)])
+        return graph
+
+    monkeypatch.setattr("edgefer.quantize.method.leave_out", heard)
+    convert(model, out, calibration=faces, samples=20)
+    ((fitted, measured),) = seen
+    assert fitted
+    assert measured
+    assert not fitted & measured
+
+
 def test_equal_inputs_give_equal_bytes(model, faces, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     digests = []
