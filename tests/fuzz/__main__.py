@@ -72,12 +72,12 @@ def main() -> int:
         print(f"{times:5} {kind}: {said}")
     print(f"{asked.count} inputs, {len(findings)} findings; inputs are in {place / 'kept'}")
     if asked.record:
-        (RESULTS / "fuzz.md").write_text(table(place, kinds, asked.seed), "utf-8")
+        (RESULTS / "fuzz.md").write_text(table(place, kinds, asked.seed, findings), "utf-8")
     return int(bool(findings))
 
 
-def table(folder: Path, kinds: tuple[str, ...], seed: int) -> str:
-    """What came of the inputs of a folder, by kind."""
+def table(folder: Path, kinds: tuple[str, ...], seed: int, findings: list[dict[str, str]]) -> str:
+    """What came of the inputs of a folder, by kind, and all that should not have come."""
     lines = [
         f"Written by `python -m tests.fuzz --record`, seed {seed}: each input is damaged, and read as its user would.",
         "",
@@ -89,7 +89,9 @@ def table(folder: Path, kinds: tuple[str, ...], seed: int) -> str:
         counts = Counter(outcomes(folder, kind))
         total += counts
         lines.append(_row(f"`{kind}`", counts))
-    return signed("\n".join([*lines, _row("all", total)]), "checkpoint", "graph", "images", "onnx_import")
+    lines.append(_row("all", total))
+    lines += ["", *(f"- `{each['kind']}` {each['index']}: {each['said']}" for each in findings)] if findings else []
+    return signed("\n".join(lines), "checkpoint", "graph", "images", "onnx_import")
 
 
 def _row(name: str, counts: Counter[str]) -> str:

@@ -76,7 +76,8 @@ def _reading(read: object, rng: random.Random, path: Path) -> tuple[str, str]:
     except BaseException as error:
         frames = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in frames if f"{os.sep}edgefer{os.sep}" in frame.filename] or frames
-        return FOUND, f"{type(error).__name__}: {str(error)[:200]} at {ours[-1].filename}:{ours[-1].lineno}"
+        where = ours[-1].filename.rpartition(f"{os.sep}edgefer{os.sep}")[2]
+        return FOUND, f"{type(error).__name__}: {str(error)[:200]} at {where}:{ours[-1].lineno}"
     finally:
         signal.alarm(0)
     return READ, ""
