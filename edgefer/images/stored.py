@@ -191,7 +191,7 @@ def zip_files(source: Path) -> Files:
     for info in archive.infolist():
         parts = [part for part in PurePosixPath(info.filename.replace("\\", "/")).parts if part not in ("/", "..")]
         relative = PurePosixPath(*parts)
-        if not info.is_dir() and not _is_hidden(relative):
+        if parts and not info.is_dir() and not _is_hidden(relative):
             files[relative] = ZipMember(source, info)
     return files
 
