@@ -89,10 +89,14 @@ def narrower(groups: Groups, worth: Values, measure: Measure, target: float) -> 
 PLAIN = "int8 alone"
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "--shrink": {},
-    "magnitude": {"edgefer.shrink.learning.worths": magnitudes},
-    "narrower everywhere": {"edgefer.shrink.learning.worths": magnitudes, "edgefer.shrink.shrink.chosen": narrower},
+    "magnitude": {"edgefer.shrink.learning.worths": magnitudes, "edgefer.shrink.shrink._VERSION": "magnitude"},
+    "narrower everywhere": {
+        "edgefer.shrink.learning.worths": magnitudes,
+        "edgefer.shrink.shrink.chosen": narrower,
+        "edgefer.shrink.shrink._VERSION": "narrower",
+    },
 }
-"""How channels are chosen, by what stands in for edgefer's own way."""
+"""How channels are chosen, by what stands in for edgefer's own way; each goes on with what it had begun itself."""
 
 
 def _figures(way: str, model: Path, budget: int | None, effort: str) -> tuple[str, ...]:
