@@ -110,8 +110,8 @@ def convert(
         shrink: whether channels may be removed where int8 is over the budget or the latency, and weights learned
             again: the longer, the more `effort`; without the `torch` extra they are fitted by least squares alone.
         unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed.
-        effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 15 to 50 seconds,
-            1 to 3 minutes, or 5 to 12, by the age of the CPU.
+        effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 13 to 45 seconds,
+            40 to 150, or 3 to 12 minutes, by the age of the CPU.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.
         precision: `int8` throughout; `w8`, weights in int8 and arithmetic in float; or `fp16`, weights in float16, as
