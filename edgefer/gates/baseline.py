@@ -108,7 +108,8 @@ def _line(run: Floats) -> str:
 
 
 def _evidence(data: Mapping[str, Any], where: str) -> Evidence:
-    spec = Spec.from_dict({key: data[key] for key in ("input", "outputs", "states") if key in data}, where)
+    means = {"input": data["input"], "outputs": data["outputs"], "states": data.get("states", [])}
+    spec = Spec.from_dict(means, where)
     evaluation = data["evaluation"]
     answers = None
     if evaluation is not None:
