@@ -53,11 +53,11 @@ class Lever:
 
 NOTHING = Lever("nothing")
 LEVERS: tuple[Lever, ...] = (
-    Lever("splitting loud channels from quiet ones", {"edgefer.quantize.method.split": lambda graph, *_: graph}),
+    Lever("splitting loud channels from quiet ones", {"edgefer.quantize.evened.split": lambda graph, *_: graph}),
     Lever(
         "channel equalisation through SiLU",
         {
-            "edgefer.quantize.method.equalise": lambda graph, *_: (graph, {}),
+            "edgefer.quantize.evened.equalise": lambda graph, *_: (graph, {}),
             "edgefer.quantize.equalise.split_channels.is_cheaper_equalised": lambda *_: False,
         },
     ),

@@ -10,22 +10,17 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
-from edgefer.graph.ir import Array, Feed, Graph
-from edgefer.graph.macs import parameters
+from edgefer.graph.ir import Array, Graph
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
 from edgefer.host.threads import aside
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_feeds
-from edgefer.plan import Plan, QuantParams
+from edgefer.plan import Plan
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.machines import EVERYWHERE
-from edgefer.quantize.costs.prices import WORTH, Prices, int8_cost
-from edgefer.quantize.equalise.cross_layer import equalise_layers
-from edgefer.quantize.equalise.leave_out import leave_out
-from edgefer.quantize.equalise.split_channels import split
-from edgefer.quantize.equalise.through_silu import equalise
+from edgefer.quantize.evened import even_out
 from edgefer.quantize.fit.correct import correct, pieces
 from edgefer.quantize.observe import activations as statistics
 from edgefer.quantize.observe.drop import Answer
@@ -35,7 +30,7 @@ from edgefer.quantize.observe.unusual import UNLIKE, usual_images
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.beside_float import beside_float, computes_in_float
-from edgefer.quantize.solve.size import is_surely_within, smallest_size
+from edgefer.quantize.solve.size import is_surely_within, sized_plan, smallest_size
 from edgefer.quantize.solve.solver import Bounds, Solution, solve
 from edgefer.quantize.solve.ways import with_stored_weights
 from edgefer.spec import INPUT, Spec
@@ -51,9 +46,6 @@ STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 150, "best": 1000}
 FITTED_ON = 128
 """At most so many calibration images are run again, to equalise channels and to correct layers."""
 
-THINNED_ON = 256
-"""At most so many are run to guess channels that are left out from others."""
-
 MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
 
@@ -63,16 +55,13 @@ JUDGED_ON = 128
 SAME_VERDICT = 2.0
 """Halves of the calibration images agree where the noise with one is at most so many times that with the other,"""
 
+FINE = 3e-3
+"""or where it is no more than this with either."""
+
 CHANGED = 0.02
 """Where parts compute in float anyway, further ones do if more than so many answers are expected to change.
 
 Of FER2013's faces, half as many again did."""
-
-FINE = 3e-3
-"""or where it is no more than this with either."""
-
-_WORTHS = tuple(times * WORTH for times in (1, 1.5, 2, 3, 4, 8, 16))
-"""What taking twice as long is worth: more and more, until the bound on latency is kept."""
 
 
 @dataclass(frozen=True)
@@ -170,22 +159,32 @@ def quantize(
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
     few = feeds[:: max(-(-len(feeds) // MEASURED_ON), 2)]  # and others are left to fit on
     judge = Sensitivity(graph, tuple(heads), list(iter_feeds(images.held_back.some(JUDGED_ON), spec)))
+
+    def stored_so(graph: Graph, plan: Plan) -> Plan:
+        return with_stored_weights(graph, plan, carrying) if carrying else plan
+
+    def is_small(graph: Graph, plan: Plan) -> bool:
+        return is_surely_within(graph, plan, bounds.bytes) or size(graph, plan) <= bounds.bytes
+
     with progress.stage("equalise"):
-        allowed = bounds.latency * int8_cost(graph, machines[0])
-        for worth in _WORTHS:
-            prices = Prices(graph, machines, worth)
-            thinned = _thinned(graph, tuple(heads), images.calibration, spec, few, prices)
-            equalised, prescribed = _even(thinned, tuple(heads), feeds, few, prices)
-            release()
-            if int8_cost(equalised, machines[0]) <= allowed:
-                break
-    if left_out := parameters(graph) - parameters(thinned):
-        progress.detail(f"{left_out:,} parameters, of channels that hardly matter, are left out")
+        evened = even_out(
+            graph,
+            tuple(heads),
+            images.calibration,
+            spec,
+            feeds,
+            few,
+            machines,
+            bounds.latency,
+            lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float))),
+        )
+    equalised = evened.graph
+    if evened.left_out:
+        progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)
 
     def planned(seen: Mapping[str, Histogram], floats: frozenset[str] = frozenset()) -> Plan:
-        plan = plan_int8(equalised, seen, keep_float | floats, prescribed)
-        return with_stored_weights(equalised, plan, carrying) if carrying else plan
+        return stored_so(equalised, plan_int8(equalised, seen, keep_float | floats, evened.prescribed))
 
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
@@ -200,7 +199,7 @@ def quantize(
 
         noises = aside(noises_of_halves)
     solution = None
-    if mixed or not (is_surely_within(equalised, plan, bounds.bytes) or size(equalised, plan) <= bounds.bytes):
+    if mixed or not is_small(equalised, plan):
         with progress.stage("solve") as advance:
             solution = solve(
                 equalised,
@@ -264,7 +263,7 @@ def quantize(
         else:
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
             steps = 0
-    return Quantized(stored, plan, left_out, tuple(prescribed), steps, noises.result(), solution)
+    return Quantized(stored, plan, evened.left_out, tuple(evened.prescribed), steps, noises.result(), solution)
 
 
 def _usual(graph: Graph, images: CalibrationImages, spec: Spec, progress: Progress) -> CalibrationImages:
@@ -276,23 +275,6 @@ def _usual(graph: Graph, images: CalibrationImages, spec: Spec, progress: Progre
             f"others, with values more than {UNLIKE:.0f} times as large on the way, which int8 cannot hold beside them"
         )
     return replace(images, calibration=calibration)
-
-
-def _thinned(
-    graph: Graph, heads: Sequence[str], images: ImageSet, spec: Spec, few: Sequence[Feed], prices: Prices
-) -> Graph:
-    """The graph without channels that hardly matter, as `few` images tell; it is fitted on others."""
-    known = {feed[INPUT].tobytes() for feed in few}
-    others = [feed for feed in iter_feeds(images.some(THINNED_ON), spec) if feed[INPUT].tobytes() not in known] or few
-    return leave_out(graph, others, Sensitivity(graph, heads, few), prices)
-
-
-def _even(
-    graph: Graph, heads: Sequence[str], feeds: Sequence[Feed], few: Sequence[Feed], prices: Prices
-) -> tuple[Graph, Mapping[str, QuantParams]]:
-    """The graph with channels of like ranges, and how SiLU inputs that were equalised are stored."""
-    sensitivity = Sensitivity(graph, heads, few)
-    return equalise(split(equalise_layers(graph, sensitivity), sensitivity, prices), feeds, sensitivity, prices)
 
 
 def _lessons(graph: Graph, effort: Effort, images: ImageSet, spec: Spec, progress: Progress) -> Lessons:

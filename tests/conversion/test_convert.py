@@ -101,11 +101,11 @@ class Listener(Silent):
 def test_few_images_too_are_fitted_on_and_measured_on_apart(model, faces, out, monkeypatch):
     seen = []
 
-    def heard(graph, feeds, sensitivity, prices):
+    def heard(graph, feeds, sensitivity, *_):
         seen.append([{feed["image"].tobytes() for feed in each} for each in (feeds, sensitivity.feeds)])
         return graph
 
-    monkeypatch.setattr("edgefer.quantize.method.leave_out", heard)
+    monkeypatch.setattr("edgefer.quantize.evened.leave_out", heard)
     convert(model, out, calibration=faces, samples=20)
     ((fitted, measured),) = seen
     assert fitted

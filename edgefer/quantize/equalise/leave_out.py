@@ -12,6 +12,7 @@ noise at the heads, measured, against the time that it saves.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 import numpy as np
 
@@ -30,7 +31,9 @@ _HEARD = 0.003
 """Of the noise in a layer's output, relative to its signal, this much is expected at the heads until it is measured."""
 
 
-def leave_out(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, prices: Prices) -> Graph:
+def leave_out(
+    graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, prices: Prices, most: float = inf
+) -> Graph:
     """The graph without the channels that are not worth computing; its outputs are nearly what they were.
 
     Args:
@@ -38,6 +41,7 @@ def leave_out(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, pri
         feeds: calibration inputs, others than those of `sensitivity`, which would flatter what was fitted on them.
         sensitivity: measures the noise of leaving channels out.
         prices: what that saves.
+        most: noise over signal at the heads that all of it may add.
     """
     regions = [region for region in find_regions(graph) if _can_lose_channels(graph, region)]
     samples = channel_samples(graph, [node.inputs[0] for region in regions for node in region.readers], feeds)
@@ -45,7 +49,7 @@ def leave_out(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, pri
     for producer in [region.producers[0].name for region in regions]:
         region = find_region(graph, graph.named[producer].output)
         assert region is not None
-        graph, noise = _thinned(graph, region, samples, sensitivity, prices, noise)
+        graph, noise = _thinned(graph, region, samples, sensitivity, prices, noise, most)
     return graph
 
 
@@ -67,12 +71,13 @@ def _thinned(
     sensitivity: Sensitivity,
     prices: Prices,
     before: float,
+    most: float,
 ) -> tuple[Graph, float]:
     """The graph with as few of a region's channels as pay, and the noise at the heads that was `before`."""
     read = [(samples[node.inputs[0]], graph.constants[node.inputs[1]], _axis(graph, node)) for node in region.readers]
-    most = np.max([shares(*each) for each in read], axis=0)
-    order = np.argsort(most, kind="stable")
-    lost = np.concatenate([[0.0], np.cumsum(most[order])])
+    largest = np.max([shares(*each) for each in read], axis=0)
+    order = np.argsort(largest, kind="stable")
+    lost = np.concatenate([[0.0], np.cumsum(largest[order])])
     counts = range(region.channels % TILE or TILE, region.channels - TILE + 1, TILE)
     saved = {count: _saved(graph, region, count, prices) for count in counts}
     best, least, gain, heard = graph, before, 0.0, _HEARD
@@ -85,7 +90,7 @@ def _thinned(
         candidate = _without(graph, region, order[:count], samples)
         noise = sensitivity.noise_of(candidate, {}, changed=region.values)
         added = max(noise - before, 0.0)
-        if saved[count] - added > gain:
+        if noise <= most and saved[count] - added > gain:
             best, least, gain = candidate, noise, saved[count] - added
         heard = added / max(lost[count], 1e-30)
     return best, least

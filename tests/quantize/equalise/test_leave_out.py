@@ -1,3 +1,5 @@
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -41,9 +43,9 @@ def feeds(count, seed):
     return [{"image": rng.normal(size=(1, 3, 8, 8)).astype(np.float32)} for _ in range(count)]
 
 
-def thinned(graph):
+def thinned(graph, most=inf, worth=WORTH):
     sensitivity = Sensitivity(graph, ["head"], feeds(16, seed=3))
-    return leave_out(graph, feeds(48, seed=2), sensitivity, Prices(graph, EVERYWHERE)), sensitivity
+    return leave_out(graph, feeds(48, seed=2), sensitivity, Prices(graph, EVERYWHERE, worth), most), sensitivity
 
 
 @pytest.mark.parametrize("spare", ["quiet", "copies"])
@@ -57,8 +59,16 @@ def test_channels_that_hardly_matter_or_follow_from_others_are_left_out(spare):
         np.testing.assert_allclose(found, expected, atol=0.05)
 
 
-def test_channels_stay_where_leaving_them_out_is_not_worth_its_noise(monkeypatch):
-    monkeypatch.setattr("edgefer.quantize.costs.prices.WORTH", 1e-9)
+def test_channels_stay_where_leaving_them_out_is_not_worth_its_noise():
     graph = network("none")
-    smaller, _ = thinned(graph)
+    smaller, _ = thinned(graph, worth=1e-9)
     assert smaller is graph
+
+
+def test_all_that_is_left_out_together_adds_no_more_noise_than_is_allowed():
+    graph = network("quiet")
+    smaller, sensitivity = thinned(graph)
+    noise = sensitivity.noise(smaller, Plan())
+    for most in (noise / 2, 0.0):
+        less, _ = thinned(graph, most)
+        assert sensitivity.noise(less, Plan()) <= most
