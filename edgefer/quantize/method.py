@@ -175,6 +175,7 @@ def quantize(
             feeds,
             few,
             machines,
+            keep_float,
             bounds.latency,
             lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float))),
         )
