@@ -28,7 +28,7 @@ import edgefer
 from edgefer.bundle import Bundle
 from edgefer.images import open_images
 from edgefer.images.preprocess import iter_pixels
-from edgefer.quantize.method import Effort
+from edgefer.quantize.lessons import Effort
 from edgefer.quantize.scales.ranges import affine, identity
 
 JUDGED = SHARED / "data" / "fer2013_public.npz"

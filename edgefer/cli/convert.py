@@ -21,7 +21,7 @@ from edgefer.evaluation.quick_look import frame_times, measure_name, shown
 from edgefer.host.text import counted, printable
 from edgefer.host.units import format_size, parse_size
 from edgefer.quantize.costs.machines import TARGETS
-from edgefer.quantize.method import Effort
+from edgefer.quantize.lessons import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format, open_runner
 from edgefer.shrink.asked import rounds

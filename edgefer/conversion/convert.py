@@ -48,7 +48,8 @@ from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.costs.machines import EVERYWHERE, TARGETS
 from edgefer.quantize.costs.prices import int8_cost
-from edgefer.quantize.method import Effort, quantize
+from edgefer.quantize.lessons import Effort
+from edgefer.quantize.method import quantize
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.solver import LATENCY, Bounds
 from edgefer.quantize.weights_only import Precision, quantize_weights

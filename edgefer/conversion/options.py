@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from edgefer.errors import UsageError
 from edgefer.quantize.costs.machines import TARGETS
-from edgefer.quantize.method import Effort
+from edgefer.quantize.lessons import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format
 

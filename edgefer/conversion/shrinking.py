@@ -24,7 +24,7 @@ from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.prices import int8_cost
-from edgefer.quantize.method import Effort, Lessons
+from edgefer.quantize.lessons import Effort, Lessons
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.solve.size import sized_plan
 from edgefer.shrink.asked import Limit, Steps

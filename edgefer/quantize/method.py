@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.contract import contract_nodes
-from edgefer.graph.ir import Array, Graph
+from edgefer.graph.ir import Graph
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
@@ -22,6 +19,7 @@ from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.machines import EVERYWHERE
 from edgefer.quantize.evened import even_out
 from edgefer.quantize.fit.correct import correct, pieces
+from edgefer.quantize.lessons import Effort, Lessons, learned_from, own_answers
 from edgefer.quantize.observe import activations as statistics
 from edgefer.quantize.observe.drop import Answer
 from edgefer.quantize.observe.recorded import fed_with, recorded
@@ -33,15 +31,7 @@ from edgefer.quantize.solve.beside_float import beside_float, computes_in_float
 from edgefer.quantize.solve.size import is_surely_within, sized_plan, smallest_size
 from edgefer.quantize.solve.solver import Bounds, Solution, solve
 from edgefer.quantize.solve.ways import with_stored_weights
-from edgefer.spec import INPUT, Spec
-
-if TYPE_CHECKING:
-    from edgefer.quantize.fit.learn import Kept
-
-Effort: TypeAlias = Literal["fast", "balanced", "best"]
-
-STEPS: Mapping[Effort, int] = {"fast": 0, "balanced": 150, "best": 1000}
-"""How long weights and biases are learned."""
+from edgefer.spec import Spec
 
 FITTED_ON = 128
 """At most so many calibration images are run again, to equalise channels and to correct layers."""
@@ -62,25 +52,6 @@ CHANGED = 0.02
 """Where parts compute in float anyway, further ones do if more than so many answers are expected to change.
 
 Of FER2013's faces, half as many again did."""
-
-
-@dataclass(frozen=True)
-class Lessons:
-    """What weights are learned from, where the calibration images and the graph itself are not all that there is.
-
-    Attributes:
-        reference: the float network to follow, with the same input and heads.
-        images: uint8 (1, H, W, 3), as both take them, when they are needed.
-        steps: how long, whatever the effort.
-        rate: as of `learn`.
-        kept: as of `learn`, for the graph and the Plan that it begins with.
-    """
-
-    reference: Graph
-    images: Callable[[], Sequence[Array]]
-    steps: int
-    rate: float
-    kept: Callable[[Graph, Plan], Kept] | None = None
 
 
 @dataclass(frozen=True)
@@ -231,39 +202,17 @@ def quantize(
                 if judge.changes(stored, corrected, heads) <= CHANGED:
                     break
         plan = corrected
-    lessons = lessons or _lessons(graph, effort, images.calibration, spec, progress)
-    if steps := lessons.steps:
-        from edgefer.quantize.fit.fake_quantized import FakeQuantized
-
-        try:
-            FakeQuantized(stored, plan)
-        except UnsupportedOperatorError as error:
-            progress.note(f"weights stay rounded layer by layer, as they cannot be learned: {error.message}")
-            steps = 0
-    if steps:
-        from edgefer.quantize.fit.learn import learn
-
-        with progress.stage("learn weights", steps) as advance:
-            learned = learn(
-                stored,
-                plan,
-                heads,
-                lessons.images(),
-                reference=lessons.reference,
-                steps=steps,
-                rate=lessons.rate,
-                advance=advance,
-                kept=lessons.kept and lessons.kept(stored, plan),
-            )
+    lessons = lessons or own_answers(graph, effort, images.calibration, spec, progress)
+    steps = 0
+    if (learned := learned_from(lessons, stored, plan, heads, progress)) is not None:
         if lessons.reference is not graph:
             judge = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
         (before, drop_before), (noise, drop) = (judge.noise_and_drop(each, plan, heads) for each in (stored, learned))
         if (bounds.drop_over(drop), noise) <= (bounds.drop_over(drop_before), before):
-            stored = learned
+            stored, steps = learned, lessons.steps
             solution = solution and solution.improved(stored, size(stored, plan), noise, drop)
         else:
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
-            steps = 0
     return Quantized(stored, plan, evened.left_out, tuple(evened.prescribed), steps, noises.result(), solution)
 
 
@@ -276,28 +225,6 @@ def _usual(graph: Graph, images: CalibrationImages, spec: Spec, progress: Progre
             f"others, with values more than {UNLIKE:.0f} times as large on the way, which int8 cannot hold beside them"
         )
     return replace(images, calibration=calibration)
-
-
-def _lessons(graph: Graph, effort: Effort, images: ImageSet, spec: Spec, progress: Progress) -> Lessons:
-    """The graph's own answers to the calibration images."""
-    steps = _steps(effort, spec, progress)
-    return Lessons(graph, lambda: [feed[INPUT] for feed in iter_feeds(images, spec)], steps, 1.0)
-
-
-def _steps(effort: Effort, spec: Spec, progress: Progress) -> int:
-    """How long weights are learned, which needs PyTorch, and a network of one image."""
-    if STEPS[effort] and spec.is_of_sequences:
-        progress.note(
-            "weights are rounded layer by layer: they are learned on single images, and this is no such network"
-        )
-        return 0
-    if STEPS[effort] and find_spec("torch") is None:
-        progress.note(
-            f"--effort {effort} learns weights with PyTorch, which is not installed: they are rounded layer by layer; "
-            "pip install 'edgefer[torch]'"
-        )
-        return 0
-    return STEPS[effort]
 
 
 def _observed(

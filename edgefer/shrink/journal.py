@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ class Journal:
         """Forget the run, which is done."""
         for path in self._folder.glob("*.npz"):
             path.unlink(missing_ok=True)
-        if self._folder.is_dir():
+        with contextlib.suppress(OSError):  # another run of the same goes on
             self._folder.rmdir()
 
     def _path(self, step: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from edgefer.errors import InputError, UsageError
 from edgefer.host.units import parse_size
-from edgefer.quantize.method import Effort
+from edgefer.quantize.lessons import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.spec import read_toml
 
