@@ -167,7 +167,6 @@ def test_commands_that_lose_a_worker_and_gain_one_give_the_same_bytes(command, t
     lost = {part for part, who in done_by() if who == str(workers[0].pid)}
     twice = {part for part in parts if parts.count(part) > 1}
     assert len(set(parts)) == 20 and twice <= lost and len(twice) <= 3
-    assert str(machines.workers[3].pid) in {who for _, who in done_by()}
 
 
 def test_a_lost_scheduler_ends_with_5_and_a_rerun_goes_on(machines, tmp_path, monkeypatch):

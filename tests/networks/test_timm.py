@@ -5,7 +5,7 @@ import pytest
 
 from edgefer.bundle import Bundle
 from edgefer.cli.main import main
-from edgefer.quantize import method
+from edgefer.quantize import evened
 from tests.checkpoint.torch_files import save
 from tests.converters.checkpoints import stored
 from tests.networks.timm_weights import seeded_efficientnet
@@ -54,7 +54,7 @@ def test_tf_efficientnet_b0_converts(tmp_path, faces, capsys):
 @pytest.fixture
 def whole(monkeypatch):
     """Channels that hardly matter stay: of random weights nearly all are such."""
-    monkeypatch.setattr(method, "leave_out", lambda graph, *_: graph)
+    monkeypatch.setattr(evened, "leave_out", lambda graph, *_: graph)
 
 
 def test_efficientnet_b2_meets_the_budget_with_some_layers_in_four_bits(tmp_path, faces, whole):
