@@ -75,7 +75,7 @@ def test_a_case_converts_to_what_its_network_computes(case, shared, faces, tmp_p
     expected, found = [], {name: [] for name in runs}
     for pixels in iter_pixels(faces, bundle.spec.input):
         (logits,) = session.run(None, {session.get_inputs()[0].name: CASES[case](pixels, bundle.spec.input)})
-        expected.append(probabilities(logits[0]))
+        expected.append(probabilities(logits[0]) if head.activation == "softmax" else logits[0])
         for name, run in runs.items():
             found[name].append(run(pixels)[head.name])
     np.testing.assert_allclose(found["onnx float32"], expected, 1e-4, 1e-5)
