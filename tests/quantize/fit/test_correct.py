@@ -204,7 +204,7 @@ def test_layers_that_share_weights_keep_their_scales_and_are_right_in_the_mean(t
 
 def test_weights_that_branches_share_are_rounded_for_all_of_them(monkeypatch):
     text = STEM + "l = MaxPool<kernel_shape=[3, 3]>(a)\nc = Conv(r, square, b)\nd = Conv(l, square, b)\ny = Add(c, d)"
-    graph, plan, feeds = planned(text, "y", {**ALL, "square": numbers(8, 8, 3, 3)})
+    graph, plan, feeds = planned(text, "y", {**ALL, "square": numbers(8, 8, 3, 3, seed=3)})
     plan = with_coarse_weights(plan, 8)
     corrected, rescaled = correct(graph, plan, feeds)
     monkeypatch.setattr(rounding, "_WIDEST", 1)
@@ -214,7 +214,7 @@ def test_weights_that_branches_share_are_rounded_for_all_of_them(monkeypatch):
         (sides,) = outputs(graph, graph_, plan_, feeds).values()
         return np.square(sides[1] - sides[0]).sum()
 
-    assert noise(corrected, rescaled) < 0.9 * noise(nearest, kept)
+    assert noise(corrected, rescaled) < 0.8 * noise(nearest, kept)
 
 
 def test_the_slope_of_a_channel_that_is_mostly_noise_does_not_count():
