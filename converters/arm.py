@@ -1,8 +1,9 @@
 """ARM, the Amend Representation Module: a ResNet-18 whose last map is rearranged into two planes and amended.
 
-Shi et al., 2021.  Checkpoints are `{"model_state_dict": ...}`, trained on RAF-DB's aligned faces.  **The network adds
-the mean over its batch to each image's representation**: in an artifact, which sees one image, that mean is the image's
-own.  That is another network than was trained and judged in batches of 256.
+Shi et al., 2021; layers, normalisation and the order of classes as in SimKarras/Amend-Representation-Module
+(`src/Networks.py`, `src/train_raf-db.py`).  Checkpoints are `{"model_state_dict": ...}`, trained on RAF-DB's aligned
+faces.  **The network adds the mean over its batch to each image's representation**: in an artifact, which sees one
+image, that mean is the image's own.  That is another network than was trained and judged in batches of 256.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
 
-INPUT = {"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+INPUT = {
+    **{"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+    "crop": {"square": True, "align": "eyes", "detector": "RAF-DB's aligned faces"},
+}
 RAF_DB = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
 
 _AMENDED = "arm.de_albino.weight"

@@ -1,9 +1,10 @@
 """DACL, the Deep Attentive Center Loss: a ResNet-18 whose attention network weighs a loss.
 
-Farzaneh and Qi, WACV 2021.  Checkpoints are `{"model_state_dict": ...}` of `nn.DataParallel`.  What decides is the
-ResNet: the attention network, 92 million parameters, and the features serve the loss alone, and are left out.  Classes
-are in the order of the training set's folders, of which neutral, happy, sad as the first and disgust as the last are
-published, and the three between are not: labels must be stated.
+Farzaneh and Qi, WACV 2021; as in amirhfarzaneh/dacl (`main.py`, `models/resnet.py`).  Checkpoints are
+`{"model_state_dict": ...}` of `nn.DataParallel`.  What decides is the ResNet: the attention network, 92 million
+parameters, and the features serve the loss alone, and are left out.  Classes are in the order of the training set's
+folders, of which the authors' README names neutral, happy, sad as the first and disgust as the last, and not the three
+between: labels must be stated.
 """
 
 from __future__ import annotations

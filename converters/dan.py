@@ -1,20 +1,27 @@
 """DAN, Distract your Attention Network: a ResNet-18 and cross-attention heads.
 
-Wen et al., Biomimetics 2023.  Checkpoints are `{"model_state_dict": ...}` of any number of heads; that of AffectNet
-with eight classes has its labels published with it, others must be stated.  The features and the heads that the network
-also returns serve its losses alone, and are left out.
+Wen et al., Biomimetics 2023; layers, normalisation and orders of classes as in yaoing/DAN (`networks/dan.py`,
+`demo.py`, `affectnet.py`, `rafdb.py`).  Checkpoints are `{"model_state_dict": ...}` of any number of heads.  Eight
+classes are AffectNet's; seven are AffectNet's without contempt, or RAF-DB's in another order, which tensors do not tell
+apart.  The features and the heads that the network also returns serve its losses alone, and are left out.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from edgefer.errors import InputError
 from edgefer.networks.network import Source, TorchNetwork
 
 INPUT = {"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+CROP = {"margin": 0.0, "detector": "Haar cascade"}
+"""Of the network with eight classes."""
+
 AFFECTNET_8 = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt"]
+RAF_DB = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
 
 _HEAD = "cat_head0.sa.conv1x1.0.weight"
+_LEFT_OUT = "left out: the features and the heads that DAN returns beside its logits, which serve its losses alone"
 
 
 def recognises(source: Source) -> bool:
@@ -26,7 +33,7 @@ def load(source: Source) -> TorchNetwork:
     """Read the checkpoint.
 
     Raises:
-        InputError: it is damaged, or not this network.
+        InputError: it is damaged, or not this network; or nothing says which seven classes these are.
     """
     checkpoint = source.checkpoint(_HEAD)
     names = checkpoint.tensors
@@ -34,8 +41,16 @@ def load(source: Source) -> TorchNetwork:
     classes = names["fc.weight"].shape[0] if "fc.weight" in names else len(AFFECTNET_8)
     spec: dict[str, Any] = {"input": INPUT}
     if classes == len(AFFECTNET_8):
-        spec["outputs"] = [{"name": "expression", "kind": "expression", "activation": "softmax", "labels": AFFECTNET_8}]
-    return TorchNetwork(build(heads, classes), spec, checkpoint)
+        head = {"name": "expression", "kind": "expression", "activation": "softmax", "labels": AFFECTNET_8}
+        spec = {"input": {**INPUT, "crop": CROP}, "outputs": [head]}
+    elif classes == len(RAF_DB) and "outputs" not in source.stated:
+        raise InputError(
+            f"{source.path}: its seven classes may be AffectNet's or RAF-DB's, which its authors order differently",
+            remedy=f'Write {source.sidecar.name}:\n\n[[outputs]]\nname = "expression"\nkind = "expression"\n'
+            f'activation = "softmax"\nlabels = {AFFECTNET_8[:-1]}  # if trained on AffectNet\n'
+            f"labels = {RAF_DB}  # if on RAF-DB\n\nwith one of the two lines of labels.",
+        )
+    return TorchNetwork(build(heads, classes), spec, checkpoint, notes=(_LEFT_OUT,))
 
 
 def build(heads: int, classes: int) -> Any:

@@ -1,8 +1,9 @@
 """InceptionResnetV1, which is FaceNet, and FaceNet2ExpNet's way of training one for expressions.
 
-Schroff et al., CVPR 2015; Ding et al., FG 2017; tensors are named as in facenet-pytorch.  Without `logits`, or with
-those of the identities of its training set, it is an embedding of 512 numbers of length one.  With `logits` of
-expressions it classifies; which expressions must be stated.
+Schroff et al., CVPR 2015; Ding et al., FG 2017; tensors, normalisation and crop as in timesler/facenet-pytorch
+(`models/inception_resnet_v1.py`, `models/mtcnn.py`).  Without `logits`, or with those of the identities of its training
+set, it is an embedding of 512 numbers of length one.  With `logits` of expressions it classifies; which expressions
+must be stated.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
 
-INPUT = {"size": [160, 160], "mean": [0.5, 0.5, 0.5], "std": [128 / 255] * 3}  # (x - 127.5) / 128
+INPUT = {
+    **{"size": [160, 160], "mean": [0.5, 0.5, 0.5], "std": [128 / 255] * 3},  # (x - 127.5) / 128
+    "crop": {"margin": 0.0, "detector": "MTCNN"},
+}
 EMBEDDING = [{"name": "embedding", "kind": "embedding"}]
 IDENTITIES = 1000
 """Where `logits` has more columns, they are people."""

@@ -1,8 +1,9 @@
 """MobileFaceNet as InsightFace builds it, and as HSEmotion trains it for expressions, valence and arousal.
 
-Chen et al., CCBR 2018.  HSEmotion publishes whole pickled modules with a linear layer `fc` on the 512 features: eight
-expressions, then valence and arousal (`mbf_va_mtl`).  Without `fc` it is an embedding.  The kernel of the last
-depthwise convolution covers what is left of the image, and so tells how large images were in training.
+Chen et al., CCBR 2018.  HSEmotion (av-savchenko/face-emotion-recognition) publishes whole pickled modules with a linear
+layer `fc` on the 512 features: eight expressions, then valence and arousal (`mbf_va_mtl`).  Without `fc` it is an
+embedding.  The kernel of the last depthwise convolution covers what is left of the image, and so tells how large images
+were in training.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """MobileViTv2 as timm builds it, and as HSEmotion trains it for expressions, valence and arousal.
 
-Mehta and Rastegari, 2022.  HSEmotion publishes a whole pickled `mobilevitv2_150` (`mobilevit_va_mtl`): eight
-expressions, then valence and arousal.  Other widths and depths are read off the tensors, and their Spec must be stated.
+Mehta and Rastegari, 2022.  HSEmotion (av-savchenko/face-emotion-recognition) publishes a whole pickled
+`mobilevitv2_150` (`mobilevit_va_mtl`): eight expressions, then valence and arousal.  Other widths and depths are read
+off the tensors, and their Spec must be stated.
 """
 
 from __future__ import annotations

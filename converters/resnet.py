@@ -4,8 +4,10 @@
     features.0.weight, features.4.0.conv1.weight ... fc.weight
 
 The second form is that of Erasing Attention Consistency (Zhang et al., ECCV 2022), whose ResNet-50 comes from
-VGGFace2, and of plain networks that share its training code.  Tensors of the two ResNet-50 look alike, but strides do
-not: the architecture's name says which it is.  EAC's attention map serves training alone; it has no weights of its own.
+VGGFace2, and of plain networks that share its training code (zyh-uaiaaaa/Erasing-Attention-Consistency: `src/model.py`,
+`src/resnet.py`, `src/main.py`; classes are RAF-DB's labels, in their order).  Tensors of the two ResNet-50 look alike,
+but strides do not: the architecture's name says which it is.  EAC's attention map serves training alone, and is left
+out; it has no weights of its own.
 """
 
 from __future__ import annotations
@@ -21,10 +23,11 @@ ARCHITECTURES = ("resnet18", "resnet34", "resnet50", EAC)
 INPUT = {"size": [224, 224], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 RAF_DB = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]
 EAC_SPEC = {
-    "input": INPUT,
+    "input": {**INPUT, "crop": {"square": True, "align": "eyes", "detector": "RAF-DB's aligned faces"}},
     "outputs": [{"name": "expression", "kind": "expression", "activation": "softmax", "labels": RAF_DB}],
 }
 
+_LEFT_OUT = "left out: the attention map that EAC returns beside its logits, which serves training alone"
 _OTHERS = ("attention_heads.weight", "cat_head0.sa.conv1x1.0.weight", "arm.de_albino.weight")
 
 
@@ -51,7 +54,7 @@ def load(source: Source) -> TorchNetwork:
     classes = names["fc.weight"].shape[0] if "fc.weight" in names else 1
     module = build(depth, classes, wrapped=wrapped, caffe=arch == EAC)
     spec = EAC_SPEC if arch == EAC and classes == len(RAF_DB) else {}
-    return TorchNetwork(module, spec, checkpoint)
+    return TorchNetwork(module, spec, checkpoint, notes=(_LEFT_OUT,) if arch == EAC else ())
 
 
 def build(depth: int, classes: int, *, wrapped: bool = False, caffe: bool = False) -> Any:
