@@ -241,7 +241,7 @@ def convert(
         echo(over_drop(bundle), err=True)
     is_slow = latency_over(bundle) > 0
     if is_slow:
-        echo(over_latency(bundle), err=True)
+        echo(over_latency(bundle, times), err=True)
     return 1 if bundle.over_budget or drop_over or is_slow else 0
 
 
@@ -288,10 +288,12 @@ def _shrunk(bundle: Bundle) -> list[str]:
     found = bundle.manifest["quantization"].get("shrunk")
     if found is None:
         return []
+    count = found.get("plainer", 0)
+    plainer = f", and {counted(count, 'part')} became plainer" if count else ""
     return [
         f"To keep the bounds, channels were removed: of {found['parameters_before'] / 1e6:.2f} M parameters "
         f"{found['parameters'] / 1e6:.2f} M are left, of {found['macs_before'] / 1e6:.0f} M multiply-accumulates "
-        f"{found['macs'] / 1e6:.0f} M; fp32 is the network as it was."
+        f"{found['macs'] / 1e6:.0f} M{plainer}; fp32 is the network as it was."
     ]
 
 
@@ -314,22 +316,24 @@ def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float]) 
     parameters = int(bundle.manifest["quantization"]["parameters"])
     packed = any(point["chosen"] and point["int4"] for point in _points(bundle))
     four_bits = "; layers whose kernels read four bits are stored so already" if packed else ""
-    if "shrunk" in bundle.manifest["quantization"] or bundle.spec.is_of_sequences:
-        remedy = "A smaller variant or a larger --budget would help."
-    else:
-        float_ms = next(times[each.file] for each in bundle.artifacts if each.is_reference)
-        steps, (height, width) = LEARNED["fast"], bundle.spec.input.size
-        seconds = steps.seconds(rounds(artifact.bytes, budget), height * width, float_ms / 1e3)
-        remedy = (
-            "--shrink, which removes the channels that matter least and takes about "
-            f"{counted(max(round(seconds / 60), 1), 'minute')} more here, a smaller variant or a larger --budget would "
-            "help."
-        )
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
         f"  The network has {parameters / 1e6:.2f} M parameters{four_bits}.\n"
-        f"  {remedy}"
+        f"  {_smaller(bundle, times, artifact.bytes, budget)} or a larger --budget would help."
+    )
+
+
+def _smaller(bundle: Bundle, times: Mapping[str, float], found: float, most: float) -> str:
+    """Which smaller networks would help where `most` is exceeded, and what it would cost to make one."""
+    if "shrunk" in bundle.manifest["quantization"] or bundle.spec.is_of_sequences:
+        return "A smaller variant"
+    float_ms = next(times[each.file] for each in bundle.artifacts if each.is_reference)
+    height, width = bundle.spec.input.size
+    seconds = LEARNED["fast"].seconds(rounds(found, most), height * width, float_ms / 1e3)
+    return (
+        f"--shrink, which removes the channels that matter least, {1 - most / found:.0%} of what there is, and takes "
+        f"about {counted(max(round(seconds / 60), 1), 'minute')} more here, a smaller variant"
     )
 
 
@@ -339,17 +343,15 @@ def latency_over(bundle: Bundle) -> float:
     return 0.0 if found is None else max(float(found["expected"] - found["allowed"]), 0.0)
 
 
-def over_latency(bundle: Bundle) -> str:
-    """By how much the bound on latency is missed, and what would help."""
+def over_latency(bundle: Bundle, times: Mapping[str, float]) -> str:
+    """By how much the bound on latency is missed, and what would help; `times` as of `over_budget`."""
     found = bundle.manifest["latency"]
     ratio = found["expected"] / found["allowed"]
     milliseconds = f", {found['expected'] / 1e6:.2f} ms," if found["unit"] == "ns" else ""
-    is_done = "rounds" in bundle.manifest or bundle.spec.is_of_sequences
-    helps = "A smaller variant" if is_done else "--shrink, which removes channels, a smaller variant"
     return (
         f"{click.style('over the latency:', fg='red', bold=True)} an inference is expected to take {ratio:.2f} times "
         f"what --max-latency {found['asked']} allows{milliseconds} on {found['costs_of']}\n"
-        f"  {helps} or a larger bound would help."
+        f"  {_smaller(bundle, times, found['expected'], found['allowed'])} or a larger bound would help."
     )
 
 

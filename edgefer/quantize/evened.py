@@ -73,6 +73,7 @@ def even_out(
     keep_float: frozenset[str],
     latency: float,
     is_small: Callable[[Graph], bool],
+    is_thin: bool = False,
 ) -> Evened:
     """Leave channels out and even out others, as little as keeps the bounds, or as much as there is to try.
 
@@ -88,12 +89,13 @@ def even_out(
         latency: over that of the network as it is, in full int8.
         is_small: whether a graph's artifacts keep the bound on bytes.  Where they do not in the end, there are other
             ways: what time is worth rises for the sake of time alone.
+        is_thin: whether channels that hardly matter are gone already, so that more go for the bounds alone.
     """
     allowed = latency * int8_cost(graph, machines[0])
     most = min(QUIET, SHARE * _plain_noise(graph, heads, few[:PLAINLY_ON], keep_float))
-    for worth, times in _STEPS:
+    for worth, times in ((WORTH, 0), *_STEPS) if is_thin else _STEPS:
         prices = Prices(graph, machines, worth)
-        thinned = _thinned(graph, heads, images, spec, few, prices, times * most)
+        thinned = _thinned(graph, heads, images, spec, few, prices, times * most) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)
         in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
         evened, prescribed = equalise(in_parts, feeds, sensitivity, prices)

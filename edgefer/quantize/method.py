@@ -149,6 +149,7 @@ def quantize(
             keep_float,
             bounds.latency,
             lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float))),
+            is_thin=lessons is not None,
         )
     equalised = evened.graph
     if evened.left_out:

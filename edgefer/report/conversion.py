@@ -284,7 +284,8 @@ def _written(value: object) -> str:
     if isinstance(value, dict) and "parameters_before" in value:
         return (
             f"{value['parameters_before']:,} parameters became {value['parameters']:,}, learned again on "
-            f"{counted(value['images'], 'image')} in {counted(value['learned_steps'], 'step')}"
+            f"{counted(value['images'], 'image')} in {counted(value['learned_steps'], 'step')}; kernels of "
+            f"fewer taps, and gates that are gone: {value.get('plainer', 0)}"
         )
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:.1%}" for name, share in value.items())

@@ -1,8 +1,7 @@
 """`convert --shrink`: where full int8 is over a bound, channels go until it is not, those that matter least.
 
-They go in rounds, as what a channel is worth depends on those that are left; a round that loses less by computing large
-layers through fewer channels does that instead.  After each round what reads them guesses
-those that are gone from those that are left, by least squares; with PyTorch, weights are then learned again so that the
+They go in rounds, as what a channel is worth depends on those that are left, and what reads them guesses those that are
+gone from those that are left, by least squares.  With PyTorch, weights are then learned again so that the
 heads answer as the original's, longest after the last round.  What makes the network no better on images that were held
 back is not kept.
 """
@@ -10,7 +9,7 @@ back is not kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from edgefer.errors import UnsupportedOperatorError
-from edgefer.graph.groups import Chosen, Groups, find_groups, without
+from edgefer.graph.groups import Groups
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.macs import macs, parameters
 from edgefer.graph.onnx_io import to_onnx
@@ -33,15 +32,14 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.ranges import Values
 from edgefer.shrink.asked import ROUND, Limit, Steps, rounds
 from edgefer.shrink.journal import Entry, Journal
-from edgefer.shrink.landmarks import Places, landmarks, left_of
-from edgefer.shrink.low_rank import through_fewer
-from edgefer.shrink.refit import observed, refitted, shares
-from edgefer.shrink.remove import Bytes, Measure, chosen
+from edgefer.shrink.landmarks import Places, landmarks
+from edgefer.shrink.lighter import Lighter, Student
+from edgefer.shrink.refit import observed, shares
 
 JUDGED_ON = 256
 """At most so many images tell what channels are worth, and so many others whether a network is better."""
 
-_VERSION = 3  # of what a journal holds
+_VERSION = 4  # of what a journal holds
 
 
 @dataclass(frozen=True)
@@ -82,24 +80,27 @@ class Shrunk:
     """A smaller network, and what it came to.
 
     Attributes:
-        graph: with the inputs and heads of the original.
+        student: the smaller network.
         before: the original.
         learned: steps whose weights were kept.
         images: that it was learned on.
-        in_two: layers that are computed in two steps, through fewer channels.
         rounds: the way there.
         stored_steps: for how long it is yet to be learned, through the quantized arithmetic.
         journal: to be closed when that is done.
     """
 
-    graph: Graph
+    student: Student
     before: Graph
     learned: int
     images: int
-    in_two: int
     rounds: tuple[Round, ...]
     stored_steps: int
     journal: Journal
+
+    @property
+    def graph(self) -> Graph:
+        """Of the smaller network."""
+        return self.student.graph
 
     def to_dict(self) -> dict[str, int]:
         """Plain data, for the manifest."""
@@ -110,7 +111,8 @@ class Shrunk:
             "macs": macs(self.graph),
             "learned_steps": self.learned,
             "images": self.images,
-            "in_two_steps": self.in_two,
+            "in_two_steps": self.student.in_two,
+            "plainer": self.student.plainer,
         }
 
 
@@ -151,31 +153,30 @@ def shrink(
         progress.note("shrinking goes on where it was interrupted, with the same network, images and bounds")
     elif way.steps.last:
         progress.note(_told(expected, way, len(images)))
-    student, learned, number, through, places = graph, 0, 0, 0, landmarks(graph)
+    student, number, learned = Student(graph, landmarks(graph)), 0, 0
+    lighter = Lighter(journal, way.worths, judge, few)
     taken: list[Round] = []
     with progress.stage("shrink", way.steps.of(expected) or None) as advance:
         while over.excess > 0:
-            groups, number = find_groups(student), number + 1
-            gone = _removed(journal, number, groups, way, over)
-            if not gone.any():
+            number, measure = number + 1, over.limit.measure
+            left = measure.of(student.graph)
+            smaller = lighter.made(student, measure, max(left - over.excess, left * (1 - ROUND)), f"{number}-gone")
+            if smaller is student:
                 break
-            smaller = _lighter(judge, groups, gone, few, over.limit.measure)
-            through += len(smaller.nodes) - len(student.nodes)
-            places = left_of(places, groups, gone, smaller)
-            student, over = smaller, _over(limits, smaller)
+            student, over = smaller, _over(limits, smaller.graph)
             if count := way.steps.each if over.excess > 0 else way.steps.last:
-                better = way.learned(student, places, count, advance, Entry(journal, f"{number}-learned"))
-                kept = _quieter(judge, better, student)
-                student, learned = kept, learned + (count if kept is better else 0)
-            noise, drop = judge.noise_and_drop(student, Plan(), heads)
-            taken.append(Round(parameters(student), macs(student), *takes(student), noise, drop))
+                better = way.learned(student.graph, student.places, count, advance, Entry(journal, f"{number}-learned"))
+                if judge.noise(better, Plan()) < judge.noise(student.graph, Plan()):
+                    student, learned = replace(student, graph=better), learned + count
+            noise, drop = judge.noise_and_drop(student.graph, Plan(), heads)
+            taken.append(Round(parameters(student.graph), macs(student.graph), *takes(student.graph), noise, drop))
     for limit in limits:
-        if (least := limit.of(student)) > limit.most:
+        if (least := limit.of(student.graph)) > limit.most:
             progress.note(limit.missed(least))
-    if student is graph:
+    if student.graph is graph:
         journal.close()
         return None
-    return Shrunk(student, graph, learned, len(images), through, tuple(taken), way.steps.stored, journal)
+    return Shrunk(student, graph, learned, len(images), tuple(taken), way.steps.stored, journal)
 
 
 class Way(Protocol):
@@ -248,36 +249,6 @@ class _Over(NamedTuple):
 def _over(limits: Sequence[Limit], graph: Graph) -> _Over:
     found = [_Over(limit, limit.of(graph) - limit.most) for limit in limits]
     return max(found, key=lambda over: over.excess / over.limit.most)
-
-
-def _removed(journal: Journal, number: int, groups: Groups, way: Way, over: _Over) -> Chosen:
-    """What a round removes."""
-    name = f"{number}-gone"
-    found = journal.read(name)
-    if found is None:
-        measure = over.limit.measure
-        left = measure.of(groups.graph)
-        target = max(left - over.excess, left * (1 - ROUND))
-        found = {"gone": chosen(groups, way.worths(groups), measure, target)}
-        journal.write(name, found)
-    return found["gone"]
-
-
-def _lighter(judge: Sensitivity, groups: Groups, gone: Chosen, few: Sequence[Feed], measure: Measure) -> Graph:
-    """The quietest of those that are as light as without the groups: without them, or with layers of low rank."""
-    found = _quieter(judge, refitted(groups, gone, observed(groups, few)), without(groups, gone))
-    before, after = measure.of(groups.graph), measure.of(found)
-    low = through_fewer(groups.graph, few, Bytes().of(groups.graph) * (1 - after / before))
-    if low is None or measure.of(low) > after:
-        return found
-    return _quieter(judge, low, found)
-
-
-def _quieter(judge: Sensitivity, first: Graph, other: Graph) -> Graph:
-    """The graph whose heads are nearer to the original's on images that nothing is fitted on; the other if equal."""
-    if first is other:
-        return other
-    return first if judge.noise(first, Plan()) < judge.noise(other, Plan()) else other
 
 
 def _told(count: int, way: Way, images: int) -> str:
