@@ -185,7 +185,8 @@ def measure(name: str, folder: Path) -> Row:
     power = np.square(reference).sum(1)
     usual = power <= LOUD * np.median(power)
     with torch.no_grad():
-        expected = centred(first(module(torch.from_numpy(feeds[:TRIED]))).numpy(), head)
+        alone = [first(module(torch.from_numpy(feed[np.newaxis]))) for feed in feeds[:TRIED]]
+        expected = centred(torch.cat(alone).numpy(), head)
     (folder / "float.tflite").write_bytes(emit_tflite(apply_contract(normalised(network.graph), spec), Plan()))
     plain = answers(folder / "float.tflite", "tflite", pixels[:TRIED], spec)
     choices = {kind: chosen(values, head) for kind, values in {"float": reference, **int8}.items()}

@@ -67,7 +67,7 @@ def export(source: Source, family: str, made: TorchNetwork) -> Network:
     _compare_with_recorded(checkpoint, made.module)
     heads = _Heads(made, _example(spec), source).eval()
     imported, model = _exported(source, spec, heads)
-    notes = (*checkpoint.notes, *made.notes, *left, *_published(source, made, spec), *imported.notes)
+    notes = (*checkpoint.notes, *made.notes, *left, *_published(source, family, made, spec), *imported.notes)
     return Network(source.name, family, imported.graph, spec, source, _original(model, heads, spec), notes)
 
 
@@ -143,7 +143,7 @@ def _sides(value: Any) -> Any:
     return sides.pop() if len(sides) == 1 else value
 
 
-def _published(source: Source, made: TorchNetwork, spec: Spec) -> Iterator[str]:
+def _published(source: Source, family: str, made: TorchNetwork, spec: Spec) -> Iterator[str]:
     """What is taken from the family where the user states nothing."""
     tables = [table for table in ("input", "outputs") if table in made.spec and table not in source.stated]
     if not tables:
@@ -157,7 +157,7 @@ def _published(source: Source, made: TorchNetwork, spec: Spec) -> Iterator[str]:
         said.append(f"{spec.input.size[0]}x{spec.input.size[1]} pixels, mean {mean}, std {std}{cut}")
     if "outputs" in tables:
         said += [f"{output.name}: {', '.join(output.labels)}" for output in spec.outputs if output.labels]
-    yield f"as its authors publish it: {'; '.join(said)}. If yours was trained otherwise, write {source.sidecar.name}"
+    yield f"as family {family} states it: {'; '.join(said)}. If yours was trained otherwise, write {source.sidecar.name}"
 
 
 # --- export -----------------------------------------------------------------------------------------------
