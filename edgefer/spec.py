@@ -49,20 +49,26 @@ GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 _LARGEST = 4.0  # mean or std; larger ones are of pixels up to 255
 _WHITE = 1e-2  # what the weights of gray may sum up to beside 1
 
-EXAMPLE = """\
+EXAMPLES = {
+    "input": """\
 [input]
 size = [224, 224]            # height, width
 color = "RGB"
 resize = "bilinear"
 mean = [0.485, 0.456, 0.406] # of pixels scaled to [0, 1]
 std = [0.229, 0.224, 0.225]
-
+""",
+    "outputs": """\
 [[outputs]]
 name = "expression"
 kind = "expression"
 activation = "softmax"       # what the network itself returns are logits
 labels = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
-"""
+""",
+}
+"""How each table of a Spec is written."""
+
+EXAMPLE = "\n".join(EXAMPLES.values())
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from edgefer.gates.gate import Gate
 from edgefer.gates.measurement import Interval, Measurement
 from edgefer.gates.quantity import Quantity
 from edgefer.gates.results import Decision, Finding, Outcome
+from edgefer.gates.scoring import metrics_of
 from edgefer.host.text import printable
 
 FALSE_ALARMS = 0.05
@@ -78,7 +79,7 @@ def _questions(gate: Gate, now: Evidence, baseline: Evidence | None) -> Iterator
         if bound is None:
             continue
         if not places:
-            yield _decided(gate, "", bound, is_change, gate.missing, f"not measured: {_REMEDIES[gate.metric.source]}")
+            yield _decided(gate, "", bound, is_change, *_unmeasured(gate, now))
         for place in places:
             found, known = (side.get((gate.metric.name, place)) for side in (now.measurements, before))
             if not isinstance(found, Measurement):
@@ -90,6 +91,14 @@ def _questions(gate: Gate, now: Evidence, baseline: Evidence | None) -> Iterator
             else:
                 outcome = _incomparable(gate, found, known, has_baseline=baseline is not None)
                 yield _decided(gate, str(place), bound, is_change, *outcome)
+
+
+def _unmeasured(gate: Gate, now: Evidence) -> tuple[Outcome, str]:
+    """Why there is nothing to judge anywhere."""
+    possible = {metric for head in now.spec.outputs for metric in metrics_of(head)}
+    if gate.metric.source == "evaluation" and gate.metric.name not in possible and gate.missing != "fail":
+        return "skip", "no head of the network has it"
+    return gate.missing, f"not measured: {_REMEDIES[gate.metric.source]}"
 
 
 def _absent(gate: Gate, found: Unfit | None) -> tuple[Outcome, str]:

@@ -44,8 +44,8 @@ class Gate:
         level: the bound on the metric itself.
         change: the bound on its worsening against the baseline.
         resolution: how far beyond a bound the true value may still lie, for all that the evidence says.
-        missing: what it means that there is no evidence: `fail`; `unknown`; or `skip`, which is still `unknown` where
-            the baseline has the evidence.
+        missing: what it means that there is no evidence: `fail`; `unknown`, which is `skip` of what no head of the
+            network can have; or `skip`, which is still `unknown` where the baseline has the evidence.
         where: the gate is about these places only.
     """
 

@@ -49,6 +49,15 @@ class Score:
     known: Bools | None = None
 
 
+def metrics_of(head: OutputSpec) -> frozenset[str]:
+    """Which metrics `scores` may have of a head."""
+    if chooses_class(head):
+        return frozenset({"agreement", "accuracy", "accuracy_drop", "recall", "macro_f1"})
+    if decides(head):
+        return frozenset({"agreement", "f1"})
+    return frozenset({"cosine_similarity", "neighbour_agreement"} if head.kind == "embedding" else {"ccc"})
+
+
 def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Iterator[Score]:
     """Every metric that a head of a format has on images.
 

@@ -24,7 +24,7 @@ from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Graph
 from edgefer.host.text import file_stem
 from edgefer.images import Image
-from edgefer.spec import EXAMPLE, Spec, read_toml
+from edgefer.spec import EXAMPLES, Spec, read_toml
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,11 @@ class Source:
         """
         document = {**(own or {}), **self.stated}
         if missing := [table for table in ("input", "outputs") if table not in document]:
+            adapted = "labels" if missing == ["outputs"] else "size, mean, std and labels"
+            example = "\n".join(EXAMPLES[table] for table in missing)
             raise InputError(
                 f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
-                remedy=f"Write {self.sidecar} (adapt size, mean, std and labels to the training):\n\n{EXAMPLE}",
+                remedy=f"Write {self.sidecar} (adapt {adapted} to the training):\n\n{example}",
             )
         if isinstance(document["input"], dict):
             document["input"] = {**(shown or {}), **document["input"]}

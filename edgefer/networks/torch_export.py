@@ -156,8 +156,9 @@ def _published(source: Source, family: str, made: TorchNetwork, spec: Spec) -> I
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.input.mean, spec.input.std))
         said.append(f"{spec.input.size[0]}x{spec.input.size[1]} pixels, mean {mean}, std {std}{cut}")
     if "outputs" in tables:
-        said += [f"{output.name}: {', '.join(output.labels)}" for output in spec.outputs if output.labels]
-    yield f"as family {family} states it: {'; '.join(said)}. If yours was trained otherwise, write {source.sidecar.name}"
+        said += [f"{output.name}: {', '.join(output.labels) or output.kind}" for output in spec.outputs]
+    otherwise = f"If yours was trained otherwise, write {source.sidecar.name}"
+    yield f"as family {family} states it: {'; '.join(said)}. {otherwise}"
 
 
 # --- export -----------------------------------------------------------------------------------------------

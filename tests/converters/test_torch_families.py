@@ -82,6 +82,8 @@ def test_a_published_layout_is_recognised_and_computes_what_pytorch_does(tmp_pat
     torch.save(published.content(module.state_dict()), tmp_path / "x.pt")
     network = load_network(tmp_path / "x.pt", spec=published.stated, arch=published.arch)
     assert network.family == published.family
+    stated = any(f"as family {published.family} states it: " in note for note in network.notes)
+    assert stated != ({"input", "outputs"} == {*published.stated})
     for other, told in LEFT_OUT.items():
         assert (name == other) == any(told in note for note in network.notes)
     assert_computes(network, module)

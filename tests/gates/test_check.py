@@ -337,4 +337,6 @@ def test_embeddings_that_turn_away_or_change_neighbours_fail_their_gates(tmp_pat
     worse = edgefer.check(other, tmp_path / "baseline.json", evaluation=write_evaluation(other, answers(0.5)))
     assert outcomes(worse, "fail") == gated
     equal = edgefer.check(bundle, tmp_path / "baseline.json", evaluation=write_evaluation(bundle, answers(0.1)))
-    assert outcomes(equal, "pass") >= gated
+    assert outcomes(equal, "pass") >= gated and not outcomes(equal, "unknown")
+    assert outcomes(equal, "skip") >= {"accuracy", "accuracy_drop", "agreement"}
+    assert outcomes(edgefer.check(bundle), "unknown") == gated
