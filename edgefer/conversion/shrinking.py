@@ -36,14 +36,14 @@ from edgefer.spec import InputSpec
 LEARNED: Mapping[Effort, Steps] = {
     "fast": Steps(20, 250, 80),
     "balanced": Steps(60, 1000, 300),
-    "best": Steps(100, 2000, 600),
+    "best": Steps(100, 1500, 1000),
 }
 """How long the weights of a smaller network are learned again."""
 
 LEARNED_BYTES = 512_000_000
 """Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
 
-SPARE, SPARE_TIME = 0.015, 0.03
+SPARE = SPARE_TIME = 0.015
 """The share of a bound on bytes, and on latency, that a smaller network leaves for what quantization adds."""
 
 _RATE = 8.0

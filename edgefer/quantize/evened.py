@@ -46,6 +46,9 @@ _STEPS = (
 
 Both are ever more, until the bounds are kept."""
 
+_STEPS_IF_THIN = (*((times * WORTH, 0) for times in (1, 1.5, 2, 3, 4)), *_STEPS[4:])
+"""The same where what hardly mattered is gone already: first channels are evened out less, then more are left out."""
+
 
 @dataclass(frozen=True)
 class Evened:
@@ -93,7 +96,7 @@ def even_out(
     """
     allowed = latency * int8_cost(graph, machines[0])
     most = min(QUIET, SHARE * _plain_noise(graph, heads, few[:PLAINLY_ON], keep_float))
-    for worth, times in ((WORTH, 0), *_STEPS) if is_thin else _STEPS:
+    for worth, times in _STEPS_IF_THIN if is_thin else _STEPS:
         prices = Prices(graph, machines, worth)
         thinned = _thinned(graph, heads, images, spec, few, prices, times * most) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)

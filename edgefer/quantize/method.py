@@ -130,6 +130,9 @@ def quantize(
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))
     few = feeds[:: max(-(-len(feeds) // MEASURED_ON), 2)]  # and others are left to fit on
     judge = Sensitivity(graph, tuple(heads), list(iter_feeds(images.held_back.some(JUDGED_ON), spec)))
+    of_all = judge  # of what was lost before, too
+    if lessons is not None and lessons.reference is not graph:
+        of_all = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
 
     def stored_so(graph: Graph, plan: Plan) -> Plan:
         return with_stored_weights(graph, plan, carrying) if carrying else plan
@@ -180,7 +183,7 @@ def quantize(
                 bounds,
                 Sensitivity(graph, tuple(heads), few),
                 size=size,
-                judge=lambda graph, plan: judge.noise_and_drop(graph, plan, heads),
+                judge=lambda graph, plan: of_all.noise_and_drop(graph, plan, heads),
                 finish=lambda graph, plan: correct(graph, plan, feeds),
                 mixed=mixed,
                 costs=machines[0],
@@ -206,9 +209,7 @@ def quantize(
     lessons = lessons or own_answers(graph, effort, images.calibration, spec, progress)
     steps = 0
     if (learned := learned_from(lessons, stored, plan, heads, progress)) is not None:
-        if lessons.reference is not graph:
-            judge = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
-        (before, drop_before), (noise, drop) = (judge.noise_and_drop(each, plan, heads) for each in (stored, learned))
+        (before, drop_before), (noise, drop) = (of_all.noise_and_drop(each, plan, heads) for each in (stored, learned))
         if (bounds.drop_over(drop), noise) <= (bounds.drop_over(drop_before), before):
             stored, steps = learned, lessons.steps
             solution = solution and solution.improved(stored, size(stored, plan), noise, drop)

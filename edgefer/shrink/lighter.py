@@ -48,13 +48,13 @@ class Lighter:
         journal: of what was chosen.
         worths: tells what each group of channels is worth.
         judge: measures noise, on images that nothing is fitted on.
-        few: others, to fit on.
+        feeds: others, to fit on.
     """
 
     journal: Journal
     worths: Callable[[Groups], Values]
     judge: Sensitivity
-    few: Sequence[Feed]
+    feeds: Sequence[Feed]
 
     def made(self, student: Student, measure: Measure, target: float, step: str) -> Student:
         """The quietest that takes about `target`, or comes as close as it can; itself where nothing can go.
@@ -68,7 +68,7 @@ class Lighter:
         by_channels = self._by_channels(student, measure, target, step)
         saved = measure.of(student.graph) - measure.of(by_channels.graph)
         price = (self._noise(by_channels.graph) - self._noise(student.graph)) / saved if saved > 0 else inf
-        graph, count = plainly(student.graph, self.few, self._noise, measure, price, target)
+        graph, count = plainly(student.graph, self.feeds, self._noise, measure, price, target)
         if not count:
             return by_channels
         left = {value: place for value, place in student.places.items() if value in graph.producers}
@@ -82,11 +82,11 @@ class Lighter:
         gone = self._gone(groups, measure, target, step)
         if not gone.any():
             return student
-        refit, plain = refitted(groups, gone, observed(groups, self.few)), without(groups, gone)
+        refit, plain = refitted(groups, gone, observed(groups, self.feeds)), without(groups, gone)
         found = refit if self._noise(refit) < self._noise(plain) else plain
         smaller = replace(student, graph=found, places=left_of(student.places, groups, gone, found))
         before, after = measure.of(student.graph), measure.of(found)
-        low = through_fewer(student.graph, self.few, Bytes().of(student.graph) * (1 - after / before))
+        low = through_fewer(student.graph, self.feeds, Bytes().of(student.graph) * (1 - after / before))
         if low is None or measure.of(low) > after or self._noise(low) >= self._noise(found):
             return smaller
         return replace(student, graph=low, in_two=student.in_two + len(low.nodes) - len(student.graph.nodes))

@@ -114,21 +114,25 @@ def _inner_taps(graph: Graph, node: Node, feeds: Sequence[Feed]) -> tuple[Array,
     kernel = graph.constants[node.inputs[1]]
     strides, pads = node.ints("strides", (1, 1)), node.ints("pads", (0,) * 4)
 
-    def patches(observed: list[Array], images: int) -> Array:
+    def products(observed: list[Array], images: int) -> Values:
+        """Sums over places of all products of two taps, with a tap more that is always 1."""
         padded = np.pad(observed[0], ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
         windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[2:], axis=(2, 3))
         windows = windows[:, :, :: strides[0], :: strides[1]]
         windows = windows[:, :, spread(windows.shape[2], _PLACES), spread(windows.shape[3], _PLACES)]
-        return np.moveaxis(windows, 1, 0).reshape(len(kernel), -1, kernel[0].size)
+        taps = np.moveaxis(windows, 1, 0).reshape(len(kernel), -1, kernel[0].size)
+        taps = np.concatenate([taps, np.ones_like(taps[..., :1])], axis=2)
+        found: Values = np.matmul(taps.transpose(0, 2, 1), taps).astype(np.float64)
+        return found
 
-    seen = np.concatenate(list(observe(graph, [node.inputs[0]], feeds, patches)), axis=1).astype(np.float32)
-    mean = seen.mean(axis=1, dtype=np.float64)
-    centred = seen - mean[:, np.newaxis].astype(np.float32)
+    total = sum(observe(graph, [node.inputs[0]], feeds, products), np.zeros(()))
+    total /= total[:, -1:, -1:]
+    mean = total[:, -1, :-1]
+    covariance = total[:, :-1, :-1] - mean[:, :, np.newaxis] * mean[:, np.newaxis]
     inner = np.zeros(kernel.shape[2:], bool)
     rows, columns = ((size - _TAPS) // 2 for size in kernel.shape[2:])
     inner[rows : rows + _TAPS, columns : columns + _TAPS] = True
     kept = inner.reshape(-1)
-    covariance = np.matmul(centred.transpose(0, 2, 1), centred).astype(np.float64)
     damping = _DAMPING * np.einsum("cnn->c", covariance) / len(kept) + 1e-12
     whole = kernel.reshape(len(kernel), -1).astype(np.float64)
     damped = covariance[:, kept][:, :, kept] + damping[:, np.newaxis, np.newaxis] * np.eye(kept.sum())

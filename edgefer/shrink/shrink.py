@@ -36,10 +36,13 @@ from edgefer.shrink.landmarks import Places, landmarks
 from edgefer.shrink.lighter import Lighter, Student
 from edgefer.shrink.refit import observed, shares
 
+FITTED_ON = 1024
+"""At most so many images tell how what is left guesses what is gone."""
+
 JUDGED_ON = 256
 """At most so many images tell what channels are worth, and so many others whether a network is better."""
 
-_VERSION = 4  # of what a journal holds
+_VERSION = 5  # of what a journal holds
 
 
 @dataclass(frozen=True)
@@ -142,8 +145,8 @@ def shrink(
     if over.excess <= 0:
         return None
     (image,) = graph.inputs
-    few = [{image: images[index]} for index in evenly(len(images), JUDGED_ON)]
-    way = _way(graph, heads, images, few, steps, progress)
+    feeds = [{image: images[index]} for index in evenly(len(images), FITTED_ON)]
+    way = _way(graph, heads, images, [feeds[index] for index in evenly(len(feeds), JUDGED_ON)], steps, progress)
     others = [{image: held_back[index]} for index in evenly(len(held_back), JUDGED_ON)]
     judge = Sensitivity(graph, tuple(heads), others)
     whole = over.limit.measure.of(graph)
@@ -154,7 +157,7 @@ def shrink(
     elif way.steps.last:
         progress.note(_told(expected, way, len(images)))
     student, number, learned = Student(graph, landmarks(graph)), 0, 0
-    lighter = Lighter(journal, way.worths, judge, few)
+    lighter = Lighter(journal, way.worths, judge, feeds)
     taken: list[Round] = []
     with progress.stage("shrink", way.steps.of(expected) or None) as advance:
         while over.excess > 0:

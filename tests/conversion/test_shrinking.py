@@ -1,6 +1,7 @@
 import itertools
 from contextlib import contextmanager
 from functools import partial
+from math import inf
 
 import onnx
 import pytest
@@ -61,6 +62,23 @@ def test_a_network_over_the_budget_shrinks(wide, faces, tmp_path):
     assert found["parameters"] < found["parameters_before"] == whole.manifest["quantization"]["parameters"]
     assert bundle.artifact("onnx", "float32").read_bytes() == whole.artifact("onnx", "float32").read_bytes()
     assert edgefer.evaluate(bundle, faces).layers.layers
+
+
+def test_of_what_is_left_no_more_is_left_out_while_the_budget_is_kept(wide, tmp_path, monkeypatch):
+    budget = int(0.9 * largest(wide(tmp_path / "whole")))
+    monkeypatch.setattr("edgefer.quantize.evened.QUIET", 1.0)  # or else these few images are too noisy for any
+    monkeypatch.setattr("edgefer.quantize.evened.SHARE", inf)
+    bundle = wide(tmp_path / "out", budget=budget, shrink=True)
+    assert 0.95 * budget < largest(bundle) <= budget
+    assert bundle.manifest["quantization"]["left_out"] == 0
+
+
+def test_ways_to_store_what_is_left_are_measured_against_the_network_as_it_was(wide, tmp_path):
+    pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
+    bundle = wide(tmp_path / "out", budget=int(0.3 * largest(wide(tmp_path / "whole"))), shrink=True, mixed=True)
+    last, points = bundle.manifest["rounds"][-1], bundle.manifest["solution"]["points"]
+    assert last["sqnr_db"] < 30
+    assert all(point["sqnr_db"] < last["sqnr_db"] + 2 for point in points)
 
 
 def test_what_learns_through_the_quantized_arithmetic_goes_on_where_it_was_interrupted(wide, tmp_path, monkeypatch):
