@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -47,6 +47,8 @@ class Artifact:
         ops: how many operators compute in int8 and in float.
         macs: multiply-accumulates per frame.
         batch: images that it takes at once: 1, or any number where `dynamic`.
+        io: how it stores inputs and outputs, where they are integers: `dtype`, `scale` and `zero_point` by name;
+            nothing where it takes pixels and returns real numbers.
     """
 
     file: str
@@ -57,6 +59,7 @@ class Artifact:
     ops: Mapping[str, int]
     macs: int
     batch: Literal[1, "dynamic"] = 1
+    io: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise TypeError where a number or a name is none."""

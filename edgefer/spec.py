@@ -43,6 +43,9 @@ INPUT = "image"
 METADATA_KEY = "edgefer.spec"
 """Where ONNX files carry their Spec as JSON: a key of `metadata_props`."""
 
+ENDS_KEY = "edgefer.io"
+"""Where ONNX files that take and return integers say how: `dtype`, `scale` and `zero_point` by name, as JSON."""
+
 GRAY_WEIGHTS = (0.299, 0.587, 0.114)
 """What red, green and blue count for gray where a Spec does not say: ITU-R BT.601, as in Pillow and OpenCV."""
 

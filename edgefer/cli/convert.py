@@ -14,7 +14,7 @@ from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
 from edgefer.conversion.convert import BUDGET, SAMPLES
 from edgefer.conversion.convert import convert as run_convert
-from edgefer.conversion.options import FORMATS, Backend
+from edgefer.conversion.options import FORMATS, Backend, Ends
 from edgefer.conversion.shrinking import LEARNED
 from edgefer.errors import UsageError
 from edgefer.evaluation.quick_look import frame_times, measure_name, shown
@@ -71,6 +71,7 @@ Examples:
   edgefer convert model.onnx --calibration faces/ --shrink --max-latency 20ms@board.json
   edgefer convert model.onnx --calibration faces/ --precision w8
   edgefer convert model.onnx --calibration faces/ --batch dynamic --formats onnx
+  edgefer convert model.onnx --calibration faces/ --io int8
 """
 )
 @click.argument("model", default="fer_b0")
@@ -163,6 +164,13 @@ Examples:
     show_default=True,
     help="dynamic: the ONNX files take any number of images at once, for servers; TFLite takes one.",
 )
+@click.option(
+    "--io",
+    type=click.Choice(get_args(Ends)),
+    default="float",
+    show_default=True,
+    help="int8: integers in and out, for accelerators that have nothing else; files and manifest say what they mean.",
+)
 @click.option("--formats", type=FormatsType(), default=",".join(FORMATS), show_default=True, help="Artifacts to make.")
 @click.option(
     "--tflite-backend",
@@ -200,6 +208,7 @@ def convert(
     tflite_backend: Backend,
     precision: Precision,
     batch: str,
+    io: Ends,
     output: Path | None,
     json_file: str | None,
     quiet: bool,
@@ -228,6 +237,7 @@ def convert(
         tflite_backend=tflite_backend,
         precision=precision,
         batch="dynamic" if batch == "dynamic" else 1,
+        io=io,
         progress=ConsoleProgress(quiet=quiet, verbose=verbose),
     )
     times = _frame_times(bundle)

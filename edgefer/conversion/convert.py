@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,27 +10,24 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.doubts import doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
-from edgefer.conversion.options import FORMATS, Backend, Batch, refuse_contradictions
-from edgefer.conversion.remedies import require_images_apart, require_tflite
+from edgefer.conversion.options import FORMATS, Backend, Batch, Ends, refuse_contradictions
+from edgefer.conversion.remedies import require_images_apart, require_integers, require_tflite
 from edgefer.conversion.shrinking import Shrinking
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
-from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.artifact import emit
 from edgefer.emit.onnx2tf import emit_with_onnx2tf
-from edgefer.emit.tflite import describe, emit_tflite
+from edgefer.emit.tflite import describe
 from edgefer.errors import UsageError, about
 from edgefer.evaluation.evaluate import evaluate
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.quick_look import agreement
 from edgefer.evaluation.results import REFERENCE, Evaluation
-from edgefer.graph.batches import free_batch
 from edgefer.graph.contract import apply_contract, head_logits
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
@@ -48,6 +44,7 @@ from edgefer.networks.network import Network
 from edgefer.plan import Plan
 from edgefer.quantize.costs.machines import EVERYWHERE, TARGETS
 from edgefer.quantize.costs.prices import int8_cost
+from edgefer.quantize.integer_ends import with_integer_ends
 from edgefer.quantize.lessons import Effort
 from edgefer.quantize.method import quantize
 from edgefer.quantize.observe.drop import Answer
@@ -56,7 +53,7 @@ from edgefer.quantize.weights_only import Precision, quantize_weights
 from edgefer.report import conversion_report
 from edgefer.runtime.apart import Apart
 from edgefer.runtime.runners import Format
-from edgefer.spec import METADATA_KEY, OutputSpec
+from edgefer.spec import OutputSpec
 
 BUDGET = 8_000_000
 SAMPLES = 512
@@ -86,6 +83,7 @@ def convert(
     tflite_backend: Backend = "edgefer",
     precision: Precision = "int8",
     batch: Batch = 1,
+    io: Ends = "float",
     progress: Progress = SILENT,
 ) -> Bundle:
     """Quantize a network, to int8 unless asked otherwise, and write its bundle.
@@ -118,6 +116,8 @@ def convert(
         precision: `int8` throughout; `w8`, weights in int8 and arithmetic in float; or `fp16`, weights in float16, as
             GPU delegates take them.
         batch: `dynamic` for ONNX files that take any number of images at once, as servers want; TFLite files take one.
+        io: `int8` for accelerators that want integers in and out: TFLite takes int8, pixels less 128, and ONNX uint8,
+            pixels as they are; both return integers, whose scales and zero points the manifest has too.
         progress: listens to the stages.
 
     Raises:
@@ -133,6 +133,7 @@ def convert(
         precision=precision,
         effort=effort,
         batch=batch,
+        io=io,
         max_drop=max_drop,
         mixed=mixed,
         shrink=shrink,
@@ -140,6 +141,7 @@ def convert(
         target=target,
         has_costs=costs is not None,
     )
+    batched = batch == "dynamic"
     latency = parse_latency(max_latency) if max_latency is not None else None
     machines = (read_operator_costs(costs),) if costs is not None else TARGETS[target] if target else EVERYWHERE
     if latency is not None and machines is EVERYWHERE:
@@ -166,7 +168,9 @@ def convert(
             graph = apply_contract(normalise(network.graph), network.spec)
             if "tflite" in own:
                 require_tflite(network, graph)
-            if batch == "dynamic":
+            if io == "int8":
+                require_integers(network, graph)
+            if batched:
                 require_images_apart(network, graph)
         progress.detail(_description(network, graph))
         heads = _heads(network, graph)
@@ -185,7 +189,7 @@ def convert(
     models: dict[str, bytes] = dict.fromkeys(formats, b"")
     if len(own) < len(formats):
         with progress.stage("emit tflite"), about(network.source.path):
-            models["tflite"] = _emit_with_onnx2tf(network, _onnx(network, graph, Plan()), images)
+            models["tflite"] = _emit_with_onnx2tf(network, _emit("onnx", network, graph, Plan()), images)
 
     size = partial(_largest, own, network)
     machine = latency.machine if latency is not None else machines[0]
@@ -219,16 +223,16 @@ def convert(
             "far slower: give a --target, or measure your board with `edgefer benchmark --operator-costs --json FILE` "
             "and give --costs FILE"
         )
+    if io == "int8":
+        stored, plan = with_integer_ends(quantized.graph, quantized.plan)
+        quantized = replace(quantized, graph=stored, plan=plan)
     with Apart() as apart:
         few = sample(images.held_back, network.spec.input)
         for format in own:
             with progress.stage(f"emit {format}"):
-                models[format] = probe(
-                    network, format, quantized.graph, partial(_emit, format, network, plan=quantized.plan), few, apart
-                )
-    reference = _onnx(network, graph, Plan())
-    if batch == "dynamic":
-        models["onnx"], reference = (_freed(model) for model in (models["onnx"], reference))
+                made = partial(_emit, format, network, plan=quantized.plan, batched=batched)
+                models[format] = probe(network, format, quantized.graph, made, few, apart)
+    reference = _emit("onnx", network, graph, Plan(), batched=batched)
     manifest = build_manifest(
         network,
         graph,
@@ -310,26 +314,13 @@ def _largest(formats: Sequence[Format], network: Network, graph: Graph, plan: Pl
     return max((len(_emit(format, network, graph, plan)) for format in formats), default=0)
 
 
-def _emit(format: Format, network: Network, graph: Graph, plan: Plan) -> bytes:
-    if format == "onnx":
-        return _onnx(network, graph, plan)
-    return describe(emit_tflite(graph, plan), network.spec, network.name)
+def _emit(format: str, network: Network, graph: Graph, plan: Plan, *, batched: bool = False) -> bytes:
+    return emit(format, graph, plan, network.spec, network.name, batched=batched)
 
 
 def _emit_with_onnx2tf(network: Network, reference: bytes, images: CalibrationImages) -> bytes:
     pixels = iter_pixels(images.calibration, network.spec.input)
     return describe(emit_with_onnx2tf(reference, pixels), network.spec, network.name)
-
-
-def _onnx(network: Network, graph: Graph, plan: Plan) -> bytes:
-    metadata = {METADATA_KEY: json.dumps(network.spec.to_dict())}
-    return bytes(emit_onnx(graph, plan, metadata).SerializeToString(deterministic=True))
-
-
-def _freed(data: bytes) -> bytes:
-    model = onnx.load_from_string(data)
-    free_batch(model)
-    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _files(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from edgefer.bundle import REFERENCE_PRECISION, SCHEMA, Artifact
 from edgefer.conversion.max_latency import MaxLatency
 from edgefer.conversion.trial import Proof
+from edgefer.emit.artifact import integer_ends
 from edgefer.evaluation.metrics import decibels
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
@@ -160,7 +161,8 @@ def _artifact(
     ops = operator_counts(data) if format == "tflite" else _node_counts(graph, plan)
     digest = sha256(data).hexdigest()
     name, count = f"{network.name}_{suffix}.{format}", batch if format == "onnx" else 1
-    return Artifact(name, format, precision, len(data), digest, ops, macs(graph), count)
+    io = integer_ends(format, graph, plan)
+    return Artifact(name, format, precision, len(data), digest, ops, macs(graph), count, io)
 
 
 def _node_counts(graph: Graph, plan: Plan) -> dict[str, int]:

@@ -13,6 +13,8 @@ from edgefer.runtime.runners import Format
 
 Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
 Batch: TypeAlias = Literal[1, "dynamic"]
+Ends: TypeAlias = Literal["float", "int8"]
+"""What artifacts take and return: pixels and real numbers, or integers."""
 
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 
@@ -24,6 +26,7 @@ def refuse_contradictions(
     precision: Precision,
     effort: Effort,
     batch: Batch,
+    io: Ends,
     max_drop: float | None,
     mixed: bool,
     shrink: bool,
@@ -75,6 +78,11 @@ def refuse_contradictions(
             precision != "int8" and (bounded or effort != "fast" or by_onnx2tf or shrink),
             f"{precision} computes in float throughout, which leaves nothing to mix, to learn or to bound",
             "Leave out --mixed, --max-drop, --effort, --shrink and --tflite-backend, or take --precision int8.",
+        ),
+        (
+            io == "int8" and (precision != "int8" or bounded or by_onnx2tf),
+            "with integers in and out all of it computes in int8",
+            "Leave out --io int8, or --precision, --mixed, --max-drop and --tflite-backend.",
         ),
         (
             target is not None and has_costs,

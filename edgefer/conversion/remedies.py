@@ -12,6 +12,7 @@ from edgefer.graph.ir import Graph
 from edgefer.networks.network import Network
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.scales.islands import integer_nodes
 from edgefer.runtime.apart import Apart
 
 _ONNX2TF = "--tflite-backend onnx2tf may know it: whether it does is tried before anything is quantized."
@@ -51,6 +52,30 @@ def require_images_apart(network: Network, graph: Graph) -> None:
                 f"a batch of any size is not possible: node {node.name!r} ({node.op}) may mix its images, or has their "
                 "number in a shape",
                 remedy="Leave out --batch dynamic; images one at a time, several instances side by side, need nothing.",
+            )
+
+
+def require_integers(network: Network, graph: Graph) -> None:
+    """Make sure that all between image and heads can compute in int8.
+
+    Raises:
+        InputError: the first node that cannot; further operators are named.
+    """
+    with about(network.source.path):
+        if network.spec.states:
+            raise InputError(
+                "integers in and out are not possible: it carries states, which stay float32",
+                remedy="Leave out --io int8.",
+            )
+        integer = {node.name for node in integer_nodes(graph, contract_nodes(graph))} | contract_nodes(graph)
+        floats = [node for node in graph.nodes if node.name not in integer]
+        if floats:
+            first = floats[0]
+            others = ", ".join(sorted({node.op for node in floats} - {first.op}))
+            raise InputError(
+                f"integers in and out are not possible: node {first.name!r} ({first.op}) computes in float between "
+                f"them{f', as {others} elsewhere' if others else ''}",
+                remedy="Leave out --io int8.",
             )
 
 

@@ -650,6 +650,12 @@ class Carrying:
         return {name: values[index][0] for index, name in enumerate(names[:count])}
 
 
+def real(values: Any, scale: float, zero_point: int) -> Any:
+    """What integers that an artifact returns stand for, float32."""
+    np = _numpy()
+    return (values.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
+
+
 class Tflite:
     """A TFLite artifact under LiteRT, or under tflite-runtime."""
 
@@ -673,9 +679,10 @@ class Tflite:
         self._inputs = [details["index"] for details in inputs]
         self._carrying = Carrying([details["shape"] for details in inputs])
         self.reset = self._carrying.reset
+        self._integers = self._table(inputs[0])
         names = {details["index"]: name for name, details in self._signature().items()}
-        self._targets = [details["index"] for details in self._interpreter.get_output_details()]
-        self._names = [names[index] for index in self._targets]
+        self._targets = self._interpreter.get_output_details()
+        self._names = [names[details["index"]] for details in self._targets]
         self.invoke = self._interpreter.invoke
         delegated = any(op["op_name"] == "DELEGATE" for op in self._operators(self._interpreter))
         self.runtime["delegate"] = "XNNPACK" if delegated else None
@@ -691,12 +698,26 @@ class Tflite:
 
     def feed_batch(self, pixels: Any) -> None:
         """Set the inputs: images (N, h, w, 3), of which a TFLite artifact takes one, and what is carried on."""
-        for place, array in enumerate([pixels, *self._carrying.states]):
+        fed = pixels if self._integers is None else self._integers[pixels]
+        for place, array in enumerate([fed, *self._carrying.states]):
             self._interpreter.set_tensor(self._inputs[place], array)
 
     def read(self) -> dict[str, Any]:
         """Heads by name, of the first image."""
-        return self._carrying.heads(self._names, [self._interpreter.get_tensor(index) for index in self._targets])
+        return self._carrying.heads(self._names, [self._value(details) for details in self._targets])
+
+    def _value(self, details: dict[str, Any]) -> Any:
+        values = self._interpreter.get_tensor(details["index"])
+        return real(values, *details["quantization"]) if values.dtype == "int8" else values
+
+    @staticmethod
+    def _table(details: dict[str, Any]) -> Any:
+        """The integer that stands for each pixel, where the artifact takes integers; else None."""
+        np = _numpy()
+        if details["dtype"] != np.int8:
+            return None
+        scale, zero_point = details["quantization"]
+        return (np.rint(np.arange(256) / scale) + zero_point).clip(-128, 127).astype(np.int8)
 
     def _signature(self) -> dict[str, Any]:
         outputs: dict[str, Any] = self._interpreter.get_signature_runner().get_output_details()
@@ -747,6 +768,7 @@ class Onnx:
         self._carrying = Carrying([source.shape for source in session.get_inputs()])
         self.reset = self._carrying.reset
         self._names = [output.name for output in session.get_outputs()]
+        self._ends = json.loads(session.get_modelmeta().custom_metadata_map.get("edgefer.io", "{}"))
         self._session = session
 
     def feed(self, pixels: Any) -> None:
@@ -764,7 +786,11 @@ class Onnx:
 
     def read(self) -> dict[str, Any]:
         """Heads by name, of the first image."""
-        return self._carrying.heads(self._names, self._values)
+        return self._carrying.heads(self._names, list(map(self._real, self._names, self._values)))
+
+    def _real(self, name: str, values: Any) -> Any:
+        end = self._ends.get(name)
+        return values if end is None else real(values, end["scale"], end["zero_point"])
 
     def nodes(self) -> None:
         """ONNX Runtime's CPU provider takes all."""

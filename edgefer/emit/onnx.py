@@ -48,6 +48,27 @@ def emit_onnx(
     )
 
 
+def leave_ends_stored(model: onnx.ModelProto) -> None:
+    """Let the integers of inputs and outputs, uint8, go in and out of a model of `emit_onnx` that stores them all."""
+    inputs, outputs = ({value.name: value for value in ends} for ends in (model.graph.input, model.graph.output))
+    names: dict[str, str] = {}
+    kept = []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear" and node.input[0] in inputs:
+            names[node.output[0]] = node.input[0]
+        elif node.op_type == "DequantizeLinear" and node.output[0] in outputs:
+            names[node.input[0]] = node.output[0]
+        else:
+            kept.append(node)
+    for node in kept:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
+    for value in (*inputs.values(), *outputs.values()):
+        value.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
 class _Emitter:
     def __init__(self, graph: Graph, plan: Plan) -> None:
         self.graph = graph

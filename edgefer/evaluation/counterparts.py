@@ -100,11 +100,13 @@ def _observed(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """What tensors hold in both networks, each (channels, samples)."""
     wanted = (list(names), list(dict.fromkeys(names.values())))
-    sessions = [onnx_session(to_onnx(each, some)) for each, some in zip((graph, reference), wanted, strict=True)]
+    graphs = (graph, reference)
+    sessions = [onnx_session(to_onnx(each, some)) for each, some in zip(graphs, wanted, strict=True)]
     seen: tuple[list[list[Array]], ...] = ([], [])
     for feed in feeds:
-        for session, tensors, parts in zip(sessions, wanted, seen, strict=True):
-            values = session.run(tensors, feed) if tensors else []
+        for each, session, tensors, parts in zip(graphs, sessions, wanted, seen, strict=True):
+            fed = {name: array.astype(each.info[name].dtype, copy=False) for name, array in feed.items()}
+            values = session.run(tensors, fed) if tensors else []
             parts.append([_samples(each) for each in values])
     held, original = (
         {tensor: np.concatenate(parts, axis=1) for tensor, parts in zip(tensors, zip(*some, strict=True), strict=True)}

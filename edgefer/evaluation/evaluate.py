@@ -5,18 +5,21 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from edgefer.bundle import SUMS, Artifact, Bundle
 from edgefer.errors import InputError
+from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.judge import judge, judge_bounds
 from edgefer.evaluation.layers import view_layers
-from edgefer.evaluation.results import REFERENCE, BundleIdentity, DataIdentity, Evaluation, LayerView
+from edgefer.evaluation.results import REFERENCE, BundleIdentity, DataIdentity, Evaluation, LayerView, Outputs
 from edgefer.evaluation.shards import run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.execution import Executor, Store, executor
@@ -80,7 +83,7 @@ def evaluate(
     with ThreadPoolExecutor(1) as beside:
         few = images.select(range(min(layer_images, len(images))))
         view = beside.submit(view_layers, bundle, few) if few else None
-        outputs = run_models(paths, images, bundle.spec, store, executor(workers), progress)
+        outputs = _told(run_models(paths, images, bundle.spec, store, executor(workers), progress), models, bundle.spec)
         layers = _result(view, progress)
     with progress.stage("judge"):
         parts = judge(outputs, truth, bundle.spec)
@@ -108,6 +111,21 @@ def evaluate(
     save(evaluation)
     store.clear()
     return evaluation
+
+
+def _told(outputs: Outputs, models: Mapping[str, Artifact], spec: Spec) -> Outputs:
+    """The outputs, in which the lowest integer that an artifact returns counts as a quarter of a step more.
+
+    It stands for all that is below half a step: probabilities of 0, of which there would be no logarithm.
+    """
+    values = {model: dict(heads) for model, heads in outputs.values.items()}
+    for model, artifact in models.items():
+        for head in spec.outputs:
+            if head.name in artifact.io and (chooses_class(head) or head.activation != "none"):
+                end = artifact.io[head.name]
+                lowest = end["scale"] * (np.iinfo(end["dtype"]).min - end["zero_point"] + 0.25)
+                values[model][head.name] = np.maximum(values[model][head.name], np.float32(lowest))
+    return replace(outputs, values=values)
 
 
 def _result(view: Future[LayerView] | None, progress: Progress) -> LayerView | None:

@@ -108,7 +108,8 @@ class _Comparison:
     def add(self, feeds: Feed) -> None:
         """Take one image into account, uint8 (1, H, W, 3), and what the float network carries then."""
         exact = dict(zip(self._exact_tensors, self._float.run(self._exact_tensors, feeds), strict=True))
-        stored = {format: model.run(feeds) for format, model in self._models.items()}
+        fed = {name: self._stored(name, values) for name, values in feeds.items()}
+        stored = {format: model.run(fed) for format, model in self._models.items()}
         for tensor, counterpart in self._counterparts.items():
             values = counterpart.of(exact[counterpart.name])
             self._add_noise(tensor, values, {format: integers[tensor] for format, integers in stored.items()})
@@ -116,10 +117,16 @@ class _Comparison:
             first, second = stored.values()
             for tensor in self._tensors:
                 self._tallies[tensor].together.add(first[tensor], second[tensor])
-            given = {f"{tensor}{_FED}": first[tensor] for tensor in self._fed_tensors}
+            known = {**fed, **first}
+            given = {f"{tensor}{_FED}": known[tensor] for tensor in self._fed_tensors}
             first, second = (model.run(given) for model in self._fed.values())
             for tensor in first:
                 self._tallies[tensor].alone.add(first[tensor], second[tensor])
+
+    def _stored(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What artifacts are fed: integers, where they store what comes in."""
+        params = self._plan.tensors.get(name)
+        return values if params is None else params.quantize(values)
 
     def _add_noise(self, tensor: str, values: Reals, stored: Mapping[str, Integers]) -> None:
         tally, params = self._tallies[tensor], self._plan.tensors[tensor]

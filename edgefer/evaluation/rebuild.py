@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +15,16 @@ import onnx
 from onnx import numpy_helper
 
 from edgefer.bundle import Bundle
-from edgefer.emit.onnx import CHANNELS_LAST, emit_onnx
-from edgefer.emit.tflite import describe, emit_tflite
+from edgefer.emit.artifact import emit
+from edgefer.emit.onnx import CHANNELS_LAST
 from edgefer.errors import InputError, UnsupportedOperatorError
-from edgefer.graph.batches import for_one, free_batch, takes_batches
+from edgefer.graph.batches import for_one, takes_batches
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.onnx_io import from_onnx
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.plan import Plan
 from edgefer.runtime.runners import onnx_session
-from edgefer.spec import METADATA_KEY
+from edgefer.spec import ENDS_KEY
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +79,9 @@ def _read(path: Path, plan: Plan) -> Graph:
 
 
 def _emit(bundle: Bundle, graph: Graph, format: str) -> bytes:
-    if format == "onnx":
-        metadata = {METADATA_KEY: json.dumps(bundle.spec.to_dict())}
-        model = emit_onnx(graph, bundle.plan, metadata)
-        if takes_batches(onnx.load(bundle.artifact(format))):
-            free_batch(model)
-        return bytes(model.SerializeToString(deterministic=True))
+    batched = format == "onnx" and takes_batches(onnx.load(bundle.artifact(format)))
     try:
-        return describe(emit_tflite(graph, bundle.plan), bundle.spec, bundle.name)
+        return emit(format, graph, bundle.plan, bundle.spec, bundle.name, batched=batched)
     except UnsupportedOperatorError:
         return b""
 
@@ -130,6 +124,9 @@ def _dequantized(model: onnx.ModelProto, plan: Plan) -> onnx.ModelProto:
     changed.CopyFrom(model)
     if takes_batches(changed):
         for_one(changed)
+    if any(entry.key == ENDS_KEY for entry in changed.metadata_props):
+        for end in (*changed.graph.input, *changed.graph.output):
+            end.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     del changed.graph.node[:], changed.graph.initializer[:]
     changed.graph.node.extend(nodes)
     changed.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, name) for name, array in real.items())])

@@ -62,6 +62,29 @@ def contract_nodes(graph: Graph) -> frozenset[str]:
     return frozenset(node.name for node in graph.nodes if node.name.startswith("normalise/") or node.name in heads)
 
 
+def normalisation(graph: Graph) -> tuple[Array, Array]:
+    """What `apply_contract` makes of pixels, 0 to 255, before the network reads them: gain @ rgb + shift.
+
+    Args:
+        graph: what `apply_contract` returned, whatever passes did to the network in it.
+
+    Returns:
+        The gain, float64 (channels, 3), and the shift, float64 (channels,).
+    """
+    gain, shift = np.eye(3), np.zeros(3)
+    for node in graph.nodes:
+        if not node.name.startswith("normalise/") or node.op not in ("Conv", "Mul", "Add"):
+            continue
+        constant = graph.constants[node.inputs[1]].astype(np.float64)
+        if node.op == "Conv":
+            gain, shift = constant[:, :, 0, 0] @ gain, constant[:, :, 0, 0] @ shift
+        elif node.op == "Mul":
+            gain, shift = constant[0, :, 0, :1] * gain, constant[0, :, 0, 0] * shift
+        else:
+            shift = shift + constant[0, :, 0, 0]
+    return gain, shift
+
+
 def head_logits(graph: Graph, spec: Spec) -> dict[str, str]:
     """For each head, the value before its activation, in a graph that `apply_contract` returned."""
     found = {}

@@ -98,6 +98,11 @@ def package(
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         artifacts = [artifact for artifact in opened.artifacts if not artifact.is_reference]
         formats = [artifact.format for artifact in artifacts]
+        if any(artifact.io for artifact in artifacts):
+            raise UsageError(
+                f"{opened.path}: its artifacts take integers, and the samples of a package feed pixels",
+                remedy="Convert without --io int8.",
+            )
         if browser_demo and "onnx" not in formats:
             raise UsageError(f"{opened.path}: the demo page needs an ONNX artifact", remedy="Convert with --formats.")
         provenance = Provenance.of(opened)

@@ -14,7 +14,7 @@ import numpy as np
 from edgefer.errors import RefusedError
 from edgefer.runtime.apart import NAMES, Array, in_turn, packed, receive, send, unpacked
 from edgefer.runtime.refusals import refusal
-from edgefer.runtime.runners import onnx_session, tflite_interpreter
+from edgefer.runtime.runners import as_stored, onnx_session, tflite_interpreter
 
 
 class Run(Protocol):
@@ -59,7 +59,7 @@ def _tflite(model: bytes | Path) -> Run:
 
     def run(feeds: Mapping[str, Array], values: Sequence[str] | None) -> dict[str, Array]:
         for details, array in zip(interpreter.get_input_details(), feeds.values(), strict=True):
-            interpreter.set_tensor(details["index"], array)
+            interpreter.set_tensor(details["index"], as_stored(array, details))
         interpreter.invoke()
         wanted = outputs if values is None else values
         return {name: interpreter.get_tensor(outputs[name]["index"]) for name in wanted}

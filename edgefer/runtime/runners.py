@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from edgefer.host.native_output import captured_stderr
 from edgefer.host.saturation import EXACT, sums_saturate
 from edgefer.runtime.refusals import refusal
-from edgefer.spec import Spec, StateSpec
+from edgefer.spec import ENDS_KEY, Spec, StateSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -118,6 +119,12 @@ class OnnxSession:
         self._session, self._shared = session, shared
         self.inputs: tuple[str, ...] = tuple(value.name for value in session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(value.name for value in session.get_outputs())
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """What the model says of itself, by key."""
+        said: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        return said
 
     def run(self, values: Sequence[str] | None, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """The `values`, in this order, all outputs if None, for feeds by name.
@@ -228,16 +235,36 @@ def tflite_interpreter(model: bytes | Path, threads: int = 1, **options: Any) ->
     return interpreter
 
 
+def as_stored(values: npt.NDArray[Any], details: Mapping[str, Any]) -> npt.NDArray[Any]:
+    """What a TFLite input that LiteRT describes so takes for real `values`: integers, where it stores them."""
+    if details["dtype"] != np.int8 or values.dtype == np.int8:
+        return values
+    scale, zero_point = details["quantization"]
+    integers: npt.NDArray[np.int8] = (np.rint(values / np.float32(scale)) + zero_point).clip(-128, 127).astype(np.int8)
+    return integers
+
+
+def as_real(values: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
+    """The real numbers that integers stand for."""
+    return (values.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
+
+
 class OnnxStep:
     """Runs an ONNX artifact; see `Step`."""
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         self._session = onnx_session(model, threads, arena=True)
+        self._ends: dict[str, dict[str, Any]] = json.loads(self._session.metadata.get(ENDS_KEY, "{}"))
 
     def __call__(self, fed: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
         """Run one frame."""
         values = self._session.run(None, dict(zip(self._session.inputs, fed, strict=True)))
-        return dict(zip(self._session.outputs, values, strict=True))
+        found = dict(zip(self._session.outputs, values, strict=True))
+        return {name: self._real(name, array) for name, array in found.items()}
+
+    def _real(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        end = self._ends.get(name)
+        return values if end is None else as_real(values, end["scale"], end["zero_point"])
 
 
 class TfliteStep:
@@ -246,15 +273,19 @@ class TfliteStep:
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
         self._interpreter = tflite_interpreter(model, threads)
         signature = self._interpreter.get_signature_runner()
-        self._inputs = [details["index"] for details in self._interpreter.get_input_details()]
-        self._outputs = {name: details["index"] for name, details in signature.get_output_details().items()}
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = signature.get_output_details()
 
     def __call__(self, fed: Sequence[npt.NDArray[Any]]) -> dict[str, npt.NDArray[np.float32]]:
         """Run one frame."""
         try:
-            for index, array in zip(self._inputs, fed, strict=True):
-                self._interpreter.set_tensor(index, array)
+            for details, array in zip(self._inputs, fed, strict=True):
+                self._interpreter.set_tensor(details["index"], as_stored(array, details))
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise refusal("LiteRT", "run", str(error)) from error
-        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+        return {name: self._real(details) for name, details in self._outputs.items()}
+
+    def _real(self, details: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+        values: npt.NDArray[Any] = self._interpreter.get_tensor(details["index"])
+        return as_real(values, *details["quantization"]) if values.dtype == np.int8 else values

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import flatbuffers
 
-from edgefer.emit.tflite.flatbuffer import add_metadata, pack, unpack
+from edgefer.emit.tflite.flatbuffer import add_metadata, pack, schema, unpack
 from edgefer.spec import OutputSpec, Spec
 
 METADATA_NAME = "TFLITE_METADATA"
@@ -43,23 +43,26 @@ def describe(model: bytes, spec: Spec, name: str) -> bytes:
     """
     tables = unpack(model)
     heads = ", ".join(output.name for output in spec.outputs)
-    add_metadata(tables, METADATA_NAME, build_metadata(spec, name, f"Takes pixels, returns {heads}."))
+    is_int8 = tables.subgraphs[0].tensors[tables.subgraphs[0].inputs[0]].type == schema.TensorType.INT8
+    metadata = build_metadata(spec, name, f"Takes pixels, returns {heads}.", is_int8=is_int8)
+    add_metadata(tables, METADATA_NAME, metadata)
     return append_associated_files(pack(tables), associated_files(spec))
 
 
-def build_metadata(spec: Spec, name: str, description: str) -> bytes:
+def build_metadata(spec: Spec, name: str, description: str, *, is_int8: bool = False) -> bytes:
     """The Metadata of an artifact that takes pixels and normalises inside.
 
     Args:
         spec: what the network means.
         name: of the network.
         description: one sentence for people.
+        is_int8: whether it takes pixels less 128.
     """
     builder: Any = flatbuffers.Builder(1 << 10)
     subgraph = _table(
         builder,
         {
-            2: ("offset", _tables(builder, [_input(builder, spec)])),
+            2: ("offset", _tables(builder, [_input(builder, spec, is_int8)])),
             3: ("offset", _tables(builder, [_output(builder, spec, output) for output in spec.outputs])),
         },
     )
@@ -101,19 +104,20 @@ def _label_file(spec: Spec, output: OutputSpec) -> str:
     return "labels.txt" if len(spec.outputs) == 1 else f"labels_{output.name}.txt"
 
 
-def _input(builder: Any, spec: Spec) -> int:
+def _input(builder: Any, spec: Spec, is_int8: bool) -> int:
     height, width = spec.input.size
     size = _table(builder, {0: ("uint", width), 1: ("uint", height)})
     image = _table(builder, {0: ("byte", _RGB), 1: ("offset", size)})
     content = _table(builder, {0: ("byte", _IMAGE_PROPERTIES), 1: ("offset", image)})
     normalization = _table(builder, {0: _floats(builder, [0.0]), 1: _floats(builder, [1.0])})
     unit = _table(builder, {0: ("byte", _NORMALIZATION_OPTIONS), 1: ("offset", normalization)})
-    stats = _table(builder, {0: _floats(builder, [255.0]), 1: _floats(builder, [0.0])})
+    low, high, less = (-128.0, 127.0, ", less 128") if is_int8 else (0.0, 255.0, "")
+    stats = _table(builder, {0: _floats(builder, [high]), 1: _floats(builder, [low])})
     return _table(
         builder,
         {
             0: _string(builder, "image"),
-            1: _string(builder, "RGB pixels, 0 to 255. The network normalises them itself."),
+            1: _string(builder, f"RGB pixels, 0 to 255{less}. The network normalises them itself."),
             3: ("offset", content),
             4: ("offset", _tables(builder, [unit])),
             5: ("offset", stats),

@@ -115,8 +115,7 @@ def _limit(at: Site, source: int, target: int, low: float, high: float) -> None:
 
 @emits("Softmax")
 def softmax(at: Site) -> None:
-    """Softmax along any axis, which is stored last; in float, which XNNPACK takes over."""
-    at = at.in_float()
+    """Softmax along any axis, which is stored last; XNNPACK takes it over in float."""
     rank = len(at.shape())
     axis = at.node.int("axis", -1) % rank
     layout = at.layout()
