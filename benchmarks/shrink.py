@@ -92,7 +92,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "magnitude": {"edgefer.shrink.learning.worths": magnitudes, "edgefer.shrink.shrink._VERSION": "magnitude"},
     "narrower everywhere": {
         "edgefer.shrink.learning.worths": magnitudes,
-        "edgefer.shrink.shrink.chosen": narrower,
+        "edgefer.shrink.lighter.chosen": narrower,
         "edgefer.shrink.shrink._VERSION": "narrower",
     },
 }

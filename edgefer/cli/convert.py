@@ -324,13 +324,14 @@ def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float]) 
     """By how much an artifact misses the budget, and what would help; `times` are milliseconds of a frame, by file."""
     budget = int(bundle.manifest["budget_bytes"])
     parameters = int(bundle.manifest["quantization"]["parameters"])
+    in_int8 = max([artifact.bytes, *(point["bytes"] for point in _points(bundle)[:1])])
     packed = any(point["chosen"] and point["int4"] for point in _points(bundle))
     four_bits = "; layers whose kernels read four bits are stored so already" if packed else ""
     return (
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
         f"  The network has {parameters / 1e6:.2f} M parameters{four_bits}.\n"
-        f"  {_smaller(bundle, times, artifact.bytes, budget)} or a larger --budget would help."
+        f"  {_smaller(bundle, times, in_int8, budget)} or a larger --budget would help."
     )
 
 
