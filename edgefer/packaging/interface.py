@@ -23,6 +23,7 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
         {"name": s.name, "input": s.fed, "output": s.returned, "shape": list(s.shape), "dtype": "float32"}
         for s in bundle.spec.states
     ]
+    integers = _integers(bundle)
     return {
         "schema": SCHEMA,
         "name": bundle.name,
@@ -46,7 +47,7 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
                 "name": output.name,
                 "kind": output.kind,
                 "shape": [1, len(output.labels)],
-                "dtype": "float32",
+                "dtype": "integer" if integers else "float32",
                 "labels": list(output.labels),
                 "values": _values(output),
                 **({"thresholds": list(output.thresholds)} if output.thresholds else {}),
@@ -54,12 +55,18 @@ def contract_document(bundle: Bundle) -> dict[str, Any]:
             for output in bundle.spec.outputs
         ],
         **({"states": states} if states else {}),
+        **({"integers": integers} if integers else {}),
     }
 
 
 def _batched(bundle: Bundle) -> tuple[str, ...]:
     """Formats of artifacts that take any number of images at once."""
     return tuple(a.format for a in bundle.artifacts if a.batch == "dynamic" and not a.is_reference)
+
+
+def _integers(bundle: Bundle) -> dict[str, Any]:
+    """How each artifact stores its input and outputs, by format, where they are integers."""
+    return {a.format: {name: dict(end) for name, end in a.io.items()} for a in bundle.artifacts if a.io}
 
 
 def contract_json(bundle: Bundle) -> bytes:
@@ -82,11 +89,14 @@ def contract_text(bundle: Bundle, video: str = "") -> bytes:
         width=width,
         bytes=prod(contract_document(bundle)["input"]["shape"]),
         batch=" The ONNX file takes any number of images at once, (N, ...)." if _batched(bundle) else "",
+        stored=" TFLite takes every pixel less 128, as int8: see Integers." if "tflite" in _integers(bundle) else "",
         crop=_crop(spec.crop),
         fit=_fit(spec),
         resize=_RESIZE[spec.resize],
         platforms=_platforms(spec),
         outputs=outputs,
+        numbers="Integers" if _integers(bundle) else "float32",
+        integers=_integers_text(bundle),
         frames=_frames(bundle),
         video=video,
     ).encode()
@@ -101,6 +111,19 @@ def _frames(bundle: Bundle) -> str:
         return ""
     rows = ((code(s.fed), code(s.returned), f"({', '.join(map(str, s.shape))})") for s in spec.states)
     return _STATES.format(states=table(("input", "output", "shape, float32"), rows))
+
+
+def _integers_text(bundle: Bundle) -> str:
+    """What integers stand for, where artifacts take and return some."""
+    stored = _integers(bundle)
+    if not stored:
+        return ""
+    rows = [
+        (format, code(name), end["dtype"], f"{end['scale']:g}", str(end["zero_point"]))
+        for format, ends in stored.items()
+        for name, end in ends.items()
+    ]
+    return _INTEGERS.format(integers=table(("file", "tensor", "type", "scale", "zero point"), rows))
 
 
 def _values(output: OutputSpec) -> str:
@@ -161,6 +184,15 @@ _RESIZE: Mapping[str, str] = {
     "nearest": "the pixel under the centre",
 }
 
+_INTEGERS = """\
+## Integers
+
+The files are for accelerators that have nothing but integers: pixels and values go in and out as integers, each of
+which stands for `scale * (integer - zero point)`. So TFLite is fed every pixel less 128, as int8, and ONNX the pixels
+as they are; the largest integer of an output is its answer, as the largest value would be.
+
+{integers}"""
+
 _STATES = """\
 ## From frame to frame
 
@@ -190,7 +222,7 @@ _TEXT = """\
 
 ## Input
 
-One tensor: **uint8, ({shape}), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.{batch}
+One tensor: **uint8, ({shape}), RGB, 0 to 255**: {bytes:,} bytes, row by row, red first.{batch}{stored}
 
 1. Cut out the face: {crop}.
 2. Turn it upright: apply the EXIF orientation, or the camera's rotation.
@@ -205,10 +237,10 @@ One tensor: **uint8, ({shape}), RGB, 0 to 255**: {bytes:,} bytes, row by row, re
 {platforms}
 ## Output
 
-float32, with the activation applied: no softmax is needed. `labels.txt` names the values of all outputs, one after
+{numbers}, with the activation applied: no softmax is needed. `labels.txt` names the values of all outputs, one after
 the other.
 
-{outputs}{frames}{video}## Prove it
+{outputs}{integers}{frames}{video}## Prove it
 
 `golden/expected.tsv` has a line for each drawing and artifact: the tolerance, then a value for each label.
 

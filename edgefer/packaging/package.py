@@ -24,7 +24,7 @@ from edgefer.packaging.guide import guide
 from edgefer.packaging.interface import contract_json, contract_text
 from edgefer.packaging.on_video import read_policy_for, video_json, video_text
 from edgefer.packaging.provenance import Provenance
-from edgefer.packaging.sample import samples_for
+from edgefer.packaging.sample import Sample, samples_for
 from edgefer.packaging.sbom import Library, bill_of_materials
 from edgefer.packaging.signature import is_signature, sign
 from edgefer.packaging.traces import traces_json
@@ -98,11 +98,7 @@ def package(
         opened = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         artifacts = [artifact for artifact in opened.artifacts if not artifact.is_reference]
         formats = [artifact.format for artifact in artifacts]
-        if any(artifact.io for artifact in artifacts):
-            raise UsageError(
-                f"{opened.path}: its artifacts take integers, and the samples of a package feed pixels",
-                remedy="Convert without --io int8.",
-            )
+        fitting = samples_for(formats, integers=any(artifact.io for artifact in artifacts))
         if browser_demo and "onnx" not in formats:
             raise UsageError(f"{opened.path}: the demo page needs an ONNX artifact", remedy="Convert with --formats.")
         provenance = Provenance.of(opened)
@@ -113,7 +109,7 @@ def package(
         golden = golden_files(golden_cases(opened), opened.spec)
         golden["golden/traces.json"] = traces_json(opened, chosen)
     samples = Library(
-        "edgefer", version("edgefer"), f"pkg:pypi/edgefer@{version('edgefer')}", "Apache-2.0", _files(formats)
+        "edgefer", version("edgefer"), f"pkg:pypi/edgefer@{version('edgefer')}", "Apache-2.0", _files(fitting)
     )
     libraries = [samples]
     if browser_demo:
@@ -123,7 +119,7 @@ def package(
             libraries.append(browser_detector())
     with progress.stage("write"):
         contents = {
-            "README.md": guide(opened.name, [a.file for a in artifacts], samples_for(formats), browser_demo),
+            "README.md": guide(opened.name, [a.file for a in artifacts], fitting, browser_demo),
             "MODEL_CARD.md": model_card(opened, provenance, evidence, licence, told),
             "PREPROCESSING.md": contract_text(opened, video_text(opened, chosen)),
             "preprocessing.json": contract_json(opened),
@@ -164,9 +160,9 @@ def _is_package(path: Path) -> bool:
     return True
 
 
-def _files(formats: Sequence[str]) -> dict[str, bytes]:
-    """All samples for the formats, by path in the package."""
-    return {name: data for sample in samples_for(formats) for name, data in sample.files().items()}
+def _files(samples: Sequence[Sample]) -> dict[str, bytes]:
+    """Contents of the samples, by path in the package."""
+    return {name: data for sample in samples for name, data in sample.files().items()}
 
 
 def _read_text(path: Path) -> str:

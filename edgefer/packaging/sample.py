@@ -16,12 +16,14 @@ class Sample:
         folder: in the package, and beside this file.
         formats: artifacts of which it needs one.
         needs: what a developer installs for it.
+        integers: whether it can feed networks that take integers.
     """
 
     platform: str
     folder: str
     formats: tuple[str, ...]
     needs: str
+    integers: bool = True
 
     def files(self) -> dict[str, bytes]:
         """Contents by path in the package."""
@@ -33,12 +35,13 @@ class Sample:
 SAMPLES = (
     Sample("Python", "samples/python", ("tflite", "onnx"), "ai-edge-litert or onnxruntime, and Pillow"),
     Sample("Android", "samples/kotlin", ("tflite",), "LiteRT"),
-    Sample("iOS", "samples/swift", ("tflite",), "TensorFlow Lite's Swift library"),
+    Sample("iOS", "samples/swift", ("tflite",), "TensorFlow Lite's Swift library", integers=False),
     Sample("C++", "samples/cpp", ("onnx",), "ONNX Runtime, CMake"),
     Sample("browser", "browser", ("onnx",), "onnxruntime-web"),
 )
 
 
-def samples_for(formats: Collection[str]) -> list[Sample]:
-    """The samples that can run one of the formats."""
-    return [sample for sample in SAMPLES if not set(sample.formats).isdisjoint(formats)]
+def samples_for(formats: Collection[str], *, integers: bool = False) -> list[Sample]:
+    """The samples that can run one of the formats, of networks that take `integers` where they do."""
+    able = [sample for sample in SAMPLES if sample.integers or not integers]
+    return [sample for sample in able if not set(sample.formats).isdisjoint(formats)]

@@ -1,6 +1,9 @@
 """`convert --io int8`: artifacts that take integers and return integers, with nothing else between."""
 
 import json
+import subprocess
+import sys
+import zipfile
 from importlib.resources import files
 
 import jsonschema
@@ -126,3 +129,19 @@ def test_a_gray_network_and_a_head_without_activation(tmp_path):
     exact = np.stack([reference(image)["affect"] for image in pixels])
     assert np.array_equal(tflite, other)
     assert np.square(tflite - exact).sum() < 1e-2 * np.square(exact - exact.mean(axis=0)).sum()
+
+
+def test_a_package_tells_its_samples_what_integers_stand_for(integers, tmp_path):
+    pytest.importorskip("PIL")
+    with zipfile.ZipFile(edgefer.package(integers, tmp_path / "app.zip").path) as package:
+        package.extractall(tmp_path)
+    contract = json.loads((tmp_path / "preprocessing.json").read_text())
+    assert {format: dict(ends) for format, ends in contract["integers"].items()} == {
+        artifact.format: artifact.io for artifact in integers.artifacts if artifact.io
+    }
+    assert "every pixel less 128" in (tmp_path / "PREPROCESSING.md").read_text()
+    assert not (tmp_path / "samples" / "swift").exists()  # TensorFlow Lite's Swift library has no int8 tensors
+    sample = tmp_path / "samples" / "python" / "expression.py"
+    done = subprocess.run([sys.executable, sample, "--golden"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("off by 0.0000, pixels") == 12

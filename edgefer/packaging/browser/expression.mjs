@@ -57,7 +57,13 @@ export class ExpressionModel {
     const fed = Object.fromEntries(states.map(({ input }, i) => [input, this.states[i]]));
     const values = await this.session.run({ [this.session.inputNames[0]]: input, ...fed });
     this.states = states.map(({ output }) => values[output]);
-    return this.contract.outputs.flatMap(({ name }) => Array.from(values[name].data));
+    return this.contract.outputs.flatMap(({ name }) => this.#real(name, Array.from(values[name].data)));
+  }
+
+  /** What an output is, or what its integers stand for, where the contract says that they are some. */
+  #real(name, values) {
+    const stored = this.contract.integers?.onnx[name];
+    return stored ? values.map((integer) => stored.scale * (integer - stored.zero_point)) : values;
   }
 
   /** What the network reads: the frame; of clips the last frames, where the first stands for those before it. */

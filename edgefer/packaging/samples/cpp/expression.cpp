@@ -127,7 +127,7 @@ Ort::SessionOptions options(bool exact) {
 class ExpressionModel {
  public:
   explicit ExpressionModel(const fs::path& network, bool exact = saturates())
-      : session_(env_, network.c_str(), options(exact)) {
+      : session_(env_, network.c_str(), options(exact)), contract_(FaceTimeline::read(network.parent_path().parent_path() / "preprocessing.json")) {
     Ort::AllocatorWithDefaultOptions allocator;
     for (std::size_t i = 0; i < session_.GetInputCount(); ++i) {
       inputs_.push_back(session_.GetInputNameAllocated(i, allocator).get());
@@ -166,8 +166,14 @@ class ExpressionModel {
         session_.Run(Ort::RunOptions{nullptr}, input_names.data(), fed.data(), fed.size(), output_names.data(), output_names.size());
     std::vector<float> values;
     for (std::size_t i = 0; i < results.size(); ++i) {  // behind the values are the states
-      const float* first = results[i].GetTensorData<float>();
       const std::size_t size = results[i].GetTensorTypeAndShapeInfo().GetElementCount(), heads = results.size() - states_.size();
+      if (i < heads && has_integers()) {
+        const Json& stored = contract_["integers"]["onnx"][outputs_[i]];
+        const auto* first = results[i].GetTensorData<std::uint8_t>();
+        for (std::size_t j = 0; j < size; ++j) values.push_back(float(stored["scale"].number * (first[j] - stored["zero_point"].number)));
+        continue;
+      }
+      const float* first = results[i].GetTensorData<float>();
       if (i < heads) values.insert(values.end(), first, first + size);
       else states_[i - heads].assign(first, first + size);
     }
@@ -175,6 +181,9 @@ class ExpressionModel {
   }
 
  private:
+  // Whether it returns integers that stand for the values.
+  bool has_integers() const { return contract_.object.count("integers") > 0; }
+
   // Of the image that is shown: 1 is its width, 2 its height.
   std::int64_t side(int from_end) const { return shapes_[0][shapes_[0].size() - 1 - from_end]; }
 
@@ -203,6 +212,7 @@ class ExpressionModel {
 
   Ort::Env env_{ORT_LOGGING_LEVEL_WARNING, "expression"};
   Ort::Session session_;
+  Json contract_;
   std::vector<std::string> inputs_, outputs_;
   std::vector<std::vector<std::int64_t>> shapes_;
   std::vector<std::vector<float>> states_;

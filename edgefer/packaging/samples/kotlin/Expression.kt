@@ -29,13 +29,16 @@ import kotlin.math.ceil
 import kotlin.math.floor
 import kotlin.math.max
 import kotlin.math.min
+import org.tensorflow.lite.DataType
 import org.tensorflow.lite.Interpreter
+import org.tensorflow.lite.Tensor
 
 class ExpressionModel(network: ByteBuffer, private val labels: List<String>) : AutoCloseable {
     private val interpreter = Interpreter(network, Interpreter.Options().setNumThreads(2))
     private val shape = interpreter.getInputTensor(0).shape()
     private val height = shape[shape.size - 3]
     private val width = shape[shape.size - 2]
+    private val isInteger = interpreter.getInputTensor(0).dataType() == DataType.INT8 // then it takes pixels less 128
     private val last = ArrayDeque<ByteArray>()
     private var states = listOf<ByteBuffer>()
 
@@ -56,16 +59,23 @@ class ExpressionModel(network: ByteBuffer, private val labels: List<String>) : A
     fun run(pixels: ByteArray): FloatArray {
         val shown = clip(pixels)
         val input = buffer(shown.sumOf { it.size })
-        shown.forEach { input.put(it) }
+        shown.forEach { input.put(if (isInteger) lessHalf(it) else it) }
         val outputs = (0 until interpreter.outputTensorCount).associateWith { buffer(interpreter.getOutputTensor(it).numBytes()) }
         (states + input).forEach { it.rewind() }
         interpreter.runForMultipleInputsOutputs((listOf<Any>(input) + states).toTypedArray(), outputs)
         outputs.values.forEach { it.rewind() }
         states = outputs.values.drop(outputs.size - states.size) // behind the values
-        return outputs.values.take(outputs.size - states.size).flatMap { output ->
-            List(output.remaining() / Float.SIZE_BYTES) { output.getFloat() }
+        return outputs.entries.take(outputs.size - states.size).flatMap { (index, output) ->
+            if (isInteger) real(output, interpreter.getOutputTensor(index).quantizationParams())
+            else List(output.remaining() / Float.SIZE_BYTES) { output.getFloat() }
         }.toFloatArray()
     }
+
+    private fun lessHalf(pixels: ByteArray) = ByteArray(pixels.size) { (pixels[it] - 128).toByte() }
+
+    /** What the integers of an output stand for. */
+    private fun real(output: ByteBuffer, stored: Tensor.QuantizationParams) =
+        List(output.remaining()) { stored.scale * (output.get() - stored.zeroPoint) }
 
     /** What the network reads: the frame; of clips the last frames, where the first stands for those before it. */
     private fun clip(pixels: ByteArray): List<ByteArray> {

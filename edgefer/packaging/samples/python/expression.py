@@ -37,6 +37,7 @@ class ExpressionModel:
 
     def __init__(self, path: Path, contract: dict[str, Any], labels: Sequence[str]) -> None:
         self.path, self.contract, self.labels = path, contract, labels
+        self.integers = contract.get("integers", {}).get(path.suffix[1:], {})
         self.infer = (_litert if path.suffix == ".tflite" else _onnxruntime)(str(path))
         self.reset()
 
@@ -62,7 +63,8 @@ class ExpressionModel:
         found = self.infer(self.inputs(pixels))
         values = len(found) - len(self.states)
         self.states = found[values:]
-        return np.concatenate([output[0] for output in found[:values]])
+        heads = zip(self.contract["outputs"], found[:values], strict=True)
+        return np.concatenate([self.real(head["name"], output)[0] for head, output in heads])
 
     def inputs(self, pixels: NDArray[np.uint8]) -> list[NDArray[Any]]:
         """What the network takes: the frame, of clips the last frames, the first for those before it; and states."""
@@ -70,7 +72,15 @@ class ExpressionModel:
         if len(shape) == 5:
             self.frames = [*(self.frames or [pixels] * shape[1])[1:], pixels]
             pixels = np.stack(self.frames)
+        if (stored := self.integers.get("image")) is not None:
+            pixels = (pixels / stored["scale"] + stored["zero_point"]).astype(stored["dtype"])
         return [pixels[np.newaxis], *self.states]
+
+    def real(self, name: str, output: NDArray[Any]) -> NDArray[np.float32]:
+        """What an output is: float32, or what its integers stand for where the contract says that they are some."""
+        if (stored := self.integers.get(name)) is None:
+            return output
+        return np.asarray(stored["scale"] * (output.astype(np.float32) - stored["zero_point"]), np.float32)
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resized, and cropped if the contract says so, to the network's input; not normalised."""
