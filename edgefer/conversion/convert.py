@@ -209,6 +209,7 @@ def convert(
                 size,
                 progress,
                 mixed=mixed or max_drop is not None,
+                integer_heads=io == "int8",
                 machines=machines,
                 lessons=None if shrunk is None else shrinking.lessons(shrunk),
             )

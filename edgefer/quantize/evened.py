@@ -18,16 +18,11 @@ from edgefer.quantize.equalise.cross_layer import equalise_layers
 from edgefer.quantize.equalise.leave_out import leave_out
 from edgefer.quantize.equalise.split_channels import split
 from edgefer.quantize.equalise.through_silu import equalise
-from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
-from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.spec import INPUT, Spec
 
 THINNED_ON = 256
 """At most so many calibration images are run to guess channels that are left out from others."""
-
-PLAINLY_ON = 8
-"""At most so many are run to know what int8 adds without any of this."""
 
 QUIET = 4e-4
 """What channels that are left out may add to the noise over signal at the heads, or less:"""
@@ -73,7 +68,7 @@ def even_out(
     feeds: Sequence[Feed],
     few: Sequence[Feed],
     machines: Sequence[CostModel],
-    keep_float: frozenset[str],
+    plainly: float,
     latency: float,
     is_small: Callable[[Graph], bool],
     is_thin: bool = False,
@@ -88,14 +83,14 @@ def even_out(
         feeds: those that ranges are fitted on.
         few: those of them by which all is measured.
         machines: what nodes cost; the bound on latency is by the first.
-        keep_float: names of nodes that compute in float.
+        plainly: noise over signal at the heads that int8 adds without any of this.
         latency: over that of the network as it is, in full int8.
         is_small: whether a graph's artifacts keep the bound on bytes.  Where they do not in the end, there are other
             ways: what time is worth rises for the sake of time alone.
         is_thin: whether channels that hardly matter are gone already, so that more go for the bounds alone.
     """
     allowed = latency * int8_cost(graph, machines[0])
-    most = min(QUIET, SHARE * _plain_noise(graph, heads, few[:PLAINLY_ON], keep_float))
+    most = min(QUIET, SHARE * plainly)
     for worth, times in _STEPS_IF_THIN if is_thin else _STEPS:
         prices = Prices(graph, machines, worth)
         thinned = _thinned(graph, heads, images, spec, few, prices, times * most) if times else graph
@@ -115,9 +110,3 @@ def _thinned(
     known = {feed[INPUT].tobytes() for feed in few}
     others = [feed for feed in iter_feeds(images.some(THINNED_ON), spec) if feed[INPUT].tobytes() not in known] or few
     return leave_out(graph, others, Sensitivity(graph, heads, few), prices, most)
-
-
-def _plain_noise(graph: Graph, heads: Sequence[str], feeds: Sequence[Feed], keep_float: frozenset[str]) -> float:
-    """What full int8 adds to the graph as it is."""
-    seen = collect(graph, tensors_to_observe(graph, keep_float), feeds)
-    return Sensitivity(graph, heads, feeds).noise(graph, plan_int8(graph, seen, keep_float))

@@ -28,6 +28,7 @@ from edgefer.quantize.observe.unusual import UNLIKE, usual_images
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.beside_float import beside_float, computes_in_float
+from edgefer.quantize.solve.last_layers import last_in_float
 from edgefer.quantize.solve.size import is_surely_within, sized_plan, smallest_size
 from edgefer.quantize.solve.solver import Bounds, Solution, solve
 from edgefer.quantize.solve.ways import with_stored_weights
@@ -39,8 +40,16 @@ FITTED_ON = 128
 MEASURED_ON = 32
 """At most so many calibration images are run for each question that is settled by measurement."""
 
+PLAINLY_ON = 8
+"""At most so many of them are run to know what int8 adds to the network as it is."""
+
 JUDGED_ON = 128
 """At most so many held-back images are run to compare Plans, also those of either half of the calibration images."""
+
+ENOUGH = 128
+"""Calibration images that show how large values become.
+
+What fewer show beyond a range stands for as many times more that none shows, and counts so often."""
 
 SAME_VERDICT = 2.0
 """Halves of the calibration images agree where the noise with one is at most so many times that with the other,"""
@@ -94,6 +103,7 @@ def quantize(
     progress: Progress,
     *,
     mixed: bool = False,
+    integer_heads: bool = False,
     machines: Sequence[CostModel] = EVERYWHERE,
     lessons: Lessons | None = None,
 ) -> Quantized:
@@ -110,6 +120,7 @@ def quantize(
         size: bytes of the largest artifact of a graph and its Plan.
         progress: listens to the stages.
         mixed: whether parts may compute in float.
+        integer_heads: whether heads stay integers, as accelerators want them, whatever rounding them loses.
         machines: what nodes cost where it is to be fast, first where what computes in float is chosen for.
         lessons: what weights are learned from; by default the calibration images and the graph.
     """
@@ -135,12 +146,15 @@ def quantize(
         of_all = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
 
     def stored_so(graph: Graph, plan: Plan) -> Plan:
-        return with_stored_weights(graph, plan, carrying) if carrying else plan
+        return with_stored_weights(graph, plan, beside) if beside else plan
 
     def is_small(graph: Graph, plan: Plan) -> bool:
         return is_surely_within(graph, plan, bounds.bytes) or size(graph, plan) <= bounds.bytes
 
     with progress.stage("equalise"):
+        last, plainly = last_in_float(graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines)
+        beside = carrying if integer_heads else carrying | last
+        keep_float |= beside
         evened = even_out(
             graph,
             tuple(heads),
@@ -149,7 +163,7 @@ def quantize(
             feeds,
             few,
             machines,
-            keep_float,
+            plainly,
             bounds.latency,
             lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float))),
             is_thin=lessons is not None,
@@ -159,8 +173,10 @@ def quantize(
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)
 
+    clipped = max(ENOUGH / len(images.calibration), 1.0)
+
     def planned(seen: Mapping[str, Histogram], floats: frozenset[str] = frozenset()) -> Plan:
-        return stored_so(equalised, plan_int8(equalised, seen, keep_float | floats, evened.prescribed))
+        return stored_so(equalised, plan_int8(equalised, seen, keep_float | floats, evened.prescribed, clipped))
 
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
@@ -191,21 +207,18 @@ def quantize(
             )
         plan, stored = solution.chosen.plan, solution.graph
     else:
-        observed = merged if computes_in_float(equalised, plan, keep_float) else None
+        ways = [plan]
+        if has_floats := computes_in_float(equalised, plan, keep_float):
+            choices = beside_float(equalised, plan, Sensitivity(graph, tuple(heads), few), machines)
+            further = [with_stored_weights(equalised, planned(merged, floats), floats) for floats in choices]
+            ways = [way for way in further if is_small(equalised, way)] or ways
         del merged  # likewise
         release()
-        with progress.stage("correct layers", pieces(equalised)) as advance:
-            stored, corrected = correct(equalised, plan, feeds, advance)
-        if observed is not None:
-            sensitivity = Sensitivity(graph, tuple(heads), few)
-            for floats in beside_float(equalised, plan, sensitivity, machines):
-                mixed_plan = with_stored_weights(equalised, planned(observed, floats), floats)
-                if floats and size(equalised, mixed_plan) <= bounds.bytes:
-                    with progress.stage("correct layers", pieces(equalised)) as advance:
-                        stored, corrected = correct(equalised, mixed_plan, feeds, advance)
-                if judge.changes(stored, corrected, heads) <= CHANGED:
-                    break
-        plan = corrected
+        for way in ways:
+            with progress.stage("correct layers", pieces(equalised)) as advance:
+                stored, plan = correct(equalised, way, feeds, advance)
+            if not has_floats or judge.changes(stored, plan, heads) <= CHANGED:
+                break
     lessons = lessons or own_answers(graph, effort, images.calibration, spec, progress)
     steps = 0
     if (learned := learned_from(lessons, stored, plan, heads, progress)) is not None:

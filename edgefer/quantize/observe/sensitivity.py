@@ -101,11 +101,20 @@ class Sensitivity:
             return noise
         return self._typical_noise([*first, *outputs(islice(part.feeds, len(first), None))])
 
+    def noise_of_heads(self, plan: Plan) -> float:
+        """The same where only the heads are integers, without a run; infinite where the Plan does not store them."""
+        if not plan.tensors.keys() >= set(self.heads):
+            return inf
+        stored = {head: plan.tensors[head] for head in self.heads}
+        return self._noise(
+            {head: params.dequantize(params.quantize(self._expected[head])) for head, params in stored.items()}
+        )
+
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The part of `graph` that makes and reads `values`, and what it reads for each image."""
         return self._chain.part(graph, values)
 
-    def _noise(self, found: Mapping[str, Values]) -> float:
+    def _noise(self, found: Mapping[str, Any]) -> float:
         return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
 
     def _typical_noise(self, rows: Sequence[Sequence[Any]]) -> float:

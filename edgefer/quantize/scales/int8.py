@@ -42,6 +42,7 @@ def plan_int8(
     histograms: Mapping[str, Histogram],
     keep_float: frozenset[str] = frozenset(),
     prescribed: Mapping[str, QuantParams] = MappingProxyType({}),
+    clipped: float = 1.0,
 ) -> Plan:
     """The Plan in which every node with an integer kernel computes in int8.
 
@@ -50,13 +51,14 @@ def plan_int8(
         histograms: of `tensors_to_observe(graph, keep_float)`.
         keep_float: names of nodes that compute in float all the same.
         prescribed: parameters of activations that are decided already.
+        clipped: how many times errors of values beyond a range count where it is chosen.
     """
     layout = _lay_out(graph, keep_float)
     layout.fixed.update({layout.groups.find(value): params for value, params in prescribed.items()})
     silu_inputs = frozenset(pattern.x for pattern in find_silus(graph))
     groups = layout.groups.members()
     chosen = {
-        root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs)
+        root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs, clipped)
         for root, members in groups.items()
     }
     names, stored = {node.name for node in layout.nodes}, layout.groups.parents.keys()
@@ -141,13 +143,13 @@ def _activations(graph: Graph, node: Node) -> list[str]:
 
 
 def _group_params(
-    graph: Graph, members: list[str], histograms: Mapping[str, Histogram], silu_inputs: frozenset[str]
+    graph: Graph, members: list[str], histograms: Mapping[str, Histogram], silu_inputs: frozenset[str], clipped: float
 ) -> QuantParams:
     """Parameters for tensors that are stored alike, judged by what their readers outside the group see."""
     seen = [value for value in members if not _only_clipped(graph, value, members)] or members
     views = {_view(graph, value, silu_inputs) for value in seen if not _stays_inside(graph, value, members)}
     merged = reduce(Histogram.merged, (histograms[value] for value in seen if value in histograms))
-    return mse_optimal(merged, views.pop() if len(views) == 1 else identity)
+    return mse_optimal(merged, views.pop() if len(views) == 1 else identity, clipped)
 
 
 def _stays_inside(graph: Graph, value: str, members: list[str]) -> bool:

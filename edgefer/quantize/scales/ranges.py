@@ -55,17 +55,23 @@ def affine(low: float, high: float) -> QuantParams:
     return QuantParams("int8", (scale,), (zero_point,))
 
 
-def mse_optimal(histogram: Histogram, view: View = identity) -> QuantParams:
-    """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram."""
-    return mse_optimal_of([(histogram, view)])
+def mse_optimal(histogram: Histogram, view: View = identity, clipped: float = 1.0) -> QuantParams:
+    """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram.
+
+    Args:
+        histogram: of the tensor's values.
+        view: the function that reads it.
+        clipped: how many times values beyond the range count.
+    """
+    return mse_optimal_of([(histogram, view)], clipped)
 
 
-def mse_optimal_of(seen: Sequence[tuple[Histogram, View]]) -> QuantParams:
+def mse_optimal_of(seen: Sequence[tuple[Histogram, View]], clipped: float = 1.0) -> QuantParams:
     """The same over several histograms of one tensor, each through a view of its own.
 
     Both ends of the range are searched in turn, first over a coarse geometric grid, then finely.
     """
-    parts = [_Seen(histogram, view) for histogram, view in seen]
+    parts = [_Seen(histogram, view, clipped) for histogram, view in seen]
 
     @cache
     def total(params: QuantParams) -> float:
@@ -85,21 +91,25 @@ def mse_optimal_of(seen: Sequence[tuple[Histogram, View]]) -> QuantParams:
 
 
 class _Seen:
-    """A histogram through a view."""
+    """A histogram through a view, of which values beyond the range count several times."""
 
-    def __init__(self, histogram: Histogram, view: View) -> None:
+    def __init__(self, histogram: Histogram, view: View, clipped: float) -> None:
         self._points, share = histogram.points()
         self._weights = share * histogram.counts.sum()
         self._target = view(self._points)
         self._view = view
+        self._clipped = clipped
 
     def error(self, params: QuantParams) -> float:
         """The squared error of storing it in int8, summed over all that was counted."""
         (scale,), (zero_point,) = params.scale, params.zero_point
-        stored = np.rint(self._points / scale) + (zero_point + 128)
-        np.minimum(np.maximum(stored, 0, out=stored), 255, out=stored)
+        wanted = np.rint(self._points / scale) + (zero_point + 128)
+        stored = np.minimum(np.maximum(wanted, 0), 255)
         found = self._view(scale * (_INT8 - zero_point))[stored.astype(np.intp)]
-        return float(self._weights @ np.square(found - self._target))
+        errors = np.square(found - self._target)
+        if self._clipped != 1:
+            errors[stored != wanted] *= self._clipped
+        return float(self._weights @ errors)
 
 
 def _least(end: float, others: Values, error: Callable[[float], float]) -> float:

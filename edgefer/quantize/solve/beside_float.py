@@ -6,7 +6,7 @@ conversion, and the noise of storing what it makes: often it costs next to nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from edgefer.graph.ir import Graph
 from edgefer.plan import Plan
@@ -25,8 +25,8 @@ def computes_in_float(graph: Graph, plan: Plan, keep_float: frozenset[str]) -> b
 
 def beside_float(
     graph: Graph, plan: Plan, sensitivity: Sensitivity, machines: Sequence[CostModel]
-) -> Iterator[frozenset[str]]:
-    """Names of nodes to compute in float: those that are worth it, then as many as `LATENCY` allows.
+) -> Sequence[frozenset[str]]:
+    """Names of nodes to compute in float: those that are worth it, then as many as `LATENCY` allows, where others.
 
     Args:
         graph: the float network, its channels equalised.
@@ -39,8 +39,9 @@ def beside_float(
     chains = [Chain(graph, plan, units, noises, costs) for costs in machines]
     ways = [way for chain in chains for way in chain.frontier(LATENCY * chain.full.cost)]
     slower = {way: max(chain.way(way.states).cost / chain.full.cost - 1 for chain in chains) for way in ways}
-    for best in (
+    chosen = (
         min(ways, key=lambda way: way.noise + WORTH * slower[way]),
         min((way for way in ways if slower[way] <= LATENCY - 1), key=lambda way: way.noise),
-    ):
-        yield frozenset(node.name for unit in chains[0].floats(best) for node in unit.nodes)
+    )
+    names = (frozenset(node.name for unit in chains[0].floats(way) for node in unit.nodes) for way in chosen)
+    return tuple(dict.fromkeys(names))

@@ -66,6 +66,8 @@ def test_an_outlier_is_clipped_where_that_serves_the_rest():
         histogram.add(np.random.default_rng(0).standard_normal(20_000, np.float32))
     (best,), (whole,) = mse_optimal(histogram).scale, affine(histogram.minimum, histogram.maximum).scale
     assert best < 0.75 * whole
+    (kept,) = mse_optimal(histogram, clipped=1e6).scale
+    assert kept > 0.98 * whole
 
 
 def test_what_silu_flattens_is_clipped_under_its_view_only():

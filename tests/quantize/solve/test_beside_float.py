@@ -35,7 +35,7 @@ def chosen():
     feeds = [{"image": np.random.default_rng(seed).normal(size=(1, 3, 16, 16)).astype(np.float32)} for seed in range(9)]
     plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), feeds))
     assert computes_in_float(graph, plan, frozenset())
-    return list(beside_float(graph, plan, Sensitivity(graph, ["y"], feeds), EVERYWHERE))
+    return beside_float(graph, plan, Sensitivity(graph, ["y"], feeds), EVERYWHERE)
 
 
 def test_a_layer_whose_result_int8_holds_badly_computes_in_float(chosen):

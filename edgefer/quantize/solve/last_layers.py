@@ -1,0 +1,67 @@
+"""The last layers compute in float where rounding what they answer is much of what int8 adds.
+
+A head's few numbers share one scale, with what they have in common taking most of its range; a ResNet-18 whose other
+layers add next to nothing had 0.07 of a logit for a step, and no other noise.  In float, from int8-stored weights, such
+a layer costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgefer.graph.ir import Feed, Graph
+from edgefer.quantize.costs.cost import CostModel
+from edgefer.quantize.costs.prices import int8_cost
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.scales.integer_kernels import weight_axis
+from edgefer.quantize.solve.ways import with_stored_weights
+
+NOTABLE = 0.1
+"""The share of all noise that must go with it: else integers stay integers."""
+
+CHEAP = 0.02
+"""The share of a network's time that it may take more."""
+
+
+def last_in_float(
+    graph: Graph, heads: Sequence[str], feeds: Sequence[Feed], keep_float: frozenset[str], machines: Sequence[CostModel]
+) -> tuple[frozenset[str], float]:
+    """Names of the last layers, where they are to compute in float, and the noise that plain int8 adds to the rest.
+
+    Args:
+        graph: the float network.
+        heads: values that noise is measured at.
+        feeds: a few images.
+        keep_float: names of nodes that compute in float in any case.
+        machines: what nodes cost; of several the one counts on which this costs most.
+    """
+    seen = collect(graph, tensors_to_observe(graph, keep_float), feeds)
+    sensitivity = Sensitivity(graph, heads, feeds)
+    plan = plan_int8(graph, seen, keep_float)
+    everything = sensitivity.noise(graph, plan)
+    last = _last_layers(graph, heads) - keep_float
+    is_cheap = max(_slower(graph, last, machine) for machine in machines) <= CHEAP
+    if not last or not is_cheap or sensitivity.noise_of_heads(plan) < NOTABLE * everything:
+        return frozenset(), everything
+    plan = with_stored_weights(graph, plan_int8(graph, seen, keep_float | last), last)
+    others = sensitivity.noise(graph, plan)
+    return (last, others) if others <= (1 - NOTABLE) * everything else (frozenset(), everything)
+
+
+def _last_layers(graph: Graph, heads: Sequence[str]) -> frozenset[str]:
+    """The layers that heads are read off, and all behind them."""
+    wanted, found = set(heads), set()
+    for node in reversed(graph.nodes):
+        if wanted.intersection(node.outputs):
+            found.add(node.name)
+            wanted.update(() if weight_axis(graph, node) is not None else node.inputs)
+    return frozenset(found)
+
+
+def _slower(graph: Graph, floats: frozenset[str], machine: CostModel) -> float:
+    """By what share of its time in full int8 the network takes longer."""
+    nodes = [node for node in graph.nodes if node.name in floats]
+    more = sum(machine.of_node(graph, node, "float") - machine.of_node(graph, node, "int8") for node in nodes)
+    return more / int8_cost(graph, machine)

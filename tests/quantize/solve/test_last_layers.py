@@ -1,0 +1,49 @@
+"""Last layers compute in float where rounding what they answer is much of the noise, and it costs next to nothing."""
+
+import numpy as np
+
+from edgefer.graph.builder import GraphBuilder
+from edgefer.graph.passes import normalise
+from edgefer.quantize.costs.machines import EVERYWHERE
+from edgefer.quantize.observe.activations import collect
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.solve.last_layers import last_in_float
+
+FEEDS = [{"image": np.random.default_rng(seed).normal(size=(1, 3, 32, 32)).astype(np.float32)} for seed in range(8)]
+
+
+def network(*, in_common=20.0, loudest=1.0, width=5):
+    """Three convolutions and a layer whose answers have much in common, which softmax does not see."""
+    rng = np.random.default_rng(0)
+    build = GraphBuilder("network")
+    x = build.input("image", (1, 3, 32, 32))
+    for index, channels in enumerate((32, 64, 64)):
+        weights = rng.normal(size=(channels, (3, 32, 64)[index], 3, 3)).astype(np.float32) / 10
+        weights[0] *= loudest
+        x = build.op("Relu", f"act{index}", build.conv(f"conv{index}", x, weights, np.zeros(channels, np.float32)))
+    x = build.flatten("flat", build.global_average_pool("pool", x))
+    weights = rng.normal(size=(width, 64)).astype(np.float32)
+    return normalise(build.graph(build.linear("y", x, weights, np.full(width, in_common, np.float32))))
+
+
+def last(graph):
+    return last_in_float(graph, ["y"], FEEDS, frozenset(), EVERYWHERE)
+
+
+def test_answers_with_much_in_common_are_made_in_float_and_most_noise_goes():
+    graph = network()
+    names, left = last(graph)
+    assert names == {"y"}
+    plan = plan_int8(graph, collect(graph, tensors_to_observe(graph), FEEDS))
+    assert left <= 0.7 * Sensitivity(graph, ["y"], FEEDS).noise(graph, plan)
+
+
+def test_where_other_layers_lose_more_they_stay_integers():
+    names, noise = last(network(loudest=300.0))
+    assert not names
+    assert noise > 5 * last(network())[1]
+
+
+def test_what_would_take_longer_stays_in_integers():
+    assert not last(network(width=5000))[0]
