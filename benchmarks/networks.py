@@ -15,6 +15,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from benchmarks.exported_networks import EXPORTED
 from benchmarks.measured import signed
 from benchmarks.peer_environments import LITERT, PEERS
 from benchmarks.published_networks import PUBLISHED, RECURRENT, Published, emotion_heads, parameters
+from converters import mobilefacenet
 from edgefer.bundle import Bundle
 from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import EdgeferError
@@ -63,10 +65,22 @@ UNBOUNDED = 10**9
 PEAK = 6, 150_000_000
 """What a conversion may take: so many times the float weights' bytes, and so many bytes."""
 
+
+def efficientnet(size: str) -> Published:
+    """HSEmotion's EfficientNet of eight expressions, as a state dict."""
+    arch = f"tf_efficientnet_{size}"
+    head = {"name": "expression", "kind": "expression", "activation": "softmax", "labels": mobilefacenet.EXPRESSIONS}
+    stated = {"input": {"size": [64, 64], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}
+    build = partial(import_timm().create_model, arch, num_classes=len(mobilefacenet.EXPRESSIONS))
+    return Published("efficientnet", build, dict, {**stated, "outputs": [head]}, arch)
+
+
 NETWORKS = {
     **RECURRENT,
     **EXPORTED,
     **{name: each for name, each in PUBLISHED.items() if name != "resnet34_features"},
+    "hsemotion_b0": efficientnet("b0"),
+    "hsemotion_b2": efficientnet("b2"),
     "hsemotion_mobilevit": Published(
         "mobilevit", lambda: import_timm().create_model("mobilevitv2_150", num_classes=10), dict
     ),
