@@ -12,7 +12,7 @@ from typing import Any
 
 from edgefer.bundle import Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
-from edgefer.conversion.doubts import doubts, too_few
+from edgefer.conversion.doubts import chosen_for, doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
 from edgefer.conversion.options import FORMATS, Backend, Batch, Ends, refuse_contradictions
@@ -36,7 +36,7 @@ from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
 from edgefer.host.progress import SILENT, Progress
-from edgefer.host.threads import one_blas_thread
+from edgefer.host.threads import aside, one_blas_thread
 from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
@@ -196,44 +196,41 @@ def convert(
     shrinking = Shrinking(network, graph, heads, images, unlabelled, effort, size, machine)
     shrunk = shrinking.shrunk(budget, latency, progress) if shrink else None
     smaller = graph if shrunk is None else shrunk.graph
-    with made_of(network), one_blas_thread():
-        if precision == "int8":
-            slowest = max(latency.allowed(graph) / int8_cost(smaller, latency.machine), 1.0) if latency else inf
-            quantized = quantize(
-                smaller,
-                heads,
-                images,
-                network.spec,
-                effort,
-                Bounds(budget, max_drop, min(slowest, LATENCY if mixed else inf)),
-                size,
-                progress,
-                mixed=mixed or max_drop is not None,
-                integer_heads=io == "int8",
-                machines=machines,
-                lessons=None if shrunk is None else shrinking.lessons(shrunk),
-            )
-        else:
-            with progress.stage("store weights"), about(network.source.path):
-                quantized = quantize_weights(graph, precision, images.calibration, network.spec)
-    if precision == "int8" and not quantized.calibration_suffices:
-        progress.note(too_few(images, quantized))
-    if machines is EVERYWHERE and quantized.solution is not None and quantized.solution.chosen.floats:
-        progress.note(
-            f"what computes in float was chosen by what operators cost on {machines[0].machine}, on ARM that may be "
-            "far slower: give a --target, or measure your board with `edgefer benchmark --operator-costs --json FILE` "
-            "and give --costs FILE"
-        )
-    if io == "int8":
-        stored, plan = with_integer_ends(quantized.graph, quantized.plan)
-        quantized = replace(quantized, graph=stored, plan=plan)
-    with Apart() as apart:
+    with Apart() as apart:  # which starts meanwhile
+        with made_of(network), one_blas_thread():
+            if precision == "int8":
+                slowest = max(latency.allowed(graph) / int8_cost(smaller, latency.machine), 1.0) if latency else inf
+                quantized = quantize(
+                    smaller,
+                    heads,
+                    images,
+                    network.spec,
+                    effort,
+                    Bounds(budget, max_drop, min(slowest, LATENCY if mixed else inf)),
+                    size,
+                    progress,
+                    mixed=mixed or max_drop is not None,
+                    integer_heads=io == "int8",
+                    machines=machines,
+                    lessons=None if shrunk is None else shrinking.lessons(shrunk),
+                )
+            else:
+                with progress.stage("store weights"), about(network.source.path):
+                    quantized = quantize_weights(graph, precision, images.calibration, network.spec)
+        if precision == "int8" and not quantized.calibration_suffices:
+            progress.note(too_few(images, quantized))
+        if machines is EVERYWHERE and quantized.solution is not None and quantized.solution.chosen.floats:
+            progress.note(chosen_for(machines[0].machine))
+        if io == "int8":
+            stored, plan = with_integer_ends(quantized.graph, quantized.plan)
+            quantized = replace(quantized, graph=stored, plan=plan)
         few = sample(images.held_back, network.spec.input)
+        reference_made = aside(partial(_emit, "onnx", network, graph, Plan(), batched=batched))
         for format in own:
             with progress.stage(f"emit {format}"):
                 made = partial(_emit, format, network, plan=quantized.plan, batched=batched)
                 models[format] = probe(network, format, quantized.graph, made, few, apart)
-    reference = _emit("onnx", network, graph, Plan(), batched=batched)
+    reference = reference_made.result()
     manifest = build_manifest(
         network,
         graph,

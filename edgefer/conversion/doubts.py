@@ -56,3 +56,11 @@ def too_few(images: CalibrationImages, quantized: Quantized) -> str:
         f"the calibration set is too small: one half of its {len(images.calibration)} images gives a signal-to-noise "
         f"ratio of {first}, the other {second}; use more images, and more kinds of them"
     )
+
+
+def chosen_for(machine: str) -> str:
+    """Where what computes in float is fast, for people."""
+    return (
+        f"what computes in float was chosen by what operators cost on {machine}, on ARM that may be far slower: give a "
+        "--target, or measure your board with `edgefer benchmark --operator-costs --json FILE` and give --costs FILE"
+    )

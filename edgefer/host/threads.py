@@ -25,12 +25,22 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Generator[_Result, None, None]:
+def in_order(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, begun_at_most: int | None = None
+) -> Generator[_Result, None, None]:
     """What `function` makes of the items, several at once, in their order; once closed, no more are begun.
 
-    Only a few are begun before they are asked for, so that neither items nor results pile up.  Where `function` itself
-    asks for the like, its items are made one by one, as other threads have other items of its caller's to make.
+    Where `function` itself asks for the like, its items are made one by one, as other threads have other items of its
+    caller's to make.
+
+    Args:
+        function: called by several threads.
+        items: asked for one after the other.
+        begun_at_most: so many are begun before they are asked for.  By default a few, so that neither items nor
+            results pile up; where both are small, and some take far longer than others, all of them leave no thread
+            waiting for the slowest.
     """
+    most = processors() if begun_at_most is None else begun_at_most
     if getattr(_here, "is_of_pool", False):
         yield from map(function, items)
         return
@@ -38,7 +48,7 @@ def in_order(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Ge
     try:
         for item in items:
             begun.append(_pool().submit(function, item))
-            if len(begun) > processors():
+            if len(begun) > most:
                 yield begun.popleft().result()
         while begun:
             yield begun.popleft().result()

@@ -8,7 +8,7 @@ from math import inf
 
 from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.macs import parameters
-from edgefer.host.memory import release
+from edgefer.host.memory import holding
 from edgefer.images import ImageSet
 from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import QuantParams
@@ -95,9 +95,9 @@ def even_out(
         prices = Prices(graph, machines, worth)
         thinned = _thinned(graph, heads, images, spec, few, prices, times * most) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)
-        in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
-        evened, prescribed = equalise(in_parts, feeds, sensitivity, prices)
-        release()
+        with holding():
+            in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
+            evened, prescribed = equalise(in_parts, feeds, sensitivity, prices)
         if int8_cost(evened, machines[0]) <= allowed and (times == inf or is_small(evened)):
             break
     return Evened(evened, prescribed, parameters(graph) - parameters(thinned))

@@ -253,7 +253,7 @@ def _observed(
             histograms = statistics.load(key, tensors)
             if histograms is None:
                 histograms = statistics.collect(graph, tensors, iter_feeds(half, spec), advance)
-                statistics.store(key, histograms)
+                aside(partial(statistics.store, key, histograms))
             else:
                 progress.detail(f"statistics of {len(half)} images are cached as {key[:12]}")
             found.append(histograms)

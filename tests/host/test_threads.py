@@ -18,6 +18,20 @@ def test_results_come_in_order_whichever_is_done_first():
     assert list(in_order(work, range(5))) == [0, 10, 20, 30, 40]
 
 
+def test_all_items_can_be_begun_before_the_first_is_asked_for():
+    asked_for = []
+
+    def items():
+        for item in range(10):
+            asked_for.append(item)
+            yield item
+
+    results = in_order(str, items(), begun_at_most=10)
+    assert next(results) == "0"
+    assert asked_for == list(range(10))
+    assert list(results) == [str(item) for item in range(1, 10)]
+
+
 def test_items_that_ask_for_further_items_do_not_wait_for_each_other():
     def rows(item):
         return list(in_order(lambda other: 10 * item + other, range(3)))

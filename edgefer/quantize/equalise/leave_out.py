@@ -18,7 +18,7 @@ import numpy as np
 
 from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.regions import Region, find_region, find_regions, keep
-from edgefer.quantize.costs.cost import TILE
+from edgefer.quantize.costs.cost import TILE, Work
 from edgefer.quantize.costs.prices import Prices, node_works
 from edgefer.quantize.observe.guesses import channel_samples, refitted, shares
 from edgefer.quantize.observe.sensitivity import Sensitivity
@@ -79,7 +79,9 @@ def _thinned(
     order = np.argsort(largest, kind="stable")
     lost = np.concatenate([[0.0], np.cumsum(largest[order])])
     counts = range(region.channels % TILE or TILE, region.channels - TILE + 1, TILE)
-    saved = {count: _saved(graph, region, count, prices) for count in counts}
+    made = node_works(graph, (*region.producers, *region.inside))
+    read_by = node_works(graph, region.readers)
+    saved = {count: _saved(made, read_by, region.channels, count, prices) for count in counts}
     best, least, gain, heard = graph, before, 0.0, _HEARD
     tried: set[int] = set()
     while len(tried) < _TRIES:
@@ -101,13 +103,11 @@ def _axis(graph: Graph, node: Node) -> int:
     return 1 - (weight_axis(graph, node) or 0)
 
 
-def _saved(graph: Graph, region: Region, count: int, prices: Prices) -> float:
-    """What leaving out so many channels is worth."""
-    made = node_works(graph, (*region.producers, *region.inside))
-    read = node_works(graph, region.readers)
-    left = region.channels - count
-    fewer = [each._replace(channels=left) if each.channels == region.channels else each for each in made]
-    lighter = [each._replace(macs=each.macs * left / region.channels) for each in read]
+def _saved(made: Sequence[Work], read: Sequence[Work], channels: int, count: int, prices: Prices) -> float:
+    """What leaving out so many channels is worth to what makes them and to what reads them."""
+    left = channels - count
+    fewer = [each._replace(channels=left) if each.channels == channels else each for each in made]
+    lighter = [each._replace(macs=each.macs * left / channels) for each in read]
     return -prices.of([*made, *read], [*fewer, *lighter])
 
 

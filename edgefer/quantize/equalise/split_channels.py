@@ -48,7 +48,13 @@ def split(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph:
     sites = [site for node in graph.nodes if (site := _Site.of(graph, node)) is not None]
     loud = loudness(graph, [site.output for site in sites], sensitivity.feeds)
     params = _params(graph, [value for site in sites for value in site.stored], sensitivity)
-    ways = list(in_order(lambda site: _best_sizes(graph, site, loud[site.output], params, sensitivity, prices), sites))
+    ways = list(
+        in_order(
+            lambda site: _best_sizes(graph, site, loud[site.output], params, sensitivity, prices),
+            sites,
+            begun_at_most=len(sites),
+        )
+    )
     divided = graph
     for site, sizes in zip(sites, ways, strict=True):
         if len(sizes) > 1 and can_split(divided, site.values[0]):  # else it shared its channels with one divided before

@@ -53,12 +53,20 @@ def equalise(
     sites = [site for site in find_silus(graph) if _can_be_treated(graph, site)]
     untreated = _untreated(graph, sites, sensitivity.feeds)
     price = {site.x: _price(graph, site, prices) for site in sites}
-    noises = in_order(lambda site: _noise_if_loud(graph, site, untreated[site.x], sensitivity, price[site.x]), sites)
+    noises = in_order(
+        lambda site: _noise_if_loud(graph, site, untreated[site.x], sensitivity, price[site.x]),
+        sites,
+        begun_at_most=len(sites),
+    )
     most = {site.x: noise - price[site.x] for site, noise in zip(sites, list(noises), strict=True)}
     loud = [site for site in sites if most[site.x] >= 0]
     largest = loudness(graph, [site.mul.output for site in loud], feeds)
     ratios = {site.x: _ratio(largest[site.mul.output]) for site in loud}
-    left = in_order(lambda site: _noise_treated(graph, site, ratios[site.x], sensitivity, most[site.x]), loud)
+    left = in_order(
+        lambda site: _noise_treated(graph, site, ratios[site.x], sensitivity, most[site.x]),
+        loud,
+        begun_at_most=len(loud),
+    )
     treated, stored = graph, {}
     for site, noise in zip(loud, list(left), strict=True):
         if noise <= most[site.x]:

@@ -27,7 +27,6 @@ import numpy as np
 
 from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.subgraph import cut_points, extract, observing
-from edgefer.host.memory import release
 from edgefer.host.on_disk import Rows
 from edgefer.host.threads import ahead
 from edgefer.plan import Plan
@@ -72,7 +71,6 @@ def correct(
             network = extract(current, _behind(graph, piece.start), [piece.end])
             stored = runnable(observing(network, [piece.end]), plan)
             quantized = Reached(piece.end, Rows(reached for (reached,) in run_each([stored], quantized)), feeds)
-        release()
         advance()
     return current, plan
 

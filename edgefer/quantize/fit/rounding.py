@@ -143,13 +143,13 @@ def _rounded(rows: Values, covariance: Values, limits: tuple[int, int]) -> Value
     feedback = np.linalg.cholesky(covariance)[:, ::-1, ::-1]  # U in C = U D U', by columns
     feedback /= np.einsum("gkk->gk", feedback)[:, np.newaxis, :].copy()
     del covariance
-    errors = np.zeros_like(rows)
+    errors, (low, high) = np.zeros_like(rows), limits
     for start in range(0, rows.shape[2], _BLOCK):
         end = min(start + _BLOCK, rows.shape[2])
         wanted = rows[..., start:end] + errors[..., :start] @ feedback[:, :start, start:end]
         for index in range(start, end):
             fed_back = errors[..., start:index] @ feedback[:, start:index, index, np.newaxis]
-            integers = np.clip(np.rint(wanted[..., index - start] + fed_back[..., 0]), *limits)
+            integers = np.minimum(np.maximum(np.rint(wanted[..., index - start] + fed_back[..., 0]), low), high)
             errors[..., index] = rows[..., index] - integers
     found = np.empty_like(rows)
     np.put_along_axis(found, order[:, np.newaxis, :], np.rint(rows - errors), axis=2)

@@ -52,11 +52,16 @@ class Histogram:
             raise ValueError("not all values are finite")
         step = _step(values.size // images)
         exponent = max(self.exponent, _exponent_for(max(-low, high)))
-        added = Histogram(exponent, step * _counts(values.reshape(images, -1)[:, ::step], exponent), low, high)
+        counts = _counts(values.reshape(images, -1)[:, ::step], exponent)
+        if step > 1:
+            counts *= step
         with self._lock:
-            added._widen(self.exponent)  # another thread may have come before
-            self._widen(added.exponent)
-            self.counts += added.counts
+            if self.exponent > exponent:  # another thread came before
+                added = Histogram(exponent, counts)
+                added._widen(self.exponent)
+                counts = added.counts
+            self._widen(exponent)
+            self.counts += counts
             self.minimum, self.maximum = min(self.minimum, low), max(self.maximum, high)
 
     def merged(self, other: Histogram) -> Histogram:

@@ -49,10 +49,14 @@ CURVES: Mapping[str, View] = {"HardSwish": hard_swish, "Sigmoid": sigmoid, "Tanh
 
 def affine(low: float, high: float) -> QuantParams:
     """Asymmetric int8 parameters for [low, high], widened to hold zero, which is stored exactly."""
+    scale, zero_point = _scale_and_zero_point(low, high)
+    return QuantParams("int8", (scale,), (zero_point,))
+
+
+def _scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max(float(np.float32((high - low) / 255)), _SMALLEST_SCALE) if high > low else 1.0
-    zero_point = min(max(round(-128 - low / scale), -128), 127)
-    return QuantParams("int8", (scale,), (zero_point,))
+    return scale, min(max(round(-128 - low / scale), -128), 127)
 
 
 def mse_optimal(histogram: Histogram, view: View = identity, clipped: float = 1.0) -> QuantParams:
@@ -74,11 +78,11 @@ def mse_optimal_of(seen: Sequence[tuple[Histogram, View]], clipped: float = 1.0)
     parts = [_Seen(histogram, view, clipped) for histogram, view in seen]
 
     @cache
-    def total(params: QuantParams) -> float:
-        return sum(part.error(params) for part in parts)
+    def total(scale: float, zero_point: int) -> float:
+        return sum(part.error(scale, zero_point) for part in parts)
 
     def error(low: float, high: float) -> float:
-        return total(affine(low, high))
+        return total(*_scale_and_zero_point(low, high))
 
     lowest = min(0.0, *(histogram.minimum for histogram, _ in seen))
     highest = max(0.0, *(histogram.maximum for histogram, _ in seen))
@@ -100,16 +104,22 @@ class _Seen:
         self._view = view
         self._clipped = clipped
 
-    def error(self, params: QuantParams) -> float:
+    def error(self, scale: float, zero_point: int) -> float:
         """The squared error of storing it in int8, summed over all that was counted."""
-        (scale,), (zero_point,) = params.scale, params.zero_point
-        wanted = np.rint(self._points / scale) + (zero_point + 128)
-        stored = np.minimum(np.maximum(wanted, 0), 255)
-        found = self._view(scale * (_INT8 - zero_point))[stored.astype(np.intp)]
-        errors = np.square(found - self._target)
-        if self._clipped != 1:
-            errors[stored != wanted] *= self._clipped
-        return float(self._weights @ errors)
+        wanted = self._points / scale
+        np.rint(wanted, out=wanted)
+        off = np.minimum(np.maximum(wanted, -128 - zero_point), 127 - zero_point)
+        is_clipped = off != wanted if self._clipped != 1 else None
+        if self._view is identity:
+            off *= scale
+        else:
+            off += zero_point + 128
+            off = self._view(scale * (_INT8 - zero_point))[off.astype(np.intp)]
+        off -= self._target
+        np.square(off, out=off)
+        if is_clipped is not None:
+            off[is_clipped] *= self._clipped
+        return float(self._weights @ off)
 
 
 def _least(end: float, others: Values, error: Callable[[float], float]) -> float:
