@@ -53,7 +53,8 @@ def load(source: Source) -> TorchNetwork:
     arch = _architecture(source, depth, wrapped)
     classes = names["fc.weight"].shape[0] if "fc.weight" in names else 1
     module = build(depth, classes, wrapped=wrapped, caffe=arch == EAC)
-    spec = EAC_SPEC if arch == EAC and classes == len(RAF_DB) else {}
+    published = ("input", "outputs") if classes == len(RAF_DB) else ("input",)
+    spec = {table: EAC_SPEC[table] for table in published} if arch == EAC else {}
     return TorchNetwork(module, spec, checkpoint, notes=(_LEFT_OUT,) if arch == EAC else ())
 
 
