@@ -27,7 +27,7 @@ THINNED_ON = 256
 QUIET = 4e-4
 """What channels that are left out may add to the noise over signal at the heads, or less:"""
 
-SHARE = 0.5
+SHARE = 0.2
 """no more than such a share of what plain int8 adds.
 
 By what time is worth alone, a network that int8 hardly disturbs would lose most of its fidelity: of ResNet-18, DACL and
