@@ -16,7 +16,7 @@ from edgefer.conversion.doubts import chosen_for, doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
 from edgefer.conversion.options import FORMATS, Backend, Batch, Ends, refuse_contradictions
-from edgefer.conversion.remedies import require_images_apart, require_integers, require_tflite
+from edgefer.conversion.remedies import require_images_apart, require_integer_kernels, require_integers, require_tflite
 from edgefer.conversion.shrinking import Shrinking
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
 from edgefer.device.operator_costs import read_operator_costs
@@ -32,6 +32,7 @@ from edgefer.graph.contract import apply_contract, head_logits
 from edgefer.graph.ir import Graph
 from edgefer.graph.macs import macs, parameters
 from edgefer.graph.passes import normalise
+from edgefer.graph.passes.integer_steps import in_integer_steps
 from edgefer.graph.patterns import find_silus, find_squeeze_excites
 from edgefer.host.environments import ONNX2TF
 from edgefer.host.memory import release, share_arena
@@ -196,6 +197,8 @@ def convert(
     shrinking = Shrinking(network, graph, heads, images, unlabelled, effort, size, machine)
     shrunk = shrinking.shrunk(budget, latency, progress) if shrink else None
     smaller = graph if shrunk is None else shrunk.graph
+    if io == "int8":
+        smaller = in_integer_steps(smaller)
     with Apart() as apart:  # which starts meanwhile
         with made_of(network), one_blas_thread():
             if precision == "int8":
@@ -231,6 +234,9 @@ def convert(
                 made = partial(_emit, format, network, plan=quantized.plan, batched=batched)
                 models[format] = probe(network, format, quantized.graph, made, few, apart)
     reference = reference_made.result()
+    if io == "int8" and "tflite" in models:
+        with about(network.source.path):
+            require_integer_kernels(models["tflite"])
     manifest = build_manifest(
         network,
         graph,

@@ -9,11 +9,13 @@ from edgefer.errors import InputError, UnsupportedOperatorError, about
 from edgefer.graph.batches import that_may_mix_images
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Graph
+from edgefer.graph.passes.integer_steps import in_integer_steps
 from edgefer.networks.network import Network
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.islands import integer_nodes
 from edgefer.runtime.apart import Apart
+from edgefer.runtime.delegation import in_float
 
 _ONNX2TF = "--tflite-backend onnx2tf may know it: whether it does is tried before anything is quantized."
 
@@ -67,6 +69,7 @@ def require_integers(network: Network, graph: Graph) -> None:
                 "integers in and out are not possible: it carries states, which stay float32",
                 remedy="Leave out --io int8.",
             )
+        graph = in_integer_steps(graph)
         integer = {node.name for node in integer_nodes(graph, contract_nodes(graph))} | contract_nodes(graph)
         floats = [node for node in graph.nodes if node.name not in integer]
         if floats:
@@ -77,6 +80,20 @@ def require_integers(network: Network, graph: Graph) -> None:
                 f"them{f', as {others} elsewhere' if others else ''}",
                 remedy="Leave out --io int8.",
             )
+
+
+def require_integer_kernels(model: bytes) -> None:
+    """Make sure that a TFLite file is nothing but integers.
+
+    Raises:
+        InputError: the first operator that has real numbers among what it reads or makes.
+    """
+    found = in_float(model)
+    if found:
+        raise InputError(
+            f"integers in and out are not possible: LiteRT has no integer kernel for {found[0]}",
+            remedy="Leave out --io int8, or TFLite: --formats onnx.",
+        )
 
 
 def _without_tflite(network: Network, graph: Graph) -> str:

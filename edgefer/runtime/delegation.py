@@ -36,6 +36,20 @@ def operator_counts(model: bytes) -> dict[str, int]:
     return {"int8": int8, "float": len(graph.operators) - int8}
 
 
+def in_float(model: bytes) -> list[str]:
+    """The operators that compute on float32, in order, as "OP (name of the tensor it makes)"."""
+    whole = unpack(model)
+    graph = whole.subgraphs[0]
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+    found = []
+    for operator in graph.operators:
+        op = names[whole.operatorCodes[operator.opcodeIndex].builtinCode]
+        read = (graph.tensors[index].type for index in operator.inputs if index >= 0)
+        if op != "QUANTIZE" and schema.TensorType.FLOAT32 in read:
+            found.append(f"{op} ({graph.tensors[operator.outputs[0]].name.decode()})")
+    return found
+
+
 def undelegated(model: bytes) -> list[str]:
     """The operators left to LiteRT's own kernels, in order, as "OP (name of the tensor it makes)".
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import prod
 
 import numpy as np
@@ -122,15 +123,15 @@ def _plain_gemm(graph: Graph, node: Node) -> Graph:
     return substitute(graph, {node.name: nodes}, constants, {rows: replace(source, shape=source.shape[::-1])})
 
 
-_FUSING = {"Conv", "Gemm", "Add"}
+FUSING = frozenset({"Conv", "Gemm", "Add"})
 
 
-def fuse_activations(graph: Graph) -> Graph:
+def fuse_activations(graph: Graph, fusing: frozenset[str] = FUSING) -> Graph:
     """Relu and Clip(0, 6) join the linear operator before them, as they do inside both runtimes."""
-    return each_node(graph, _fuse_activation)
+    return each_node(graph, partial(_fuse_activation, fusing=fusing))
 
 
-def _fuse_activation(graph: Graph, node: Node) -> Graph:
+def _fuse_activation(graph: Graph, node: Node, fusing: frozenset[str]) -> Graph:
     is_relu6 = (
         node.op == "Clip"
         and scalar_constant(graph, node.input(1)) == 0.0
@@ -139,7 +140,7 @@ def _fuse_activation(graph: Graph, node: Node) -> Graph:
     if node.op != "Relu" and not is_relu6:
         return graph
     linear = graph.producers.get(node.inputs[0])
-    if linear is None or linear.op not in _FUSING or linear.activation or graph.sole_consumer(linear.output) is None:
+    if linear is None or linear.op not in fusing or linear.activation or graph.sole_consumer(linear.output) is None:
         return graph
     fused = replace(linear, activation="Relu6" if is_relu6 else "Relu")
     return bypass(substitute(graph, {linear.name: [fused]}), node, linear.output)
