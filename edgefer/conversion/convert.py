@@ -209,7 +209,7 @@ def convert(
                     images,
                     network.spec,
                     effort,
-                    Bounds(budget, max_drop, min(slowest, LATENCY if mixed else inf)),
+                    Bounds(budget, max_drop, min(slowest, LATENCY if mixed else inf), four_bits=io == "float"),
                     size,
                     progress,
                     mixed=mixed or max_drop is not None,

@@ -172,13 +172,12 @@ def _share(value: float | None) -> str:
 
 
 def _same(run: ArtifactRun) -> str:
-    drift = run.drift
+    drift, main = run.drift, run.drift.heads[0]
+    worst = max((head.lsb.max for head in drift.heads if head.lsb), default=0)
     if drift.equals_host:
-        return f"yes, {drift.samples} images"
-    main = drift.heads[0]
+        return f"yes,{f' to {worst} LSB,' if worst else ''} {drift.samples} images"
     if main.lsb is None:
         return f"differs by {main.from_host.max_abs_difference:.2g}"
-    worst = max(head.lsb.max for head in drift.heads if head.lsb)
     return f"NO: {worst} LSB, {_share(main.lsb.share_equal)} equal"
 
 

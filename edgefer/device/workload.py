@@ -60,7 +60,8 @@ class Workload:
         """What an artifact computed on a board, against this machine."""
         heads = sorted(self.bundle.spec.outputs, key=lambda head: not chooses_class(head))
         scales = head_scales(self.bundle) if artifact.precision == "int8" else {}
-        return board_drift(tuple(heads), board, self.host[artifact.file], self.reference, self.targets.heads, scales)
+        host = self.host[artifact.file]
+        return board_drift(tuple(heads), board, host, self.reference, self.targets.heads, scales, artifact.io)
 
 
 def prepare(

@@ -131,7 +131,7 @@ def quantize(
         calibration=recorded(graph, images.calibration, spec),
         held_back=recorded(graph, images.held_back, spec),
     )
-    if (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
+    if bounds.four_bits and (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
         progress.note(
             f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
             f"read them it takes about {smallest:,}; unless enough channels hardly matter, and are left out, give a "

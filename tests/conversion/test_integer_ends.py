@@ -115,6 +115,12 @@ def test_float_arithmetic_contradicts_it(tmp_path, options):
         convert(tmp_path, **options)
 
 
+def test_no_weights_take_four_bits_for_the_budget(tmp_path):
+    bundle = convert(tmp_path, budget=4_000)
+    assert {params.bits for params in bundle.plan.tensors.values()} == {8, 32}
+    assert {artifact.format for artifact in bundle.over_budget} == set(FORMATS)
+
+
 def test_what_computes_in_float_is_named(tmp_path):
     with pytest.raises(InputError, match=r"node 'gate' \(Elu\) computes in float"):
         convert(tmp_path, replaced(network(), "gate", "Elu"))

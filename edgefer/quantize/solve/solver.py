@@ -40,11 +40,13 @@ class Bounds:
         bytes: of the largest artifact.
         drop: what the caller measures, in percent; None asks for as little noise as the others allow.
         latency: times the full-int8 network's, by the cost model; infinite where that is no matter.
+        four_bits: whether weights may take four bits for it, which accelerators hardly read.
     """
 
     bytes: int
     drop: float | None = None
     latency: float = inf
+    four_bits: bool = True
 
     def drop_over(self, drop: float) -> float:
         """By how much a drop exceeds its bound, in percent; 0 where it keeps it, or there is none."""
@@ -172,7 +174,7 @@ def solve(
         names = frozenset(node.name for unit in floats for node in unit.nodes)
         ends = tuple(unit.nodes[-1].name for unit in floats)
         plan = with_stored_weights(graph, plan_of(names), names)
-        packed, int4 = _within(graph, plan, bounds.bytes, size, noises)
+        packed, int4 = _within(graph, plan, bounds.bytes, size, noises) if bounds.four_bits else (plan, ())
         if int4 and not floats:
             ways.append((plan, ends, (), latency))  # shows what the budget costs
         ways.append((packed, ends, int4, latency))
