@@ -11,7 +11,7 @@ _ARENA_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD = -8, -3, -1  # M_ARENA_MAX and the
 _LARGE = 1 << 20
 """Bytes from which memory goes back to the system as soon as it is freed;"""
 
-_KEPT = 1 << 24
+_KEPT = 1 << 25
 """of smaller memory, so much stays at hand: to fetch it again takes longer than what is computed in it."""
 
 _LARGEST, _ALL = 1 << 25, (1 << 31) - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from edgefer.graph.ir import Feed, Graph
@@ -68,7 +69,7 @@ def even_out(
     feeds: Sequence[Feed],
     few: Sequence[Feed],
     machines: Sequence[CostModel],
-    plainly: float,
+    plainly: Callable[[], float],
     latency: float,
     is_small: Callable[[Graph], bool],
     is_thin: bool = False,
@@ -83,17 +84,20 @@ def even_out(
         feeds: those that ranges are fitted on.
         few: those of them by which all is measured.
         machines: what nodes cost; the bound on latency is by the first.
-        plainly: noise over signal at the heads that int8 adds without any of this.
+        plainly: tells the noise over signal at the heads that int8 adds without any of this, which may take a while.
         latency: over that of the network as it is, in full int8.
         is_small: whether a graph's artifacts keep the bound on bytes.  Where they do not in the end, there are other
             ways: what time is worth rises for the sake of time alone.
         is_thin: whether channels that hardly matter are gone already, so that more go for the bounds alone.
     """
     allowed = latency * int8_cost(graph, machines[0])
-    most = min(QUIET, SHARE * plainly)
+
+    def most(times: float) -> float:
+        return times * min(QUIET, SHARE * plainly())
+
     for worth, times in _STEPS_IF_THIN if is_thin else _STEPS:
         prices = Prices(graph, machines, worth)
-        thinned = _thinned(graph, heads, images, spec, few, prices, times * most) if times else graph
+        thinned = _thinned(graph, heads, images, spec, few, prices, partial(most, times)) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)
         with holding():
             in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
@@ -104,7 +108,13 @@ def even_out(
 
 
 def _thinned(
-    graph: Graph, heads: Sequence[str], images: ImageSet, spec: Spec, few: Sequence[Feed], prices: Prices, most: float
+    graph: Graph,
+    heads: Sequence[str],
+    images: ImageSet,
+    spec: Spec,
+    few: Sequence[Feed],
+    prices: Prices,
+    most: Callable[[], float],
 ) -> Graph:
     """The graph without channels that hardly matter, as `few` images tell; it is fitted on others."""
     known = {feed[INPUT].tobytes() for feed in few}

@@ -145,16 +145,18 @@ def quantize(
     if lessons is not None and lessons.reference is not graph:
         of_all = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
 
+    def in_float() -> frozenset[str]:
+        """What computes in float from stored weights."""
+        return carrying if integer_heads else carrying | last.result()[0]
+
     def stored_so(graph: Graph, plan: Plan) -> Plan:
-        return with_stored_weights(graph, plan, beside) if beside else plan
+        return with_stored_weights(graph, plan, beside) if (beside := in_float()) else plan
 
     def is_small(graph: Graph, plan: Plan) -> bool:
         return is_surely_within(graph, plan, bounds.bytes) or size(graph, plan) <= bounds.bytes
 
     with progress.stage("equalise"):
-        last, plainly = last_in_float(graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines)
-        beside = carrying if integer_heads else carrying | last
-        keep_float |= beside
+        last = aside(partial(last_in_float, graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines))
         evened = even_out(
             graph,
             tuple(heads),
@@ -163,11 +165,12 @@ def quantize(
             feeds,
             few,
             machines,
-            plainly,
+            lambda: last.result()[1],
             bounds.latency,
-            lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float))),
+            lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float | in_float()))),
             is_thin=lessons is not None,
         )
+        keep_float |= in_float()
     equalised = evened.graph
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")

@@ -11,7 +11,7 @@ noise at the heads, measured, against the time that it saves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 import numpy as np
@@ -32,7 +32,11 @@ _HEARD = 0.003
 
 
 def leave_out(
-    graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, prices: Prices, most: float = inf
+    graph: Graph,
+    feeds: Sequence[Feed],
+    sensitivity: Sensitivity,
+    prices: Prices,
+    most: Callable[[], float] = lambda: inf,
 ) -> Graph:
     """The graph without the channels that are not worth computing; its outputs are nearly what they were.
 
@@ -41,15 +45,15 @@ def leave_out(
         feeds: calibration inputs, others than those of `sensitivity`, which would flatter what was fitted on them.
         sensitivity: measures the noise of leaving channels out.
         prices: what that saves.
-        most: noise over signal at the heads that all of it may add.
+        most: tells the noise over signal at the heads that all of it may add, which may take a while.
     """
     regions = [region for region in find_regions(graph) if _can_lose_channels(graph, region)]
     samples = channel_samples(graph, [node.inputs[0] for region in regions for node in region.readers], feeds)
-    noise = 0.0
+    noise, allowed = 0.0, most()
     for producer in [region.producers[0].name for region in regions]:
         region = find_region(graph, graph.named[producer].output)
         assert region is not None
-        graph, noise = _thinned(graph, region, samples, sensitivity, prices, noise, most)
+        graph, noise = _thinned(graph, region, samples, sensitivity, prices, noise, allowed)
     return graph
 
 

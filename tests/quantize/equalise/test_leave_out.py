@@ -45,7 +45,7 @@ def feeds(count, seed):
 
 def thinned(graph, most=inf, worth=WORTH):
     sensitivity = Sensitivity(graph, ["head"], feeds(16, seed=3))
-    return leave_out(graph, feeds(48, seed=2), sensitivity, Prices(graph, EVERYWHERE, worth), most), sensitivity
+    return leave_out(graph, feeds(48, seed=2), sensitivity, Prices(graph, EVERYWHERE, worth), lambda: most), sensitivity
 
 
 @pytest.mark.parametrize("spare", ["quiet", "copies"])
