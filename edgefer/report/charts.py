@@ -440,7 +440,7 @@ def _limit(scale: Scale, bound: float, bottom: int) -> Html:
     x = scale.percent(bound)
     return html(
         '<line class="bound" x1="{x:.2f}%" x2="{x:.2f}%" y1="{top}" y2="{bottom}"/>'
-        '<text class="axis" style="text-anchor:{anchor}" x="{x:.2f}%" y="{y}">bound {bound:g}</text>',
+        '<text class="axis" style="text-anchor:{anchor}" x="{x:.2f}%" y="{y}">bound {bound:.4g}</text>',
         x=x,
         top=TEXT + 4,
         bottom=bottom,

@@ -79,7 +79,7 @@ def _weighed_sentence(solution: Mapping[str, Any], learned: int) -> Html:
         if any(point["float"] for point in solution["points"])
         else "",
         learned=" Weights were learned for the chosen way alone." if learned else "",
-        latency="" if solution["max_latency"] is None else f", and may be {solution['max_latency']:g}",
+        latency="" if solution["max_latency"] is None else f", and may be {solution['max_latency']:.4g}",
         machine=solution["costs_of"],
     )
 
