@@ -21,10 +21,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from edgefer.bundle import Bundle
+from edgefer.emit.tflite import emit_tflite
 from edgefer.evaluation.metrics import before_activation, sqnr_db
 from edgefer.evaluation.targets import find_targets
+from edgefer.graph.contract import apply_contract
+from edgefer.graph.passes import normalise as normalised
 from edgefer.images import ImageSet
 from edgefer.images.preprocess import iter_pixels, normalise
+from edgefer.networks.network import Network as Loaded
+from edgefer.plan import Plan
 from edgefer.runtime.runners import Pixels, onnx_session, tflite_interpreter
 from edgefer.spec import Spec
 
@@ -48,6 +54,21 @@ class Quality:
     accuracy: float
     agreement: float
     sqnr_db: float
+
+
+@dataclass(frozen=True)
+class BesideFloat:
+    """Time of a frame in one runtime, one thread.
+
+    Attributes:
+        ms: of int8, milliseconds, median.
+        float_ms: of float.
+        ratio: of one to the other, median of the rounds' ratios.
+    """
+
+    ms: float
+    float_ms: float
+    ratio: float
 
 
 class Network:
@@ -128,6 +149,19 @@ def frame_rounds(networks: Mapping[str, Network], pixels: Pixels, spec: Spec) ->
 def ratio(rounds: Mapping[str, list[float]], name: str, other: str) -> float:
     """Median over the rounds of one network's time divided by the other's of the same round."""
     return median(a / b for a, b in zip(rounds[name], rounds[other], strict=True))
+
+
+def beside_float(bundle: Bundle, network: Loaded, pixels: Pixels, folder: Path) -> dict[str, BesideFloat]:
+    """Time of a bundle's int8 artifacts beside its network in float, by format; scratch files go to `folder`."""
+    file = folder / "float32.tflite"
+    file.write_bytes(emit_tflite(apply_contract(normalised(network.graph), network.spec), Plan()))
+    files = {f"{artifact.precision}.{artifact.format}": bundle.path / artifact.file for artifact in bundle.artifacts}
+    networks = {name: Network(path) for name, path in {**files, file.name: file}.items()}
+    rounds = frame_rounds(networks, pixels, network.spec)
+    return {
+        format: BesideFloat(median(rounds[ours]), median(rounds[plain]), ratio(rounds, ours, plain))
+        for format, ours, plain in ((each, f"int8.{each}", f"float32.{each}") for each in ("tflite", "onnx"))
+    }
 
 
 def _block(network: Network, feed: Array) -> float:

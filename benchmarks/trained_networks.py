@@ -18,16 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import edgefer
-from benchmarks.judge import Network, frame_rounds, ratio
+from benchmarks.judge import beside_float
 from benchmarks.measured import signed
-from edgefer.emit.tflite import emit_tflite
-from edgefer.graph.contract import apply_contract
-from edgefer.graph.passes import normalise
 from edgefer.host.files import write_whole
 from edgefer.images import open_images
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.families import load_network
-from edgefer.plan import Plan
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CALIBRATION, JUDGED = DATA / "fer2013_calibration.npz", DATA / "fer2013_public.npz"
@@ -72,21 +68,18 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     network = load_network(file, spec=SPEC)
     bundle = edgefer.convert(file, folder / "bundle", spec=SPEC, calibration=CALIBRATION, budget=UNBOUNDED)
     found = edgefer.evaluate(bundle, JUDGED).to_dict()
-    (folder / "fp32.tflite").write_bytes(emit_tflite(apply_contract(normalise(network.graph), network.spec), Plan()))
-    files = {artifact.precision + "." + artifact.format: bundle.path / artifact.file for artifact in bundle.artifacts}
-    networks = {name: Network(path) for name, path in {**files, "float32.tflite": folder / "fp32.tflite"}.items()}
-    pixels = next(iter_pixels(open_images(JUDGED), network.spec.input))
-    rounds = frame_rounds(networks, pixels, network.spec)
+    times = beside_float(bundle, network, next(iter_pixels(open_images(JUDGED), network.spec.input)), folder)
+    sizes = {artifact.format: artifact.bytes for artifact in bundle.artifacts if artifact.precision == "int8"}
     return {
         "accuracy": found["reference"]["accuracy"],
         "alike": found["cross_runtime"]["agreement"],
         "formats": {
             format: {
-                "bytes": files[f"int8.{format}"].stat().st_size,
+                "bytes": sizes[format],
                 "agreement": found["artifacts"][format]["agreement"]["value"],
                 "drop": found["artifacts"][format]["accuracy_drop"],
                 "sqnr_db": found["artifacts"][format]["sqnr_db"],
-                "time": ratio(rounds, f"int8.{format}", f"float32.{format}"),
+                "time": times[format].ratio,
             }
             for format in ("tflite", "onnx")
         },
