@@ -94,6 +94,11 @@ class Bundle:
         Raises:
             InputError: it is no bundle, of another schema, incomplete or altered.
         """
+        if path.is_file():
+            raise InputError(
+                f"{path}: not a bundle, which is a directory, but a file",
+                remedy="Make one of a network with `edgefer convert`; `edgefer families` lists what is read.",
+            )
         try:
             manifest = json.loads((path / MANIFEST).read_text("utf-8"))
         except (OSError, ValueError) as error:

@@ -232,6 +232,13 @@ def test_a_folder_without_manifest_or_sums_is_no_bundle(bundle, name):
         Bundle.open(bundle.path)
 
 
+def test_a_checkpoint_in_place_of_a_bundle_is_told_what_to_do(tmp_path):
+    (tmp_path / "net.pt").write_bytes(b"x")
+    with pytest.raises(InputError, match="not a bundle, which is a directory") as told:
+        Bundle.open(tmp_path / "net.pt")
+    assert "edgefer convert" in str(told.value.remedy)
+
+
 @pytest.mark.parametrize("name", sorted({*MODELS, "plan.json", "manifest.json"}))
 def test_a_file_that_is_relied_on_but_not_listed_is_named(bundle, name):
     sums = bundle.path / "SHA256SUMS"

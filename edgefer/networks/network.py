@@ -189,9 +189,10 @@ class TorchNetwork:
 
     Attributes:
         module: a `torch.nn.Module` whose parameters and buffers are named as in the checkpoint.  It takes the
-            normalised image, float32 (N, channels, H, W), or clip, (N, T, channels, H, W), and the Spec's states after
-            it, and returns the heads without activation, and the states: one tensor, or several in a tuple or in a dict
-            by name.
+            normalised image, float32 (N, channels, H, W), or clip, (N, T, channels, H, W), and after it the Spec's
+            states, as arguments that are called as their `input`, or in the Spec's order where it takes `*states`; it
+            returns the heads without activation, and the states: one tensor, or several in a tuple or in a dict by
+            name.
         spec: `input`, `outputs` and `states` as the family's authors publish them, for what the user does not state.
         checkpoint: where its weights are read, `Source.path` by default.
         outputs: what the tensors of a tuple are called.

@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from inspect import Parameter, signature
 from io import BytesIO, StringIO
 from logging import CRITICAL, disable
 from typing import Any, TypeAlias
@@ -65,7 +66,7 @@ def export(source: Source, family: str, made: TorchNetwork) -> Network:
     spec = source.read_spec(made.spec)
     left = _fill(checkpoint, made, family)
     _compare_with_recorded(checkpoint, made.module)
-    heads = _Heads(made, _example(spec), source).eval()
+    heads = _Heads(made, spec, source).eval()
     imported, model = _exported(source, spec, heads)
     notes = (*checkpoint.notes, *made.notes, *left, *_published(source, family, made, spec), *imported.notes)
     return Network(source.name, family, imported.graph, spec, source, _original(model, heads, spec), notes)
@@ -165,33 +166,56 @@ def _published(source: Source, family: str, made: TorchNetwork, spec: Spec) -> I
 
 
 class _Heads(torch.nn.Module):  # type: ignore[misc]
-    """The module, of which only a tuple of tensors is returned.
+    """The module, which takes states in the Spec's order, and of which only a tuple of tensors is returned.
 
     Attributes:
         names: theirs, in order.
     """
 
-    def __init__(self, made: TorchNetwork, example: tuple[Tensor, ...], source: Source) -> None:
+    def __init__(self, made: TorchNetwork, spec: Spec, source: Source) -> None:
         super().__init__()
         self.module = made.module.eval()
         self.names: tuple[str, ...] = ()
+        self._arguments = _arguments(made.module, spec, source)
+        example = _example(spec)
         try:
             with torch.no_grad():
-                returned = self.module(*example)
+                returned = self._returned(*example)
         except Exception as error:
             raise InputError(
                 f"{source.path}: the module fails on {_shapes(example)}: {type(error).__name__}: "
                 f"{str(error).strip().splitlines()[0] if str(error) else ''}",
                 remedy="Are input.size, input.color and the states in the Spec those of the training?",
             ) from error
-        self.names = _names(made, returned)
+        self.names = _names(made, returned, source)
+
+    def _returned(self, image: Tensor, *states: Tensor) -> Any:
+        if self._arguments is None:
+            return self.module(image, *states)
+        return self.module(image, **dict(zip(self._arguments, states, strict=True)))
 
     def forward(self, *fed: Tensor) -> tuple[Tensor, ...]:
         """What the module returns, by the order of `names`."""
-        returned = self.module(*fed)
+        returned = self._returned(*fed)
         if isinstance(returned, dict):
             return tuple(returned[name] for name in self.names)
         return tuple(returned) if isinstance(returned, list | tuple) else (returned,)
+
+
+def _arguments(module: Any, spec: Spec, source: Source) -> tuple[str, ...] | None:
+    """Of forward, those that take the states, in the Spec's order; None where they have no names."""
+    taken = list(signature(module.forward).parameters.values())[1:]
+    if any(each.kind is Parameter.VAR_POSITIONAL for each in taken):
+        return None
+    names = [each.name for each in taken]
+    for state in spec.states:
+        if state.input not in names:
+            raise InputError(
+                f"{source.path}: state {state.name} is to go to {state.input}, which the module's forward does not take"
+                + (f": after the image it takes {', '.join(names)}" if names else ""),
+                remedy="`input` of a state in the Spec is the name of the argument that takes it.",
+            )
+    return tuple(state.input for state in spec.states)
 
 
 def _shapes(example: tuple[Tensor, ...]) -> str:
@@ -199,7 +223,7 @@ def _shapes(example: tuple[Tensor, ...]) -> str:
     return f"an image of {image}" + (f" and states of {', '.join(map(str, states))}" if states else "")
 
 
-def _names(made: TorchNetwork, returned: Any) -> tuple[str, ...]:
+def _names(made: TorchNetwork, returned: Any, source: Source) -> tuple[str, ...]:
     tensors = [*returned.values()] if isinstance(returned, dict) else returned
     tensors = tensors if isinstance(tensors, list | tuple) else [tensors]
     if not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
@@ -211,7 +235,10 @@ def _names(made: TorchNetwork, returned: Any) -> tuple[str, ...]:
         return tuple(map(str, returned))
     names = made.outputs or (("output",) if len(tensors) == 1 else tuple(f"output{i}" for i in range(len(tensors))))
     if len(names) != len(tensors):
-        raise UsageError(f"the module returns {counted(len(tensors), 'tensor')}, but {len(names)} have names")
+        raise UsageError(
+            f"{source.path}: the module returns {counted(len(tensors), 'tensor')}, but {len(names)} have names",
+            remedy="`outputs` of the TorchNetwork that load() returns names each, in order.",
+        )
     return names
 
 

@@ -25,7 +25,7 @@ from edgefer.host.resources import bundled_directory
 from edgefer.networks.families import load_network
 from edgefer.plan import Plan
 from edgefer.runtime.apart import Apart
-from edgefer.runtime.runners import open_runner
+from edgefer.runtime.runners import onnx_session, open_runner
 from tests.checkpoint.torch_files import Call, Stored, save
 from tests.converters.checkpoints import SPEC, run
 
@@ -315,6 +315,55 @@ def test_what_the_tracing_exporter_cannot_write_the_other_one_may(tmp_path: Path
     returned = "self.fc(nn.functional.adaptive_avg_pool2d(x[..., None, None].expand(-1, -1, 5, 5), 3).amax((2, 3)))"
     network = load_network(own(tmp_path), family=family_returning(tmp_path, returned), spec=SPEC)
     assert network.graph.shape(network.graph.outputs[0]) == (1, 7)
+
+
+RECURRENT = """
+from torch import nn
+
+class Step(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 2)
+
+    def forward(self, x, h, c):
+        hidden, cell = self.cell(x.mean((2, 3)), (h, c))
+        return {"expression": hidden, "hn": hidden, "cn": cell}
+
+def load(source):
+    return Step()
+"""
+
+
+def recurrent(folder: Path, states: list[tuple[str, str]]) -> Any:
+    """An LSTM cell whose states are fed and returned by these names, in this order."""
+    (folder / "step.py").write_text(RECURRENT)
+    torch.manual_seed(0)
+    torch.save(torch.nn.LSTMCell(3, 2).state_dict(prefix="cell."), folder / "step.pt")
+    spec = {
+        "input": {"size": [4, 4], "mean": [0.5] * 3, "std": [0.5] * 3},
+        "outputs": embeddings(["expression"]),
+        "states": [{"name": put, "input": taken, "output": put, "shape": [1, 2]} for taken, put in states],
+    }
+    return load_network(folder / "step.pt", family=folder / "step.py", spec=spec)
+
+
+@pytest.mark.parametrize("states", [[("h", "hn"), ("c", "cn")], [("c", "cn"), ("h", "hn")]])
+def test_states_go_to_the_arguments_that_are_called_so(tmp_path: Path, states: list[tuple[str, str]]) -> None:
+    network = recurrent(tmp_path, states)
+    cell = torch.nn.LSTMCell(3, 2)
+    cell.load_state_dict({name[5:]: value for name, value in torch.load(tmp_path / "step.pt").items()})
+    fed = {"image": torch.randn(1, 3, 4, 4), "h": torch.randn(1, 2), "c": torch.randn(1, 2)}
+    with torch.no_grad():
+        hidden, after = cell(fed["image"].mean((2, 3)), (fed["h"], fed["c"]))
+    session = onnx_session(to_onnx(network.graph))
+    found = session.run(["hn", "cn"], {name: value.numpy() for name, value in fed.items()})
+    for answer, expected in zip(found, (hidden, after), strict=True):
+        np.testing.assert_allclose(answer, expected.numpy(), atol=1e-6)
+
+
+def test_a_state_that_no_argument_takes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"state hn is to go to hx, which .* does not take: after the image .* h, c"):
+        recurrent(tmp_path, [("hx", "hn"), ("c", "cn")])
 
 
 def own(folder: Path) -> Path:
