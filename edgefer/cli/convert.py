@@ -27,6 +27,9 @@ from edgefer.runtime.runners import Format, open_runner
 from edgefer.shrink.asked import rounds
 from edgefer.spec import read_toml
 
+_NOTABLE = 0.1
+"""Share of the parameters; where less is left out, the report and the manifest say so, and the summary does not."""
+
 
 class SizeType(click.ParamType[int]):
     """Bytes, as in 8MB."""
@@ -288,6 +291,7 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
             "time is the median on this host, one thread.",
             *_outside(bundle),
             *_shrunk(bundle),
+            *_left_out(bundle),
             f"Wrote {printable(str(bundle.path))}",
         )
     )
@@ -304,6 +308,18 @@ def _shrunk(bundle: Bundle) -> list[str]:
         f"To keep the bounds, channels were removed: of {found['parameters_before'] / 1e6:.2f} M parameters "
         f"{found['parameters'] / 1e6:.2f} M are left, of {found['macs_before'] / 1e6:.0f} M multiply-accumulates "
         f"{found['macs'] / 1e6:.0f} M{plainer}; fp32 is the network as it was."
+    ]
+
+
+def _left_out(bundle: Bundle) -> list[str]:
+    """A line on the channels that hardly matter, where they are a notable part of the network."""
+    quantization = bundle.manifest["quantization"]
+    share = quantization["left_out"] / max(quantization.get("shrunk", quantization)["parameters"], 1)
+    if share <= _NOTABLE:
+        return []
+    return [
+        f"Channels that hardly matter were left out, and {share:.0%} of the parameters with them; "
+        "fp32 is the network as it was."
     ]
 
 

@@ -6,7 +6,7 @@
     P_MTL     P_EXPR + P_VA + P_AU
 
 Each is taken over the images that have its target.  Expressions and units of which there is no image are left out of
-the means; in the challenges there are none.
+the means; in the challenges there are none.  Without valence, or without arousal, there is no P_VA.
 """
 
 from __future__ import annotations

@@ -87,17 +87,16 @@ def macro_f1_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets
 
 
 def ccc_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Loss | None:
-    """Of the mean concordance, over the images that have all targets of the columns that have any."""
+    """Of the mean concordance, over the images that have the targets of all columns."""
     if targets.values is None:
         return None
-    columns = ~np.isnan(targets.values).all(axis=0)
-    known: Bools = np.isfinite(targets.values[:, columns]).all(axis=1).astype(bool)
+    known: Bools = np.isfinite(targets.values).all(axis=1).astype(bool)
     if not known.any():
         return None
     pairs = np.concatenate(
         [
             moments(target[known], values[known])
-            for target, *both in zip(targets.values.T[columns], reference.T[columns], artifact.T[columns], strict=True)
+            for target, *both in zip(targets.values.T, reference.T, artifact.T, strict=True)
             for values in both
         ],
         axis=1,

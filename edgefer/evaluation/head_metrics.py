@@ -175,8 +175,8 @@ class ValueMetrics:
 
     @property
     def mean_ccc(self) -> float | None:
-        """Mean over the columns that have one."""
-        return _mean(self.ccc)
+        """Mean over the columns; None where one of them has none, as the mean of the others is another number."""
+        return None if None in self.ccc.values() else _mean(self.ccc)
 
 
 @dataclass(frozen=True)

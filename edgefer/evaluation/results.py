@@ -42,7 +42,7 @@ class Drift:
         accuracy_drop: needs labels.
         majority_accuracy_drop: against the raters' majority; needs votes.
         macro_f1_drop: reference minus artifact; needs labels.
-        ccc_drop: mean over columns, reference minus artifact; needs targets.
+        ccc_drop: mean over columns, reference minus artifact; needs targets of all.
         f1_drop: mean over action units, reference minus artifact; needs targets.
         tuned_f1_drop: the same with the thresholds of `ModelMetrics.tuned_units`.
         smile_recall_drop: at the same false-positive rate, with both thresholds as they are; needs labels.

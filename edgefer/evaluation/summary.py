@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from edgefer.evaluation.head_metrics import Drop, Estimate, Interval
+from edgefer.evaluation.head_metrics import Drop, Estimate, Interval, ModelMetrics
 from edgefer.evaluation.heads import as_probabilities
 from edgefer.evaluation.results import REFERENCE, Bound, Evaluation, HeadEvaluation, LayerView, Part
 from edgefer.evaluation.scores import FALSE_POSITIVE_RATE
@@ -25,8 +25,17 @@ def rows(head: HeadEvaluation) -> tuple[Row, list[Row]]:
     models = [head.reference, *(result.metrics for result in head.artifacts.values())]
     drifts = [result.drift for result in head.artifacts.values()]
     metrics = [(name, *(write(_at(model, path)) for model in models)) for name, (path, write) in _METRICS.items()]
+    metrics += _parts_of_ccc(models)
     changes = [(name, "", *(write(_at(drift, path)) for drift in drifts)) for name, (path, write) in _DRIFTS.items()]
     return header, [row for row in (*metrics, *changes) if any(row[1:])]
+
+
+def _parts_of_ccc(models: Sequence[ModelMetrics]) -> list[Row]:
+    """The concordance of each column, where there is none of some and so no mean."""
+    found = [model.values for model in models if model.values is not None]
+    if not found or found[0].mean_ccc is not None:
+        return []
+    return [(f"CCC of {label}", *(_value(values.ccc[label]) for values in found)) for label in found[0].ccc]
 
 
 def abaw_rows(part: Part) -> tuple[Row, list[Row]]:

@@ -32,6 +32,9 @@ FALSE_ALARMS = 0.05
 FALSE_COMFORT = 0.05
 """Probability that a gate passes although the true value lies beyond its bound by its resolution."""
 
+_DIGITS = 6
+"""At most so many more than are usual tell what was found and its bound apart."""
+
 _REMEDIES = {
     "bundle": "not known of this bundle",
     "evaluation": "give --evaluation, as `edgefer evaluate --json` writes it",
@@ -162,17 +165,19 @@ def _resolution(question: _Question, base: float) -> float:
 
 def _finding(question: _Question, interval: Interval, limit: float, levels: tuple[float, float]) -> Finding:
     dimension, relative = question.gate.metric.dimension, question.bound.relative
-    if question.before is None:
-        write, text = dimension.write, dimension.write(interval.found)
-    else:
 
-        def write(change: float) -> str:
-            return dimension.write_change(change, relative=relative)
+    def write(value: float, more: int) -> str:
+        if question.before is None:
+            return dimension.write(value, more)
+        return dimension.write_change(value, relative=relative, more=more)
 
-        was, is_now = map(dimension.write, levels)
-        text = f"{was} to {is_now}: {write(interval.found)}" if was != is_now else f"{is_now}: {write(interval.found)}"
+    more = next((n for n in range(_DIGITS) if write(interval.found, n) != write(limit, n)), 0)
+    text = write(interval.found, more)
+    if question.before is not None:
+        was, is_now = (dimension.write(value, 0) for value in levels)
+        text = f"{was} to {is_now}: {text}" if was != is_now else f"{is_now}: {text}"
     if interval.low < interval.high:
-        low, high = (write(end).partition(" ")[0] for end in (interval.low, interval.high))
+        low, high = (write(end, more).partition(" ")[0] for end in (interval.low, interval.high))
         text += f" ({low} to {high})"
     scale = 100 if relative else 1
     unit = "%" if relative else dimension.unit(is_change=question.before is not None)

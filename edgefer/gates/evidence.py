@@ -177,7 +177,7 @@ class Evidence:
                         context = f"{len(score.features):,} images of {images}"
                         chosen = groups if groups is None or score.known is None else groups[score.known]
                         kind = score.features, score.statistic, score.scale
-                        scored = Scored(*kind, self.files[format].sha256, context, chosen)
+                        scored = Scored(*kind, self.files[format].sha256, context, chosen, score.least)
                         yield score.metric, Place(format, name, score.label), scored
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import log
+from math import isfinite, log
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -97,6 +97,7 @@ class Scored:
         artifact: hash of what was run: equal artifacts differ in nothing.
         context: the images.
         groups: for each image a number, the same for those of one sequence; None where each is by itself.
+        least: what the statistic is at least; at most it is 1.
     """
 
     features: Floats
@@ -105,12 +106,17 @@ class Scored:
     artifact: str
     context: str
     groups: Ints | None = None
+    least: float = 0.0
     is_estimate = True
     is_paired = True
 
     def level(self, tails: Tails) -> Interval:
-        """Bootstrap over images, or sequences of them."""
-        return self._interval(self.features, self.statistic, tails)
+        """Bootstrap over images, or sequences of them; what is known ends where the statistic does."""
+        interval = self._interval(self.features, self.statistic, tails)
+        if not isfinite(interval.low):
+            return interval
+        low, high = max(interval.low, self.scale * self.least), min(interval.high, self.scale)
+        return Interval(interval.found, min(interval.found, low), max(interval.found, high))
 
     def change(self, baseline: Scored, tails: Tails, *, relative: bool) -> Interval:
         """Paired bootstrap over images; right and wrong answers differ only where an exact paired test says so."""

@@ -26,25 +26,25 @@ class Dimension:
         levels: unit to factor, of the quantity itself.
         changes: the same, of a change of it.
         is_relative: whether a change may be a share of the quantity, as `1 %` or `1.10x`.
-        write: a level for people.
+        write: a level for people, with so many digits more than are usual.
     """
 
     levels: Mapping[str, float]
     changes: Mapping[str, float]
     is_relative: bool
-    write: Callable[[float], str]
+    write: Callable[[float, int], str]
 
     def unit(self, *, is_change: bool) -> str:
         """What numbers are counted in."""
         return next(unit for unit, factor in (self.changes if is_change else self.levels).items() if factor == 1)
 
-    def write_change(self, change: float, *, relative: bool) -> str:
-        """A change for people, with its sign."""
+    def write_change(self, change: float, *, relative: bool, more: int = 0) -> str:
+        """A change for people, with its sign, and so many digits more than are usual."""
         if relative:
-            return f"{100 * change:+.2f} %"
+            return f"{100 * change:+.{2 + more}f} %"
         if "points" in self.changes:
-            return f"{change:+.2f} points"
-        return f"{'-' if change < 0 else '+'}{self.write(abs(change))}"
+            return f"{change:+.{2 + more}f} points"
+        return f"{'-' if change < 0 else '+'}{self.write(abs(change), more)}"
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,10 @@ def _choices(units: Mapping[str, float]) -> str:
     return " or ".join(f'"1.10{unit}"' if unit == "x" else f'"1 {unit}"' for unit in names)
 
 
-def _write_count(value: float) -> str:
+def _write_count(value: float, more: int) -> str:
     for unit, factor in (("G ", 1e9), ("M ", 1e6), ("k ", 1e3)):
         if value >= factor:
-            return f"{value / factor:.2f} {unit}instructions"
+            return f"{value / factor:.{2 + more}f} {unit}instructions"
     return f"{value:.0f} instructions"
 
 
@@ -120,10 +120,10 @@ _TIMES = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 _COUNTS = {"instructions": 1.0, "k instructions": 1e3, "M instructions": 1e6, "G instructions": 1e9}
 _POINTS = {"points": 1.0, "point": 1.0}
 
-SIZE = Dimension(_SIZES, _SIZES, True, lambda value: format_size(round(value)))
-TIME = Dimension(_TIMES, _TIMES, True, lambda value: f"{value:.3g} ms")
+SIZE = Dimension(_SIZES, _SIZES, True, lambda value, more: format_size(round(value), 2 + more))
+TIME = Dimension(_TIMES, _TIMES, True, lambda value, more: f"{value:.{3 + more}g} ms")
 COUNT = Dimension(_COUNTS, _COUNTS, True, _write_count)
-RATE = Dimension({"fps": 1.0}, {"fps": 1.0}, True, lambda value: f"{value:g} fps")
-SHARE = Dimension({"%": 1.0}, _POINTS, False, lambda value: f"{value:.2f} %")
-POINTS = Dimension(_POINTS, _POINTS, False, lambda value: f"{value:.2f} points")
-SCORE = Dimension({"": 1.0}, {"": 1.0}, False, lambda value: f"{value:.4f}")
+RATE = Dimension({"fps": 1.0}, {"fps": 1.0}, True, lambda value, more: f"{value:.{6 + more}g} fps")
+SHARE = Dimension({"%": 1.0}, _POINTS, False, lambda value, more: f"{value:.{2 + more}f} %")
+POINTS = Dimension(_POINTS, _POINTS, False, lambda value, more: f"{value:.{2 + more}f} points")
+SCORE = Dimension({"": 1.0}, {"": 1.0}, False, lambda value, more: f"{value:.{4 + more}f}")

@@ -39,6 +39,7 @@ class Score:
         scale: 100 where the statistic is a share.
         label: the class, where it is about one.
         known: which images (bool, of all) they are of; None where they are of all.
+        least: what the statistic is at least; at most it is 1.
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Score:
     scale: float = 100
     label: str = ""
     known: Bools | None = None
+    least: float = 0.0
 
 
 def metrics_of(head: OutputSpec) -> frozenset[str]:
@@ -78,7 +80,7 @@ def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Itera
         if targets is not None:
             yield _f1(head, found, targets)
     elif head.kind == "embedding":
-        yield Score("cosine_similarity", _column(cosine_similarity(reference, found)), scale=1)
+        yield Score("cosine_similarity", _column(cosine_similarity(reference, found)), scale=1, least=-1)
         if len(found) > NEIGHBOURS:
             yield Score("neighbour_agreement", _column(same_neighbour(reference, found)))
     elif targets is not None:
@@ -88,7 +90,7 @@ def scores(head: OutputSpec, answers: Mapping[str, Array], format: str) -> Itera
 def _of_classes(head: OutputSpec, found: Array, reference: Array, targets: Array) -> Iterator[Score]:
     known, right = targets >= 0, _column(found == targets)
     yield Score("accuracy", right[known], known=known)
-    yield Score("accuracy_drop", (_column(reference == targets) - right)[known], known=known)
+    yield Score("accuracy_drop", (_column(reference == targets) - right)[known], known=known, least=-1)
     for index, label in enumerate(head.labels):
         if (is_class := targets == index).any():
             yield Score("recall", right[is_class], label=label, known=is_class)
@@ -120,7 +122,7 @@ def _ccc(found: Array, targets: Array) -> Iterator[Score]:
         ccc: Floats = concordance_of_moments(means.reshape(*means.shape[:-1], -1, 5)).mean(axis=-1)
         return ccc
 
-    yield Score("ccc", features, statistic, 1, known=known)
+    yield Score("ccc", features, statistic, 1, known=known, least=-1)
 
 
 def _parts(count: int, statistic: Callable[[Floats], Floats]) -> Statistic:

@@ -26,9 +26,9 @@ def parse_size(text: str) -> int:
     return size
 
 
-def format_size(size: int) -> str:
+def format_size(size: int, decimals: int = 2) -> str:
     """A size for people, in decimal units: `4.88 MB`."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= factor:
-            return f"{size / factor:.2f} {unit}"
+            return f"{size / factor:.{decimals}f} {unit}"
     return f"{size} B"

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from dataclasses import replace
 from importlib.resources import files
 
 import jsonschema
@@ -87,6 +88,17 @@ def test_what_is_slow_and_what_may_differ_is_told_with_its_share_of_the_time(bri
     assert any(entry.startswith("Atan") for entry in quantization["may_differ"])
     assert "ATAN2" in (bundle.path / "report.html").read_text()
     assert "1 ATAN2 (" in summary(bundle, dict.fromkeys((artifact.file for artifact in bundle.artifacts), 1.0))
+
+
+def test_the_summary_tells_what_part_of_the_network_as_it_was_or_was_shrunk_is_left_out(bring, tmp_path):
+    bundle = convert(bring, tmp_path / "out", formats=("onnx",))
+    shrunk = {"parameters": 50, "parameters_before": 100, "macs": 5, "macs_before": 9}
+    for left_out, more, told in ((10, {}, None), (11, {}, "11%"), (10, {"shrunk": shrunk}, "20%")):
+        found = {**bundle.manifest["quantization"], "parameters": 100, "left_out": left_out, **more}
+        changed = replace(bundle, manifest={**bundle.manifest, "quantization": found})
+        text = summary(changed, dict.fromkeys((artifact.file for artifact in bundle.artifacts), 1.0))
+        assert (f"Channels that hardly matter were left out, and {told} of" in text) == (told is not None)
+        assert ("hardly matter" in text) == (told is not None)
 
 
 @pytest.mark.parametrize(

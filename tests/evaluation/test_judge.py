@@ -4,6 +4,7 @@ import pytest
 from edgefer.errors import InputError
 from edgefer.evaluation.judge import judge, judge_bounds
 from edgefer.evaluation.results import Outputs
+from edgefer.evaluation.summary import rows
 from edgefer.evaluation.targets import HeadTargets, Targets
 from edgefer.spec import InputSpec, OutputSpec, Spec
 
@@ -187,12 +188,16 @@ def test_thresholds_of_units_are_chosen_on_one_half_and_judged_on_the_other():
 AFFECT = OutputSpec("va", "valence_arousal", ("valence", "arousal"), "tanh")
 
 
-def abaw(*heads, count=300):
-    """The scores of a network with some of the three heads, each with targets on some images only."""
+def abaw(*heads, count=300, unknown=()):
+    """The scores of a network with some of the three heads, each with targets on some images only.
+
+    Columns of valence and arousal that are `unknown` have no target.
+    """
     rng = np.random.default_rng(2)
     labels = rng.integers(-1, 2, count)
     affect = rng.uniform(-1, 1, (count, 2))
     affect[:40] = np.nan
+    affect[:, list(unknown)] = np.nan
     p, active = units(2.0, count)
     active[50:60] = np.nan
     found = {
@@ -241,3 +246,14 @@ def test_scores_of_challenges_are_those_that_the_data_has_targets_for():
     assert abaw(AFFECT).abaw.scores["reference"].keys() == {"p_va"}
     assert abaw(HEAD, UNITS).abaw.scores["reference"].keys() == {"p_expr", "p_au"}
     assert abaw(HEAD).abaw is None, "it is the macro-F1"
+
+
+def test_without_targets_of_valence_arousal_alone_is_no_mean_nor_a_score_of_the_challenges():
+    part = abaw(HEAD, AFFECT, UNITS, unknown=[0])
+    assert part.abaw.scores["reference"].keys() == part.abaw.drops["tflite"].keys() == {"p_expr", "p_au"}
+    affect = part.heads[1]
+    assert affect.reference.values.ccc["valence"] is None and affect.reference.values.ccc["arousal"] > 0.5
+    assert affect.reference.values.mean_ccc is affect.artifacts["tflite"].drift.ccc_drop is None
+    written = {name: values for name, *values in rows(affect)[1]}
+    assert written.keys().isdisjoint({"mean CCC", "CCC drop", "CCC of valence"})
+    assert written["CCC of arousal"][0] == f"{affect.reference.values.ccc['arousal']:.4f}"

@@ -81,6 +81,20 @@ def test_a_file_over_the_absolute_bound_fails_without_a_baseline(tmp_path):
     assert outcomes(result, "fail") == {"size"}
 
 
+@pytest.mark.parametrize(
+    ("least", "text"), [("0.9", "0.9848"), ("0.9849", "0.9848"), ("0.984849", "0.98484"), ("0.984841", "0.984840")]
+)
+def test_a_figure_has_the_digits_that_tell_it_from_its_bound(tmp_path, gates, least, text):
+    values, turned = np.zeros((2, 50, 6), np.float32)
+    values[:, 0] = 1
+    turned[:, :2] = 0.98484, np.sqrt(1 - 0.98484**2)
+    bundle = make_bundle(tmp_path, outputs=(EMBEDDING,))
+    evaluation = write_evaluation(bundle, {"face": {"reference": values, "onnx": turned, "tflite": turned}})
+    file = gates(f"[gate.cosine_similarity]\nat_least = {least}\n")
+    decision = next(d for d in edgefer.check(bundle, gates=file, evaluation=evaluation).decisions if d.finding)
+    assert decision.finding.text.partition(" ")[0] == text
+
+
 def test_two_points_less_accuracy_fail_the_accuracy_gates(tmp_path, baseline):
     result = judged(make_bundle(tmp_path, seed=1), baseline, expressions(lost=0.032))
     (accuracy, *_) = (d for d in result.decisions if d.gate == "accuracy")

@@ -64,6 +64,16 @@ def test_an_interval_of_a_change_holds_the_true_change_as_often_as_it_says():
     assert 182 <= held <= 198  # 95 % of 200, by three standard deviations
 
 
+def test_a_level_ends_where_the_number_does():
+    always, never = (hits(np.full(40, right)).level(TAILS) for right in (1, 0))
+    assert (always.found, always.high) == (100, 100) and 85 < always.low < 95
+    assert (never.low, never.found) == (0, 0) and 5 < never.high < 15
+    for sign in (1, -1):
+        found = Scored(np.full((40, 1), 0.99 * sign), mean, 1, "a", "faces", least=-1).level(TAILS)
+        assert -1 <= found.low < found.found < found.high <= 1
+        assert (found.high if sign > 0 else -found.low) == 1
+
+
 def test_few_images_say_nothing_of_a_correlation():
     features = np.random.default_rng(0).normal(size=(20, 2))
     found = Scored(features, lambda means: means[..., 0] * means[..., 1], 1, "a", "faces").level(TAILS)
