@@ -76,6 +76,12 @@ def load(source: Source) -> Network:
             f"{source.path}: names no backbone, or no heads",
             remedy='backbone = "FILE", and under [heads] a line NAME = "FILE" for each head, of files beside it.',
         )
+    if "hidden_activation" in files:
+        raise InputError(
+            f"{source.path}: hidden_activation stands under [heads], as if it were a head",
+            remedy='Write it above the first table, hidden_activation = "relu", or by head in a table of its own, '
+            '[hidden_activation], as expression = "relu".',
+        )
     source = replace(source, spec={**joined, **source.stated})
     known = [{"name": name, **OUTPUTS[name]} for name in files if name in OUTPUTS]
     spec = source.read_spec({"input": INPUT, **({"outputs": known} if len(known) == len(files) else {})})

@@ -85,7 +85,7 @@ Examples:
     "spec_file",
     type=click.Path(path_type=Path),
     metavar="FILE.toml",
-    help="Spec of the network; MODEL's own, or MODEL.spec.toml beside it, by default.",
+    help="Spec of the network, instead of that in MODEL.spec.toml beside it; what it lacks is as MODEL itself has it.",
 )
 @click.option(
     "--weights",

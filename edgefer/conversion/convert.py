@@ -94,7 +94,7 @@ def convert(
         output: directory of the bundle; `NAME_bundle` in the working directory by default.
         family: converter to use, by name or as a Python file of your own; recognised by default.
         arch: architecture, where the checkpoint does not say it.
-        spec: `input` and `outputs` as in a `.spec.toml` file, where neither the file nor a sidecar has them.
+        spec: as in a `.spec.toml` file, instead of one beside the file; what it lacks is as the file itself has it.
         weights: key of the weights to take, where a checkpoint holds several sets, as `state_dict_ema`.
         calibration: folder, zip or npz of images, name of a set, or `synthetic`.
         samples: at most so many images are calibrated on.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from edgefer.errors import EdgeferError, InputError, UsageError, about
 from edgefer.graph.contract import with_numbered_embeddings
 from edgefer.host.resources import bundled_directory, bundled_networks
 from edgefer.networks.network import Converter, Network, Source, TorchNetwork
+
+_MEND = "Correct the file: converters/README.md says what a converter defines and may return."
 
 
 def load_network(
@@ -36,7 +39,7 @@ def load_network(
         model: a file, or the name of a bundled network.
         family: name of a converter, or path of a Python file that is one; **the file is executed**.
         arch: architecture, where the checkpoint does not say it.
-        spec: `input` and `outputs` as plain data, where neither the file nor a sidecar has them.
+        spec: `input` and `outputs` as plain data, instead of a sidecar; what it lacks is as the file has it.
         weights: key of the weights to take, where a checkpoint holds several sets.
 
     Raises:
@@ -54,7 +57,11 @@ def load_network(
     except EdgeferError:
         raise
     except Exception as error:
-        raise InputError(f"{family}: failed on {source.path}: {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"{family}{_line(error, Path(family))}: failed on {source.path}: {type(error).__name__}: {error}",
+            remedy=_MEND,
+            detail=traceback.format_exc(),
+        ) from error
 
 
 def _read(source: Source, family: str, converter: Converter) -> Network:
@@ -160,9 +167,23 @@ def _load(path: Path) -> Converter:
     except UsageError:
         raise
     except Exception as error:
-        raise UsageError(f"{path}: the converter cannot be loaded: {type(error).__name__}: {error}") from error
+        cause = error.msg if isinstance(error, SyntaxError) else error
+        raise UsageError(
+            f"{path}{_line(error, path)}: the converter cannot be loaded: {type(error).__name__}: {cause}",
+            remedy=_MEND,
+            detail=traceback.format_exc(),
+        ) from error
     if not callable(getattr(module, "load", None)):
         raise UsageError(
             f"{path}: not a converter: it does not define load", remedy="converters/README.md shows a complete one."
         )
     return cast(Converter, module)
+
+
+def _line(error: Exception, path: Path) -> str:
+    """The line of a converter's file that an error came from, as far as that is known."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    lines = [line for file, line in places if Path(file).resolve() == path.resolve()]
+    return f", line {lines[-1]}" if lines else ""

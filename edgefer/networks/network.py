@@ -26,6 +26,9 @@ from edgefer.host.text import file_stem
 from edgefer.images import Image
 from edgefer.spec import EXAMPLES, Spec, read_toml
 
+_SPEC = ("input", "outputs", "states")
+"""What a Spec consists of; `arch` and the like are no part of it."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -34,7 +37,7 @@ class Source:
     Attributes:
         path: the checkpoint or ONNX file.
         arch: architecture that the user named, `""` if none.
-        spec: Spec that the user gave explicitly, as plain data; it wins over the sidecar.
+        spec: Spec that the user gave explicitly, as plain data; it stands instead of the sidecar's.
         weights: key of the weights to take, where a checkpoint holds several sets, `""` if the user named none.
     """
 
@@ -88,9 +91,10 @@ class Source:
 
     @cached_property
     def stated(self) -> dict[str, Any]:
-        """What options and the sidecar say: `input`, `outputs` and perhaps `arch`; options win."""
+        """The Spec that was given, or else the sidecar's, and what else both say, as `arch`; options win."""
         document = read_toml(self.sidecar) if self.sidecar.exists() else {}
-        stated = {**document, **self.spec}
+        further = {key: value for key, value in document.items() if not self.spec or key not in _SPEC}
+        stated = {**further, **self.spec}
         return {**stated, "arch": self.arch} if self.arch else stated
 
     def read_spec(self, own: Mapping[str, Any] | None = None, shown: Mapping[str, Any] | None = None) -> Spec:
@@ -107,9 +111,10 @@ class Source:
         if missing := [table for table in ("input", "outputs") if table not in document]:
             adapted = "labels" if missing == ["outputs"] else "size, mean, std and labels"
             example = "\n".join(EXAMPLES[table] for table in missing)
+            where = f"the file of --spec, or without it {self.sidecar}" if self.spec else str(self.sidecar)
             raise InputError(
                 f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
-                remedy=f"Write {self.sidecar} (adapt {adapted} to the training):\n\n{example}",
+                remedy=f"Write {where} (adapt {adapted} to the training):\n\n{example}",
             )
         if isinstance(document["input"], dict):
             document["input"] = {**(shown or {}), **document["input"]}

@@ -92,6 +92,7 @@ def test_what_heads_mean_is_abaw_s_where_nothing_else_is_stated(joined: Path) ->
         ('"va.pt"', '"gone.pt"', r"it names gone\.pt, but there is no such file"),
         ('expression = "relu"', "", "head expression: tensors do not show what stands between"),
         ('"va.pt"', '"b0.pt"', "head|tensor|output"),
+        ("[hidden_activation]\nexpression =", "hidden_activation =", r"hidden_activation stands under \[heads\]"),
         ("valence_arousal =", "arousal =", "nothing says what the network's outputs mean"),
     ],
 )

@@ -86,17 +86,23 @@ def test_the_converter_of_the_readme_works_as_it_stands(tmp_path: Path) -> None:
     ("code", "error", "message"),
     [
         ("def recognises(source): ...", UsageError, "does not define load"),
-        ("import nowhere_to_be_found", UsageError, "cannot be loaded: ModuleNotFoundError"),
-        ("def (", UsageError, "cannot be loaded: SyntaxError"),
+        ("\nimport nowhere_to_be_found", UsageError, r"mine\.py, line 2: .*cannot be loaded: ModuleNotFoundError"),
+        ("\n\ndef (", UsageError, r"mine\.py, line 3: .*cannot be loaded: SyntaxError: [^(]*$"),
         (
             "def recognises(source): ...\ndef load(source): return {}['key']",
             InputError,
-            r"mine\.py: failed on .*KeyError",
+            r"mine\.py, line 2: failed on .*KeyError",
         ),
     ],
 )
-def test_a_converter_that_fails_is_named(tmp_path: Path, code: str, error: type[Exception], message: str) -> None:
+def test_a_converter_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, error: type[Exception], message: str
+) -> None:
     family = tmp_path / "mine.py"
     family.write_text(code)
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         load_network("fer_b0", family=str(family))
+    assert "converters/README.md" in caught.value.remedy
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        load_network("fer_b0", family="mine.py")

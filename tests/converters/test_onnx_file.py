@@ -44,6 +44,11 @@ def test_the_spec_comes_from_options_then_the_sidecar_then_metadata(tmp_path: Pa
     assert load_network(path).spec.input.size == (16, 16)
     network = load_network(path, spec=spec(24))
     assert (network.spec.input.size, network.family, network.name) == ((24, 24), "onnx_file", "x")
+    (tmp_path / "x.spec.toml").write_text('[[states]]\nname = "a"\ninput = "h"\noutput = "hn"\nshape = [1, 2]\n')
+    assert load_network(path, spec=spec(24)).spec.states == ()
+    assert load_network(path, spec={"outputs": SPEC["outputs"]}).spec.input.size == (8, 8)
+    with pytest.raises(InputError, match="'h'"):
+        load_network(path)
 
 
 def test_a_file_that_does_not_say_what_it_means_says_what_to_write(tmp_path: Path) -> None:
