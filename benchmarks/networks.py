@@ -358,6 +358,9 @@ Each network was trained from nothing for {STEPS} steps of {BATCH} images (fewer
 {WORK / 1e12:.0f} T multiply-accumulates; where there are 0, only batch norms were fitted) to tell which of seven kinds
 of faces one is, of kinds that k-means found in FER2013's train file: half a minute suffices for that, and there is
 something to lose.  How well it came to know them stands in the table.
+
+When last layers compute in float, how much is left out at most, and how far ranges clip where few images were seen was
+settled while looking at some of these rows: gains near a bound are optimistic.  Rows are of several days' sources.
 """
 FIDELITY = (
     "\n## What is lost\n\n"
