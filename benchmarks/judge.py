@@ -26,6 +26,7 @@ from edgefer.emit.tflite import emit_tflite
 from edgefer.evaluation.metrics import before_activation, sqnr_db
 from edgefer.evaluation.targets import find_targets
 from edgefer.graph.contract import apply_contract
+from edgefer.graph.ir import Graph
 from edgefer.graph.passes import normalise as normalised
 from edgefer.images import ImageSet
 from edgefer.images.preprocess import iter_pixels, normalise
@@ -154,7 +155,7 @@ def ratio(rounds: Mapping[str, list[float]], name: str, other: str) -> float:
 def beside_float(bundle: Bundle, network: Loaded, pixels: Pixels, folder: Path) -> dict[str, BesideFloat]:
     """Time of a bundle's int8 artifacts beside its network in float, by format; scratch files go to `folder`."""
     file = folder / "float32.tflite"
-    file.write_bytes(emit_tflite(apply_contract(normalised(network.graph), network.spec), Plan()))
+    file.write_bytes(float_tflite(network.graph, network.spec))
     files = {f"{artifact.precision}.{artifact.format}": bundle.path / artifact.file for artifact in bundle.artifacts}
     networks = {name: Network(path) for name, path in {**files, file.name: file}.items()}
     rounds = frame_rounds(networks, pixels, network.spec)
@@ -162,6 +163,11 @@ def beside_float(bundle: Bundle, network: Loaded, pixels: Pixels, folder: Path) 
         format: BesideFloat(median(rounds[ours]), median(rounds[plain]), ratio(rounds, ours, plain))
         for format, ours, plain in ((each, f"int8.{each}", f"float32.{each}") for each in ("tflite", "onnx"))
     }
+
+
+def float_tflite(graph: Graph, spec: Spec) -> bytes:
+    """The network as a TFLite file that computes in float, pixels in and meanings out."""
+    return emit_tflite(apply_contract(normalised(graph), spec), Plan())
 
 
 def _block(network: Network, feed: Array) -> float:

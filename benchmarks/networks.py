@@ -27,6 +27,7 @@ from torch import nn
 from benchmarks.architectures import import_timm
 from benchmarks.brief_training import BATCH, STEPS, WORK, first, grouped, kinds, steps, trained
 from benchmarks.exported_networks import EXPORTED
+from benchmarks.judge import float_tflite
 from benchmarks.measured import signed
 from benchmarks.peer_environments import LITERT, PEERS
 from benchmarks.published_networks import PUBLISHED, RECURRENT, Published, emotion_heads, parameters
@@ -35,7 +36,6 @@ from edgefer.bundle import Bundle
 from edgefer.emit.tflite import emit_tflite
 from edgefer.errors import EdgeferError
 from edgefer.evaluation.metrics import before_activation, nearest, sqnr_db
-from edgefer.graph.contract import apply_contract
 from edgefer.graph.macs import macs
 from edgefer.graph.passes import normalise as normalised
 from edgefer.host.files import write_whole
@@ -201,7 +201,7 @@ def measure(name: str, folder: Path) -> Row:
     with torch.no_grad():
         alone = [first(module(torch.from_numpy(feed[np.newaxis]))) for feed in feeds[:TRIED]]
         expected = centred(torch.cat(alone).numpy(), head)
-    (folder / "float.tflite").write_bytes(emit_tflite(apply_contract(normalised(network.graph), spec), Plan()))
+    (folder / "float.tflite").write_bytes(float_tflite(network.graph, spec))
     plain = answers(folder / "float.tflite", "tflite", pixels[:TRIED], spec)
     choices = {kind: chosen(values, head) for kind, values in {"float": reference, **int8}.items()}
     export(module, (1, *feeds.shape[1:]), folder / "peer.onnx")

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edgefer.host.native_output import captured_stderr
 from edgefer.host.saturation import EXACT, sums_saturate
+from edgefer.plan import QuantParams
 from edgefer.runtime.refusals import refusal
 from edgefer.spec import ENDS_KEY, Spec, StateSpec
 
@@ -239,14 +240,12 @@ def as_stored(values: npt.NDArray[Any], details: Mapping[str, Any]) -> npt.NDArr
     """What a TFLite input that LiteRT describes so takes for real `values`: integers, where it stores them."""
     if details["dtype"] != np.int8 or values.dtype == np.int8:
         return values
-    scale, zero_point = details["quantization"]
-    integers: npt.NDArray[np.int8] = (np.rint(values / np.float32(scale)) + zero_point).clip(-128, 127).astype(np.int8)
-    return integers
+    return _params(*details["quantization"]).quantize(values)
 
 
-def as_real(values: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
-    """The real numbers that integers stand for."""
-    return (values.astype(np.int32) - zero_point).astype(np.float32) * np.float32(scale)
+def _params(scale: float, zero_point: int) -> QuantParams:
+    """How a file says that integers are stored, in int8 or uint8."""
+    return QuantParams("int8", (scale,), (zero_point,))
 
 
 class OnnxStep:
@@ -264,7 +263,7 @@ class OnnxStep:
 
     def _real(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         end = self._ends.get(name)
-        return values if end is None else as_real(values, end["scale"], end["zero_point"])
+        return values if end is None else _params(end["scale"], end["zero_point"]).dequantize(values)
 
 
 class TfliteStep:
@@ -288,4 +287,4 @@ class TfliteStep:
 
     def _real(self, details: Mapping[str, Any]) -> npt.NDArray[np.float32]:
         values: npt.NDArray[Any] = self._interpreter.get_tensor(details["index"])
-        return as_real(values, *details["quantization"]) if values.dtype == np.int8 else values
+        return _params(*details["quantization"]).dequantize(values) if values.dtype == np.int8 else values
