@@ -15,7 +15,7 @@ from edgefer.cli.output import (
     write_json,
     write_text,
 )
-from edgefer.cli.workers import chosen_workers, worker_options
+from edgefer.cli.workers import Workers, worker_options
 from edgefer.host.text import counted
 from edgefer.report.aggregate import aggregate_report
 from edgefer.timeline.aggregate import (
@@ -83,17 +83,14 @@ def aggregate(
     duration: float | None,
     bin_s: float,
     threshold: float,
-    workers: int | None,
-    cluster: str | None,
-    send_data: bool,
-    any_version: bool,
+    workers: Workers,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
 ) -> int:
     """Sum up what viewers of one stimulus showed, from runs over their recordings."""
     progress = ConsoleProgress(quiet=quiet, verbose=verbose)
-    with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:
+    with workers.opened(progress) as executor:
         found = run_aggregate(
             runs,
             markers=markers,

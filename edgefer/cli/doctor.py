@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, output_options, write_json
+from edgefer.cli.output import ConsoleProgress, echo, output_options, write_json
 from edgefer.host.detector_weights import DETECTOR, blazeface_weights
 from edgefer.host.doctor import Finding, examine, healthy, to_document
 from edgefer.host.environments import ENVIRONMENTS
@@ -39,7 +39,7 @@ def doctor(install: str | None, device: str | None, json_file: str | None, quiet
         ENVIRONMENTS[install].install(ConsoleProgress(quiet=quiet, verbose=verbose))
     findings = tuple(examine() if device is None else _examine_device(device))
     if not quiet and json_file != "-":
-        click.echo(report(findings))
+        echo(report(findings))
     write_json(json_file, to_document(findings))
     return 0 if healthy(findings) else 1
 

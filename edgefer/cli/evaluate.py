@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from edgefer.bundle import Bundle
-from edgefer.cli.output import ConsoleProgress, output_options, table, write_json, write_text
-from edgefer.cli.workers import chosen_workers, worker_options
+from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
+from edgefer.cli.workers import Workers, worker_options
 from edgefer.evaluation.evaluate import evaluate as run_evaluate
 from edgefer.evaluation.results import Evaluation
 from edgefer.evaluation.summary import abaw_rows, abaw_title, rows, runtimes, title, to_csv, to_markdown, verdict
@@ -72,10 +72,7 @@ def evaluate(
     markdown_file: str | None,
     report_file: str | None,
     with_images: bool,
-    workers: int | None,
-    cluster: str | None,
-    send_data: bool,
-    any_version: bool,
+    workers: Workers,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -94,9 +91,7 @@ def evaluate(
             write_text(report_file, evaluation_report(Bundle.open(bundle).manifest, evaluation, images))
 
     try:
-        with chosen_workers(
-            workers, cluster, send_data=send_data, any_version=any_version, progress=progress
-        ) as executor:
+        with workers.opened(progress) as executor:
             evaluation = run_evaluate(
                 bundle,
                 data,
@@ -108,10 +103,10 @@ def evaluate(
                 save=save,
             )
     except KeyboardInterrupt:
-        click.echo("the images done so far are kept: the same command goes on from there", err=True)
+        echo("the images done so far are kept: the same command goes on from there", err=True)
         raise
     if not quiet and "-" not in (json_file, csv_file, markdown_file):
-        click.echo(summary(evaluation))
+        echo(summary(evaluation))
     return EXIT_CODES[evaluation.verdict.held]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, output_options, table, write_json
+from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
 from edgefer.evaluation.inspection import Inspection, TensorView
 from edgefer.evaluation.inspection import inspect as run_inspect
 from edgefer.evaluation.results import LayerDrift, LayerView
@@ -35,7 +35,7 @@ def inspect(bundle: Path, data: Path | None, json_file: str | None, quiet: bool,
     """Show what the artifacts of BUNDLE are made of: operators, tensors, scales, what is not delegated."""
     inspection = run_inspect(bundle, data, progress=ConsoleProgress(quiet=quiet, verbose=verbose))
     if not quiet and json_file != "-":
-        click.echo("\n\n".join(sections(inspection, verbose)))
+        echo("\n\n".join(sections(inspection, verbose)))
     write_json(json_file, inspection.to_dict())
     return 0
 

@@ -8,7 +8,7 @@ import click
 
 from edgefer.cli.looking import looking_options
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
-from edgefer.cli.workers import chosen_workers, worker_options
+from edgefer.cli.workers import Workers, worker_options
 from edgefer.timeline.find_policy import policy as find_policy
 from edgefer.timeline.policy import ALPHA, STRIDES, WINDOW_S, Policy
 
@@ -74,10 +74,7 @@ def policy(
     detector: str,
     boxes: Path | None,
     format: str,
-    workers: int | None,
-    cluster: str | None,
-    send_data: bool,
-    any_version: bool,
+    workers: Workers,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -90,7 +87,7 @@ def policy(
             f"{strides!r} are no strides; write them like 30,15,5,1", param_hint="--strides"
         ) from None
     progress = ConsoleProgress(quiet=quiet, verbose=verbose)
-    with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:
+    with workers.opened(progress) as executor:
         made = find_policy(
             bundle,
             clips,

@@ -19,7 +19,7 @@ from edgefer.cli.output import (
     write_json,
     write_text,
 )
-from edgefer.cli.workers import chosen_workers, worker_options
+from edgefer.cli.workers import Workers, worker_options
 from edgefer.errors import UsageError
 from edgefer.host.text import counted
 from edgefer.report import run_report
@@ -133,10 +133,7 @@ def run(
     duration: float | None,
     live: bool,
     consent: str,
-    workers: int | None,
-    cluster: str | None,
-    send_data: bool,
-    any_version: bool,
+    workers: Workers,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -178,9 +175,7 @@ def run(
             _write(output, opened, found)
         write_json(json_file, found.to_dict())
 
-    with chosen_workers(
-        workers, cluster, send_data=send_data, any_version=any_version, progress=progress, here=live
-    ) as executor:
+    with workers.opened(progress, here=live) as executor:
         found = run_sources(
             opened,
             sources,

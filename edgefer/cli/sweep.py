@@ -6,8 +6,17 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, echo, make_directory, output_options, table, write_json, write_text
-from edgefer.cli.workers import chosen_workers, worker_options
+from edgefer.cli.output import (
+    ConsoleProgress,
+    directory_option,
+    echo,
+    make_directory,
+    output_options,
+    table,
+    write_json,
+    write_text,
+)
+from edgefer.cli.workers import Workers, worker_options
 from edgefer.host.text import counted
 from edgefer.sweeping.page import sweep_page
 from edgefer.sweeping.request import EXAMPLE, read_request
@@ -37,9 +46,7 @@ or the recommended one's times are no evidence.
 """
 )
 @click.argument("file", type=click.Path(path_type=Path), metavar="SWEEP.toml")
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="OUT", help="Directory to make."
-)
+@directory_option
 @click.option("--csv", "csv_file", metavar="FILE", help="Write the table as CSV here too; - for standard output.")
 @worker_options
 @output_options
@@ -47,10 +54,7 @@ def sweep(
     file: Path,
     output: Path,
     csv_file: str | None,
-    workers: int | None,
-    cluster: str | None,
-    send_data: bool,
-    any_version: bool,
+    workers: Workers,
     json_file: str | None,
     quiet: bool,
     verbose: bool,
@@ -59,7 +63,7 @@ def sweep(
     request = read_request(file)  # so that what is wrong in it leaves no directory
     make_directory(output)
     progress = ConsoleProgress(quiet=quiet, verbose=verbose)
-    with chosen_workers(workers, cluster, send_data=send_data, any_version=any_version, progress=progress) as executor:
+    with workers.opened(progress) as executor:
         found = run_sweep(request, output, workers=executor, progress=progress)
     tabled = to_csv(csv_header(found), csv_rows(found))
     write_json(str(output / "sweep.json"), found.to_dict())
