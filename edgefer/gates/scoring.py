@@ -110,12 +110,11 @@ def _f1(head: OutputSpec, found: Array, targets: Array) -> Score:
 
 
 def _ccc(found: Array, targets: Array) -> Iterator[Score]:
-    """Mean over the columns that have targets, on the images that have all of those."""
-    columns = ~np.isnan(targets).all(axis=0)
-    known = np.asarray(~np.isnan(targets[:, columns]).any(axis=1))
-    if not columns.any() or not known.any():
+    """Mean over the columns, on the images that have the targets of all, as an evaluation's `mean_ccc`."""
+    known = np.asarray(~np.isnan(targets).any(axis=1))
+    if not known.any():
         return
-    pairs = zip(targets[known][:, columns].T, found[known][:, columns].T, strict=True)
+    pairs = zip(targets[known].T, found[known].T, strict=True)
     features = np.concatenate([moments(target, values) for target, values in pairs], axis=1)
 
     def statistic(means: Floats) -> Floats:

@@ -178,6 +178,21 @@ def test_worse_correlation_and_f1_fail_their_gates(tmp_path):
     }
 
 
+def test_valence_alone_is_no_evidence_of_the_mean_concordance(tmp_path, gates):
+    truth = np.random.default_rng(0).uniform(-1, 1, (600, 2))
+    bundle = make_bundle(tmp_path, outputs=(AFFECT,))
+
+    gate = gates("[gate.ccc]\nat_least = 0.9\nmissing = 'unknown'")
+
+    def outcome(targets):
+        models = dict.fromkeys(("reference", "tflite", "onnx"), truth) | {"targets": targets}
+        result = judged(bundle, answers={"affect": models}, gates=gate)
+        return {decision.outcome for decision in result.decisions}
+
+    assert outcome(truth) == {"pass"}
+    assert outcome(np.stack([truth[:, 0], np.full(600, np.nan)], axis=1)) == {"unknown"}
+
+
 def test_noise_alone_never_fails(tmp_path, bundle, baseline):
     """Answers that change as often for the better as for the worse, and runs that drift by some percent."""
     drift = np.random.default_rng(0).normal(0, 0.03, 20)
