@@ -102,8 +102,12 @@ class Bundle:
         try:
             manifest = json.loads((path / MANIFEST).read_text("utf-8"))
         except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise InputError(
-                f"{path}: not a bundle: {MANIFEST} cannot be read: {error}", remedy="Make one with `edgefer convert`."
+                f"{path}: not a bundle: {MANIFEST} cannot be read: {reason}"
+                if path.exists()
+                else f"{path}: no such bundle",
+                remedy="Make one with `edgefer convert`.",
             ) from error
         if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
             raise InputError(f"{path / MANIFEST}: not a manifest of schema {SCHEMA}")

@@ -53,15 +53,12 @@ def export(source: Source, family: str, made: TorchNetwork) -> Network:
         made: what it returned.
 
     Raises:
-        UsageError: it is no module.
+        TypeError: it is no module.
         InputError: tensors are missing, left over, of other shapes or not finite; nothing says what input and outputs
             mean; or neither exporter can write the module.
     """
     if not isinstance(made.module, torch.nn.Module):
-        raise UsageError(
-            f"--family {family}: its load() returned {type(made.module).__name__}, not a torch.nn.Module",
-            remedy="converters/README.md shows what it may return.",
-        )
+        raise TypeError(f"load() returned {type(made.module).__name__}, not a torch.nn.Module")
     checkpoint = made.checkpoint or read_checkpoint(source.path, source.weights, _anchor(made.module))
     spec = source.read_spec(made.spec)
     left = _fill(checkpoint, made, family)

@@ -93,6 +93,7 @@ def test_the_converter_of_the_readme_works_as_it_stands(tmp_path: Path) -> None:
             InputError,
             r"mine\.py, line 2: failed on .*KeyError",
         ),
+        ("def load(source): return 3", InputError, r"mine\.py: failed on .*load\(\) returned int, not a torch"),
     ],
 )
 def test_a_converter_that_fails_is_named(
