@@ -8,6 +8,7 @@ image, that mean is the image's own.  That is another network than was trained a
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
@@ -42,7 +43,7 @@ def load(source: Source) -> TorchNetwork:
     spec: dict[str, Any] = {"input": INPUT}
     if classes == len(RAF_DB):
         spec["outputs"] = [{"name": "expression", "kind": "expression", "activation": "softmax", "labels": RAF_DB}]
-    return TorchNetwork(build(classes), spec, checkpoint, notes=(_COUPLED,))
+    return TorchNetwork(partial(build, classes), spec, checkpoint, notes=(_COUPLED,))
 
 
 def build(classes: int) -> Any:

@@ -10,6 +10,8 @@ between: labels must be stated.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
+from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
 
@@ -35,13 +37,18 @@ def load(source: Source) -> TorchNetwork:
     Raises:
         InputError: it is damaged, or not this network.
     """
+    checkpoint = source.checkpoint("layer1.0.conv1.weight")
+    names = checkpoint.tensors
+    classes = names["fc.weight"].shape[0] if "fc.weight" in names else 7
+    left = {"attention.": _WHY, "attention_heads.": _WHY}
+    return TorchNetwork(partial(_build, classes), SPEC, checkpoint, left_out=left)
+
+
+def _build(classes: int) -> Any:
+    """The network of so many classes."""
     from torch import nn
 
     from edgefer.networks.resnet import stages
 
-    checkpoint = source.checkpoint("layer1.0.conv1.weight")
-    names = checkpoint.tensors
-    classes = names["fc.weight"].shape[0] if "fc.weight" in names else 7
     head = {"avgpool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "fc": nn.Linear(512, classes)}
-    module = nn.Sequential(OrderedDict({**stages(18), **head}))
-    return TorchNetwork(module, SPEC, checkpoint, left_out={"attention.": _WHY, "attention_heads.": _WHY})
+    return nn.Sequential(OrderedDict({**stages(18), **head}))

@@ -8,6 +8,7 @@ apart.  The features and the heads that the network also returns serve its losse
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from edgefer.errors import InputError
@@ -50,7 +51,7 @@ def load(source: Source) -> TorchNetwork:
             f'activation = "softmax"\nlabels = {AFFECTNET_8[:-1]}  # if trained on AffectNet\n'
             f"labels = {RAF_DB}  # if on RAF-DB\n\nwith one of the two lines of labels.",
         )
-    return TorchNetwork(build(heads, classes), spec, checkpoint, notes=(_LEFT_OUT,))
+    return TorchNetwork(partial(build, heads, classes), spec, checkpoint, notes=(_LEFT_OUT,))
 
 
 def build(heads: int, classes: int) -> Any:

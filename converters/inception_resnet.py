@@ -8,6 +8,7 @@ must be stated.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
@@ -39,7 +40,7 @@ def load(source: Source) -> TorchNetwork:
     classes = tensor.shape[0] if tensor is not None and tensor.shape[0] < IDENTITIES else 0
     spec = {"input": INPUT} if classes else {"input": INPUT, "outputs": EMBEDDING}
     left = {} if classes else {"logits.": "the identities that it was trained with"}
-    return TorchNetwork(build(classes), spec, checkpoint, left_out=left)
+    return TorchNetwork(partial(build, classes), spec, checkpoint, left_out=left)
 
 
 def build(classes: int) -> Any:

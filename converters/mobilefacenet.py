@@ -9,6 +9,7 @@ were in training.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
@@ -47,7 +48,7 @@ def load(source: Source) -> TorchNetwork:
     spec: dict[str, Any] = {"input": {**INPUT, "size": [_STRIDE * side] * 2}}
     if classes in (0, 10):
         spec["outputs"] = OUTPUTS if classes else EMBEDDING
-    return TorchNetwork(build(stem, blocks, features, classes, side), spec, checkpoint)
+    return TorchNetwork(partial(build, stem, blocks, features, classes, side), spec, checkpoint)
 
 
 def _count(shapes: dict[str, tuple[int, ...]], stage: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from edgefer.checkpoint import Tensor
@@ -43,8 +44,9 @@ def load(source: Source) -> TorchNetwork:
         InputError: it is damaged, or not this network.
     """
     checkpoint = source.checkpoint(_ATTENTION)
-    module = build(checkpoint.tensors)
-    return TorchNetwork(module, SPEC if module.head.fc.out_features == 10 else {}, checkpoint)
+    tensors = checkpoint.tensors
+    is_published = "head.fc.weight" in tensors and tensors["head.fc.weight"].shape[0] == 10
+    return TorchNetwork(partial(build, tensors), SPEC if is_published else {}, checkpoint)
 
 
 def build(tensors: Mapping[str, Tensor]) -> Any:

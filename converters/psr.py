@@ -8,6 +8,7 @@ library has them; outputs of others must be stated, of **probabilities** (`activ
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from edgefer.networks.network import Source, TorchNetwork
@@ -48,7 +49,7 @@ def load(source: Source) -> TorchNetwork:
             {"name": "expression", "kind": "expression", "activation": "none", "labels": LABELS[classes]}
         ]
     side = source.read_spec({**spec, "outputs": [{"name": "x", "kind": "embedding"}]}).input.size
-    return TorchNetwork(build(side, read, classes, blocks), spec, checkpoint)
+    return TorchNetwork(partial(build, side, read, classes, blocks), spec, checkpoint)
 
 
 def build(side: tuple[int, int], read: int, classes: int, blocks: int) -> Any:

@@ -13,6 +13,7 @@ out; it has no weights of its own.
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 from edgefer.errors import InputError, UsageError
@@ -52,7 +53,7 @@ def load(source: Source) -> TorchNetwork:
     depth = 50 if bottleneck else 34 if third in names else 18
     arch = _architecture(source, depth, wrapped)
     classes = names["fc.weight"].shape[0] if "fc.weight" in names else 1
-    module = build(depth, classes, wrapped=wrapped, caffe=arch == EAC)
+    module = partial(build, depth, classes, wrapped=wrapped, caffe=arch == EAC)
     published = ("input", "outputs") if classes == len(RAF_DB) else ("input",)
     spec = {table: EAC_SPEC[table] for table in published} if arch == EAC else {}
     return TorchNetwork(module, spec, checkpoint, notes=(_LEFT_OUT,) if arch == EAC else ())

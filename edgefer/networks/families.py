@@ -14,13 +14,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edgefer.checkpoint import read_checkpoint
 from edgefer.errors import EdgeferError, InputError, UsageError, about
 from edgefer.graph.contract import with_numbered_embeddings
 from edgefer.host.resources import bundled_directory, bundled_networks
+from edgefer.networks.exported import Exportable, network_of
 from edgefer.networks.network import Converter, Network, Source, TorchNetwork
+from edgefer.networks.torch_apart import FilledApart
+
+if TYPE_CHECKING:
+    from edgefer.networks.torch_export import Filled
 
 _MEND = "Correct the file: converters/README.md says what a converter defines and may return."
 
@@ -47,32 +52,58 @@ def load_network(
         InputError: there is no such file, or it cannot be read as a network.
     """
     source = Source(_find(model), arch, dict(spec or {}), weights)
-    if family is None or str(family) in families():
+    if family is not None:
+        path = _family_path(family)
+    else:
         with about(source.path):
-            name, converter = (str(family), _load(_family_path(family))) if family is not None else _recognise(source)
-            return _read(source, name, converter)
-    converter = _load(_family_path(family))
+            path = _recognise(source)
+    with _blaming(path, source):
+        with _torch_named():
+            found = _load(path).load(source)
+            network = (
+                found if isinstance(found, Network) else network_of(_module(source, path, found), source, path.stem)
+            )
+        return replace(network, spec=with_numbered_embeddings(network.graph, network.spec))
+
+
+def filled(source: Source, path: Path) -> Filled:
+    """The torch module that a converter, by its file, builds for a checkpoint, with the weights.
+
+    Raises:
+        EdgeferError: as `load_network`.
+    """
+    with _blaming(path, source), _torch_named():
+        return _filled(source, path, _load(path).load(source))
+
+
+def _module(source: Source, path: Path, found: Any) -> Exportable:
+    """Where the converter did not load PyTorch, and nothing else did, it need not be in this process."""
+    return _filled(source, path, found) if "torch" in sys.modules else FilledApart(source, path)
+
+
+def _filled(source: Source, path: Path, found: Any) -> Filled:
+    from edgefer.networks.torch_export import Filled  # which imports torch: seconds, and an extra
+
+    return Filled(source, path.stem, found if isinstance(found, TorchNetwork) else TorchNetwork(found))
+
+
+@contextmanager
+def _blaming(path: Path, source: Source) -> Iterator[None]:
+    """What no one foresaw lies at the checkpoint, or, where a user brings the converter, in that."""
+    if path.parent == bundled_directory("converters"):
+        with about(source.path):
+            yield
+        return
     try:
-        return _read(source, Path(family).stem, converter)
+        yield
     except EdgeferError:
         raise
     except Exception as error:
         raise InputError(
-            f"{family}{_line(error, Path(family))}: failed on {source.path}: {type(error).__name__}: {error}",
+            f"{path}{_line(error, path)}: failed on {source.path}: {type(error).__name__}: {error}",
             remedy=_MEND,
             detail=traceback.format_exc(),
         ) from error
-
-
-def _read(source: Source, family: str, converter: Converter) -> Network:
-    with _torch_named():
-        network = converter.load(source)
-        if not isinstance(network, Network):
-            from edgefer.networks.torch_export import export  # which imports torch: seconds, and an extra
-
-            made = network if isinstance(network, TorchNetwork) else TorchNetwork(network)
-            network = export(source, family, made)
-    return replace(network, spec=with_numbered_embeddings(network.graph, network.spec))
 
 
 @contextmanager
@@ -140,10 +171,12 @@ def _family_path(family: str | Path) -> Path:
     return bundled_directory("converters") / f"{family}.py"
 
 
-def _recognise(source: Source) -> tuple[str, Converter]:
-    found = {name: converter for name in families() if (converter := _load(_family_path(name))).recognises(source)}
+def _recognise(source: Source) -> Path:
+    """The file of the only bundled converter that recognises a file."""
+    paths = {name: _family_path(name) for name in families()}
+    found = {name: path for name, path in paths.items() if _load(path).recognises(source)}
     if len(found) == 1:
-        return next(iter(found.items()))
+        return next(iter(found.values()))
     if found:
         raise UsageError(f"{source.path}: several families recognise it: {', '.join(found)}", remedy="Choose --family.")
     tensors = read_checkpoint(source.path).tensors  # says what is wrong with a file that cannot be read

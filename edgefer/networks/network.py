@@ -131,7 +131,7 @@ class Original:
     them do not.
 
     Attributes:
-        model: the ONNX file as it is, which ONNX Runtime can open, or what PyTorch exported.
+        model: the ONNX file as it is, which ONNX Runtime can open, or what PyTorch exported, which goes with `answer`.
         feed: everything that the model takes, by name, for pixels (uint8 (H, W, 3), RGB, at the Spec's size, or a clip
             of them), as its own training prepared them: type, layout, batch, states as they begin, and inputs that are
             neither.
@@ -140,7 +140,7 @@ class Original:
             must be returned.
     """
 
-    model: Path | bytes
+    model: Path
     feed: Callable[[Image], Mapping[str, Array]]
     together: Callable[[Sequence[Image]], Mapping[str, Array]] | None = None
     answer: Callable[[Mapping[str, Array]], Mapping[str, Array]] | None = None
@@ -193,8 +193,9 @@ class TorchNetwork:
     """A network as a torch module, which edgefer fills with the checkpoint's weights and exports.
 
     Attributes:
-        module: a `torch.nn.Module` whose parameters and buffers are named as in the checkpoint.  It takes the
-            normalised image, float32 (N, channels, H, W), or clip, (N, T, channels, H, W), and after it the Spec's
+        module: a `torch.nn.Module` whose parameters and buffers are named as in the checkpoint, or a function that
+            builds it: then PyTorch, which keeps as much memory as a network, is loaded in another process.  It takes
+            the normalised image, float32 (N, channels, H, W), or clip, (N, T, channels, H, W), and after it the Spec's
             states, as arguments that are called as their `input`, or in the Spec's order where it takes `*states`; it
             returns the heads without activation, and the states: one tensor, or several in a tuple or in a dict by
             name.

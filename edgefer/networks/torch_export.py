@@ -1,4 +1,4 @@
-"""A torch module becomes a Network: edgefer reads its weights, so that nothing in a checkpoint runs, and exports it.
+"""A torch module is given its weights, which edgefer reads, so that nothing in a checkpoint runs; PyTorch exports it.
 
 Importing this module needs the `torch` extra.
 """
@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from inspect import Parameter, signature
-from io import BytesIO, StringIO
+from dataclasses import replace
+from functools import partial
+from inspect import Parameter, isfunction, signature
+from io import StringIO
 from logging import CRITICAL, disable
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 
 from edgefer.checkpoint import Checkpoint, Module, Weights, read_checkpoint
@@ -23,50 +25,59 @@ from edgefer.graph.ir import Array
 from edgefer.graph.torch_module import Tensor, torch
 from edgefer.host.native_output import captured_stdout
 from edgefer.host.text import counted
-from edgefer.images import Image
-from edgefer.images.preprocess import normalise
-from edgefer.networks.network import Network, Original, Source, TorchNetwork
-from edgefer.onnx_import import Imported, import_onnx
+from edgefer.networks.exported import CAPTURING, TRACING
+from edgefer.networks.network import Source, TorchNetwork
 from edgefer.spec import INPUT, Spec
 
 OPSET = 17
 """What PyTorch is asked for; edgefer reads all of them."""
 
-Exporter: TypeAlias = Callable[[Any, tuple[Tensor, ...], Sequence[str], Sequence[str]], onnx.ModelProto]
-
-_ONE_OF = (
-    "Say by standard layers what the exporters stumble on (-v shows it): a converter's module may compute the same in "
-    "another way, under the same names of tensors."
-)
 _ANOTHER = (
     "It is not the network that this family builds. Give --family, or write a converter of your own with the module's "
     "class in it (converters/README.md)."
 )
 
 
-def export(source: Source, family: str, made: TorchNetwork) -> Network:
-    """Fill the module with the weights, and write it as ONNX by the first of PyTorch's exporters that can.
+class Filled:
+    """A module that has its weights; see `edgefer.networks.exported.Exportable`."""
 
-    Args:
-        source: the checkpoint, and what the user says of it.
-        family: name of the converter.
-        made: what it returned.
+    def __init__(self, source: Source, family: str, made: TorchNetwork) -> None:
+        """Give the module the checkpoint's weights.
 
-    Raises:
-        TypeError: it is no module.
-        InputError: tensors are missing, left over, of other shapes or not finite; nothing says what input and outputs
-            mean; or neither exporter can write the module.
-    """
-    if not isinstance(made.module, torch.nn.Module):
-        raise TypeError(f"load() returned {type(made.module).__name__}, not a torch.nn.Module")
-    checkpoint = made.checkpoint or read_checkpoint(source.path, source.weights, _anchor(made.module))
-    spec = source.read_spec(made.spec)
-    left = _fill(checkpoint, made, family)
-    _compare_with_recorded(checkpoint, made.module)
-    heads = _Heads(made, spec, source).eval()
-    imported, model = _exported(source, spec, heads)
-    notes = (*checkpoint.notes, *made.notes, *left, *_published(source, family, made, spec), *imported.notes)
-    return Network(source.name, family, imported.graph, spec, source, _original(model, heads, spec), notes)
+        Args:
+            source: the checkpoint, and what the user says of it.
+            family: name of the converter.
+            made: what it returned.
+
+        Raises:
+            TypeError: there is no module in it.
+            InputError: tensors are missing, left over, of other shapes or not finite; nothing says what input and
+                outputs mean; or the module fails on such an input.
+        """
+        module = made.module
+        if isfunction(module) or isinstance(module, partial):
+            module = module()
+        if not isinstance(module, torch.nn.Module):
+            raise TypeError(f"load() returned {type(module).__name__}, not a torch.nn.Module")
+        made = replace(made, module=module)
+        checkpoint = made.checkpoint or read_checkpoint(source.path, source.weights, _anchor(module))
+        self.spec = source.read_spec(made.spec)
+        left = _fill(checkpoint, made, family)
+        _compare_with_recorded(checkpoint, module)
+        self._heads = _Heads(made, self.spec, source).eval()
+        self.notes = (*checkpoint.notes, *made.notes, *left, *_published(source, family, made, self.spec))
+
+    def write(self, exporter: str, path: Path) -> None:
+        """Write it as ONNX; raises whatever PyTorch does."""
+        inputs = [INPUT, *(state.input for state in self.spec.states)]
+        with _quiet(), torch.no_grad():
+            _EXPORTERS[exporter](self._heads, _example(self.spec), inputs, self._heads.names, path)
+
+    def answer(self, fed: Mapping[str, Array]) -> dict[str, Array]:
+        """What the module returns, by name, for its inputs in order."""
+        with torch.inference_mode():
+            returned = self._heads(*map(torch.from_numpy, fed.values()))
+        return {name: tensor.numpy() for name, tensor in zip(self._heads.names, returned, strict=True)}
 
 
 def _example(spec: Spec) -> tuple[Tensor, ...]:
@@ -239,43 +250,22 @@ def _names(made: TorchNetwork, returned: Any, source: Source) -> tuple[str, ...]
     return names
 
 
-def _exported(source: Source, spec: Spec, heads: _Heads) -> tuple[Imported, bytes]:
-    example = _example(spec)
-    inputs = [INPUT, *(state.input for state in spec.states)]
-    states = {state.input: state.shape for state in spec.states}
-    failures = []
-    for name, write in _EXPORTERS.items():
-        try:
-            with _quiet(), torch.no_grad():
-                model = write(heads, example, inputs, heads.names)
-            return import_onnx(model, source.name, tuple(example[0].shape), states), model.SerializeToString()
-        except Exception as error:  # of many kinds
-            failures.append(f"{name}: {type(error).__name__}: {error}")
-    first = failures[0].splitlines()[0]
-    raise InputError(
-        f"{source.path}: neither of PyTorch's exporters can write the module so that it can be read ({first:.200})",
-        remedy=_ONE_OF,
-        detail="\n".join(failures),
-    )
-
-
-def _traced(module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str]) -> onnx.ModelProto:
+def _traced(module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str], path: Path) -> None:
     """By the older exporter, which would fold batch norms to other bits than edgefer and the newer one do."""
-    file = BytesIO()
     options = {"input_names": [*inputs], "output_names": [*names], "opset_version": OPSET, "dynamo": False}
-    torch.onnx.export(module, example, file, training=torch.onnx.TrainingMode.PRESERVE, **options)
-    return onnx.load_from_string(file.getvalue())
+    torch.onnx.export(module, example, str(path), training=torch.onnx.TrainingMode.PRESERVE, **options)
 
 
-def _captured(module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str]) -> onnx.ModelProto:
+def _captured(
+    module: Any, example: tuple[Tensor, ...], inputs: Sequence[str], names: Sequence[str], path: Path
+) -> None:
     program = torch.onnx.export(
         module, example, input_names=[*inputs], output_names=[*names], dynamo=True, verbose=False
     )
-    model: onnx.ModelProto = program.model_proto
-    return model
+    onnx.save(program.model_proto, path)
 
 
-_EXPORTERS: Mapping[str, Exporter] = {"torch.onnx.export(dynamo=False)": _traced, "torch.onnx.export": _captured}
+_EXPORTERS = {TRACING: _traced, CAPTURING: _captured}
 
 
 @contextmanager
@@ -288,20 +278,3 @@ def _quiet() -> Iterator[None]:
             yield
         finally:
             disable(0)
-
-
-def _original(model: bytes, heads: _Heads, spec: Spec) -> Original:
-    states = {state.input: state.before_first() for state in spec.states}
-
-    def feed(image: Image) -> dict[str, Array]:
-        return {INPUT: normalise(image, spec.input), **states}
-
-    def together(images: Sequence[Image]) -> dict[str, Array]:
-        return {INPUT: np.concatenate([normalise(image, spec.input) for image in images])}
-
-    def answer(fed: Mapping[str, Array]) -> dict[str, Array]:
-        with torch.no_grad():
-            returned = heads(*map(torch.from_numpy, fed.values()))
-        return {name: tensor.numpy() for name, tensor in zip(heads.names, returned, strict=True)}
-
-    return Original(model, feed, None if states else together, answer)
