@@ -6,6 +6,7 @@ from edgefer.evaluation.judge import judge, judge_bounds
 from edgefer.evaluation.results import Outputs
 from edgefer.evaluation.summary import rows
 from edgefer.evaluation.targets import HeadTargets, Targets
+from edgefer.evaluation.tuning import tune
 from edgefer.spec import InputSpec, OutputSpec, Spec
 
 HEAD = OutputSpec("expression", "expression", ("happy", "sad"), "softmax")
@@ -183,6 +184,15 @@ def test_thresholds_of_units_are_chosen_on_one_half_and_judged_on_the_other():
     result = part.main.artifacts["tflite"]
     assert result.metrics.tuned_units.thresholds == tuned.thresholds
     assert result.drift.tuned_f1_drop.value == pytest.approx(tuned.mean_f1 - result.metrics.tuned_units.mean_f1)
+
+
+def test_frames_of_a_sequence_choose_thresholds_together_and_are_drawn_together():
+    p, target = units(count=60)
+    sequences = np.repeat([3, 5, 8], 20)
+    _, judged = tune(UNITS, p, HeadTargets(values=target, sequences=sequences))
+    assert (np.isnan(judged.values[:, 0]) == (sequences != 5)).all()
+    assert (judged.sequences == sequences).all()
+    assert tune(UNITS, p, HeadTargets(values=target, sequences=np.ones(60, int))) is None
 
 
 AFFECT = OutputSpec("va", "valence_arousal", ("valence", "arousal"), "tanh")
