@@ -24,7 +24,7 @@ from edgefer.device.summary import (
 from edgefer.evaluation.head_metrics import Interval
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.report import charts
-from edgefer.report.markup import Html, facts, html, join, section, table
+from edgefer.report.markup import Html, facts, figure, html, join, section, side_by_side, table
 
 SLICES = 120
 """Points of a curve."""
@@ -80,11 +80,11 @@ def section_side_by_side(measured: Benchmark) -> Html:
     if times:
         heading = "Median time of an inference"
         note = "Milliseconds, with 95 % bootstrap intervals."
-        figures.append(_figure(heading, charts.whiskers(heading, times), note))
+        figures.append(figure(heading, charts.whiskers(heading, times), note))
     if counts:
         heading = "Instructions of an inference"
         note = "Millions of ARM instructions, exact on EMULATED boards, whose milliseconds mean nothing."
-        figures.append(_figure(heading, charts.whiskers(heading, counts), note))
+        figures.append(figure(heading, charts.whiskers(heading, counts), note))
     return section("Boards side by side", *figures, *_against_float(measured.runs))
 
 
@@ -102,12 +102,12 @@ def section_device(run: Run) -> Html:
     ]
     over_time = [(_series(artifact), _over_time(artifact)) for artifact in artifacts]
     figures = [
-        _figure(
+        figure(
             "Distribution of inference times",
             charts.curves("Share of frames by time", distribution, percentiles, upward=charts.Scale(0, 100)),
             f"Per cent of frames that take no longer than so many milliseconds{emulated}; dots are p50, p90 and p99.",
         ),
-        _figure(
+        figure(
             "Inference times over time",
             charts.curves("Median time of an inference over time", over_time),
             f"Milliseconds{emulated} over seconds; each point is the median of neighbouring frames.",
@@ -117,7 +117,7 @@ def section_device(run: Run) -> Html:
     return section(
         title(run),
         legend,
-        html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
+        side_by_side(figures),
         table("Of each artifact", header[1:], [(row[0].strip(), row[1:]) for row in found]),
         *_throughput(run),
         *_sustained(run),
@@ -158,20 +158,11 @@ def _whisker(run: Run, artifact: ArtifactRun, value: float, interval: Interval |
     return charts.Whisker(f"{run.name}: {name(artifact)}", template.format(value), value, interval, _series(artifact))
 
 
-def _figure(heading: str, chart: Html, note: str) -> Html:
-    return html(
-        "<figure>\n<h3>{heading}</h3>\n{chart}\n<figcaption>{note}</figcaption>\n</figure>",
-        heading=heading,
-        chart=chart,
-        note=note,
-    )
-
-
 def _against_float(runs: Sequence[Run]) -> list[Html]:
     """How many times faster than the float reference int8 is, and with how many times fewer instructions."""
     lines: list[tuple[str, Sequence[object]]] = []
     for run in runs:
-        reference = next((a for a in run.artifacts.values() if a.artifact.precision == "float32"), None)
+        reference = next((a for a in run.artifacts.values() if a.artifact.is_reference), None)
         if reference is None:
             continue
         for artifact in run.artifacts.values():
@@ -227,7 +218,7 @@ def _throughput(run: Run) -> list[Html]:
     chart = charts.curves(heading, lines, dots, across=across, upward=upward)
     return [
         table(header[0].capitalize(), header[1:], [(row[0], row[1:]) for row in found]),
-        html('<div class="charts">\n{figure}\n</div>', figure=_figure(heading, chart, note)),
+        side_by_side([figure(heading, chart, note)]),
     ]
 
 
@@ -243,7 +234,7 @@ def _sustained(run: Run) -> list[Html]:
     ]
     heading = "Inference times, sustained"
     figures = [
-        _figure(
+        figure(
             heading,
             charts.curves(heading, latency),
             f"Milliseconds{emulated} over minutes: the median of each part of the time.",
@@ -253,13 +244,13 @@ def _sustained(run: Run) -> list[Html]:
         points = [(w.t_s / 60, factor * w.conditions[key]) for w in windows if w.conditions[key] is not None]
         if len(points) > 1:
             heading = f"{heading}, sustained"
-            figures.append(_figure(heading, charts.curves(heading, [("plain", points)]), f"{note} over minutes."))
+            figures.append(figure(heading, charts.curves(heading, [("plain", points)]), f"{note} over minutes."))
     return [
         table(header[0], header[1:], [(row[0], row[1:]) for row in found]),
         html(
             "<p>{verdict}.</p>", verdict=f"Over {minutes(run.sustained.lasted_s)}: {'; '.join(sustained_verdict(run))}"
         ),
-        html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
+        side_by_side(figures),
     ]
 
 
@@ -283,9 +274,9 @@ def _conditions(run: Run) -> list[Html]:
         points = [(s["t_s"], factor * s[key]) for s in run.timeline if s[key] is not None]
         if len(points) > 1:
             heading = f"{heading} over time"
-            figures.append(_figure(heading, charts.curves(heading, [("plain", points)]), f"{note} over seconds."))
+            figures.append(figure(heading, charts.curves(heading, [("plain", points)]), f"{note} over seconds."))
     return figures
 
 
 def _series(artifact: ArtifactRun) -> str:
-    return "fp32" if artifact.artifact.precision == "float32" else artifact.artifact.format
+    return "fp32" if artifact.artifact.is_reference else artifact.artifact.format

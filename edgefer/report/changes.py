@@ -9,7 +9,7 @@ import numpy as np
 from edgefer.errors import InputError
 from edgefer.evaluation.heads import as_probabilities
 from edgefer.evaluation.metrics import Floats
-from edgefer.evaluation.results import Evaluation, HeadEvaluation
+from edgefer.evaluation.results import REFERENCE, Evaluation, HeadEvaluation
 from edgefer.evaluation.summary import NAMES
 from edgefer.images import Image, ImageSet
 from edgefer.images.preprocess import to_pixels
@@ -30,7 +30,7 @@ def section_changes(evaluation: Evaluation, spec: InputSpec, images: ImageSet | 
     head = evaluation.all.main
     chosen = [int(index) for index in evaluation.most_changed(count)]
     outputs = {model: heads[head.name][chosen] for model, heads in evaluation.outputs.values.items()}
-    chooses = _chooses_class(head)
+    chooses = head.chooses_class
     if chooses:
         outputs = {model: as_probabilities(values) for model, values in outputs.items()}
     cards = [
@@ -53,11 +53,6 @@ def section_changes(evaluation: Evaluation, spec: InputSpec, images: ImageSet | 
     )
 
 
-def _chooses_class(head: HeadEvaluation) -> bool:
-    """Whether a head's largest value is its answer."""
-    return any(result.drift.flips is not None for result in head.artifacts.values())
-
-
 def _card(name: str, truth: str, answers: Html, picture: Html) -> Html:
     return html(
         "<li>{picture}<div><h3>{name}</h3>{truth}{answers}</div></li>",
@@ -75,7 +70,7 @@ def _truth(evaluation: Evaluation, head: HeadEvaluation, index: int) -> str:
 
 def _answers(values: dict[str, Floats], labels: Sequence[str], chooses: bool) -> Html:
     """What each model says: its class, or the value that moved furthest; other answers than fp32's stand out."""
-    reference = values["reference"]
+    reference = values[REFERENCE]
     moved = max(range(len(labels)), key=lambda column: max(abs(v[column] - reference[column]) for v in values.values()))
     rows = []
     for model, value in values.items():

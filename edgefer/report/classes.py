@@ -8,7 +8,7 @@ from edgefer.evaluation.head_metrics import ModelMetrics
 from edgefer.evaluation.results import HeadEvaluation
 from edgefer.evaluation.summary import NAMES, alike, joined
 from edgefer.report import charts
-from edgefer.report.markup import Html, figure, html, join, section, table
+from edgefer.report.markup import Html, figure, html, join, section, side_by_side, table
 
 FEW_CLASSES = 12
 """With more classes, matrices become lists."""
@@ -66,7 +66,7 @@ def section_flips(head: HeadEvaluation, several: bool) -> Html:
             most = sorted(pairs, key=lambda pair: -pair[0])[:SHOWN]
             caption = f"{joined(formats)}: {total:,} answers changed, most often these"
             tables.append(table(caption, ["images"], [(f"{was} → {now}", [n]) for n, was, now in most]))
-    return section(_named("Changed answers", head, several), _side_by_side(tables))
+    return section(_named("Changed answers", head, several), side_by_side(tables))
 
 
 def section_confusion(head: HeadEvaluation, several: bool) -> Html:
@@ -83,7 +83,7 @@ def section_confusion(head: HeadEvaluation, several: bool) -> Html:
         )
         caption = f"{joined(formats)}. Rows: the label; columns: the answer; small: the change from fp32."
         tables.append(_matrix(caption, head.labels, matrix, _shares(matrix), changes=changes))
-    return section(_named("Confusion", head, several), _side_by_side(tables))
+    return section(_named("Confusion", head, several), side_by_side(tables))
 
 
 def section_reliability(head: HeadEvaluation, several: bool) -> Html:
@@ -99,14 +99,14 @@ def section_reliability(head: HeadEvaluation, several: bool) -> Html:
         names = {"fp32": f"fp32, error {before.reliability.ece:.3f}", format: f"{name}, error {after.ece:.3f}"}
         key = charts.legend(names, dots=True)
         chart = charts.reliability(heading, {"fp32": before.reliability.bins, format: after.bins})
-        figures.append(html("<figure>\n<h3>{name}</h3>\n{key}\n{chart}\n</figure>", name=name, key=key, chart=chart))
+        figures.append(figure(name, join([key, chart]), ""))
     return section(
         _named("Is confidence worth what it says?", head, several),
         html(
             "<p>Up: share of answers that are right. Across: the probability the network gave them. On the dashed line "
             "both are equal; a dot's area is its number of images. The error is the expected calibration error.</p>"
         ),
-        html('<div class="charts">\n{figures}\n</div>', figures=join(figures)),
+        side_by_side(figures),
     )
 
 
@@ -195,10 +195,6 @@ def _delta(change: int) -> Html:
 
 def _shares(matrix: Sequence[Sequence[int]]) -> list[list[float]]:
     return [[count / (sum(row) or 1) for count in row] for row in matrix]
-
-
-def _side_by_side(tables: Sequence[Html]) -> Html:
-    return html('<div class="charts">\n{tables}\n</div>', tables=join(tables))
 
 
 def _named(heading: str, head: HeadEvaluation, several: bool) -> str:

@@ -9,23 +9,22 @@ from edgefer.evaluation.head_metrics import Drop, Estimate, Interval
 from edgefer.evaluation.results import Bound, Evaluation, HeadEvaluation, Part
 from edgefer.evaluation.scores import FALSE_POSITIVE_RATE
 from edgefer.evaluation.summary import NAMES, Row, abaw_rows, abaw_title, alike, joined, rows, runtimes, title
+from edgefer.host.text import counted
 from edgefer.host.units import format_size
 from edgefer.images import ImageSet
 from edgefer.report import charts
 from edgefer.report.changes import section_changes
 from edgefer.report.classes import section_confusion, section_flips, section_labels, section_reliability
-from edgefer.report.conversion import (
-    Manifest,
-)
-from edgefer.report.markup import Html, facts, figure, html, join, section, table
+from edgefer.report.conversion import Manifest
+from edgefer.report.markup import Html, facts, figure, html, join, section, side_by_side, table
 from edgefer.spec import Spec
 
 WORST = 8
 """Tensors that are named."""
 
 
-def sections_drift(manifest: Manifest, evaluation: Evaluation, images: ImageSet | None = None) -> list[Html | None]:
-    """What was found, from the drift of each head to all numbers; None where there is no data for a section.
+def sections_drift(manifest: Manifest, evaluation: Evaluation, images: ImageSet | None = None) -> list[Html]:
+    """What was found, from the drift of each head to all numbers; empty where there is no data for a section.
 
     Args:
         manifest: of the bundle.
@@ -109,7 +108,7 @@ def section_drift(evaluation: Evaluation, head: HeadEvaluation) -> Html:
     if not figures:
         return html("")
     name = "Drift from the float network" + (f": {head.name}" if len(evaluation.all.heads) > 1 else "")
-    return section(name, html('<div class="charts">\n{figures}\n</div>', figures=join(figures)))
+    return section(name, side_by_side(figures))
 
 
 def section_network(evaluation: Evaluation) -> Html:
@@ -132,10 +131,9 @@ def section_network(evaluation: Evaluation) -> Html:
         "Along the network",
         html(
             "<p>Signal-to-quantization-noise ratio of every stored tensor against the float network, in network order, "
-            "on {images} {noun}. 6 dB are one bit. A low value before a sigmoid or SiLU may cost little: "
+            "on {images}. 6 dB are one bit. A low value before a sigmoid or SiLU may cost little: "
             "what counts is what comes after.</p>",
-            images=layers.images,
-            noun="image" if layers.images == 1 else "images",
+            images=counted(layers.images, "image"),
         ),
         charts.legend({formats[0]: joined(formats) for formats, _ in drawn}, dots=True),
         figure("", chart, "Up: dB. Across: position in the network. Numbered: the lowest, named below."),
@@ -258,9 +256,8 @@ def _finding(head: HeadEvaluation) -> str:
 
 
 def _images(part: Part) -> str:
-    noun = "image" if part.samples == 1 else "images"
     labelled = f"{part.main.labelled:,} of them labelled" if part.main.labelled else "none labelled"
-    return f"{part.samples:,} {noun}, {'all labelled' if part.main.labelled == part.samples else labelled}"
+    return f"{counted(part.samples, 'image')}, {'all labelled' if part.main.labelled == part.samples else labelled}"
 
 
 def _whiskers(

@@ -48,6 +48,11 @@ def facts(pairs: Iterable[tuple[str, object]]) -> Html:
     return html("<dl>\n{items}\n</dl>", items=join(items))
 
 
+def side_by_side(parts: Iterable[Html]) -> Html:
+    """Figures or tables beside each other, as far as the page is wide enough."""
+    return html('<div class="charts">\n{parts}\n</div>', parts=join(parts))
+
+
 def table(caption: str, head: Sequence[object], rows: Iterable[tuple[str, Sequence[object]]]) -> Html:
     """A table with a name for each row and column; values are numbers, aligned right.
 

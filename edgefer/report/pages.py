@@ -105,7 +105,7 @@ def run_report(manifest: Manifest, found: Run) -> str:
     )
 
 
-def _document(manifest: Manifest, title: str, sections: Iterable[Html | None]) -> str:
+def _document(manifest: Manifest, title: str, sections: Iterable[Html]) -> str:
     body = html(
         "<main>\n{sections}\n</main>\n{notice}",
         sections=join(filter(None, sections)),

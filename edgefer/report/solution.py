@@ -7,7 +7,7 @@ from math import isfinite, nan
 from typing import Any, NamedTuple
 
 from edgefer.report import charts
-from edgefer.report.markup import Html, facts, html, join, section, table
+from edgefer.report.markup import Html, facts, figure, html, join, section, side_by_side, table
 
 NAMES_SHOWN = 40
 POINTS_SHOWN = 12
@@ -119,8 +119,8 @@ def frontier_charts(manifest: Mapping[str, Any]) -> Html:
         measures.append(_Measure("Size", "MB of the largest int8 file", False, sizes, (), budget))
     figures = [_figure(measure, choices, across, allowed) for measure in measures]
     return html(
-        '<div class="charts">\n{figures}\n</div>\n{note}',
-        figures=join(figures),
+        "{figures}\n{note}",
+        figures=side_by_side(figures),
         note=html("<p>Rounds of removing channels are measured in float: int8 adds its noise to the last of them.</p>")
         if rounds
         else "",
@@ -147,14 +147,11 @@ def _figure(measure: _Measure, choices: Sequence[_Choice], across: charts.Scale,
         reached=measure.reached,
         bound_upward=measure.bound,
     )
-    return html(
-        "<figure>\n<h3>{name}</h3>\n{chart}\n<figcaption>Up: {unit}; {better} is better. "
-        "Across: latency, times full int8. The line is the best up to each latency.</figcaption>\n</figure>",
-        name=measure.name,
-        chart=chart,
-        unit=measure.unit,
-        better="more" if measure.more_is_better else "less",
+    note = (
+        f"Up: {measure.unit}; {'more' if measure.more_is_better else 'less'} is better. "
+        "Across: latency, times full int8. The line is the best up to each latency."
     )
+    return figure(measure.name, chart, note)
 
 
 def _of_rounds(rounds: Sequence[Mapping[str, Any]], are_all: bool) -> list[_Choice]:
