@@ -31,10 +31,6 @@ from dataclasses import dataclass
 
 from edgefer.errors import InputError
 
-COUNTER = "armstat"
-OUTPUT_VARIABLE = "INSN_OUT"
-SNAPSHOT = 0x5EED0000
-
 CLASSES: Mapping[str, str] = {
     "int8_dot": "dot and matrix products of int8 vectors (SDOT, UDOT, SMMLA)",
     "int_multiply": "other multiplications of integer vectors (SMULL, SMLAL, MLA, SQRDMULH)",
@@ -52,7 +48,7 @@ CLASSES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Instructions:
-    """How many instructions of each class, a key of `CLASSES`, were executed; a mean need not be whole."""
+    """How many instructions of each class, a key of `CLASSES`, were executed; a median need not be whole."""
 
     by_class: Mapping[str, float]
 
@@ -64,10 +60,6 @@ class Instructions:
     def __sub__(self, earlier: Instructions) -> Instructions:
         """What was executed after `earlier`."""
         return Instructions({name: count - earlier.by_class[name] for name, count in self.by_class.items()})
-
-    def __truediv__(self, times: int) -> Instructions:
-        """The mean over `times` equal pieces of work."""
-        return Instructions({name: count / times for name, count in self.by_class.items()})
 
     def to_dict(self) -> dict[str, object]:
         """Plain data."""

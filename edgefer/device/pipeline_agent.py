@@ -55,7 +55,6 @@ def main(
     clock = time.perf_counter_ns
     times: dict[str, list[int]] = {stage: [] for stage in STAGES}
     boxes: list[list[float] | None] = []
-    answers: list[int | None] = []
     seen: deque[tuple[float, Any]] = deque()
     late = told = 0
     begun, begun_s = clock(), time.monotonic()
@@ -72,14 +71,12 @@ def main(
         moments = [clock()]
         box = detect(picture)
         moments.append(clock())
-        best = None
         if box is not None:
             runner.feed(cut(picture, box, margin, square, size))
             moments.append(clock())
             runner.invoke()
             scores = np.concatenate([values.ravel() for values in runner.read().values()])
             moments.append(clock())
-            best = int(scores.argmax())
             seen.append((number / fps, scores))
             while seen[-1][0] - seen[0][0] > back_s:
                 seen.popleft()
@@ -91,7 +88,6 @@ def main(
             times["total"].append(moments[-1] - moments[0])
             if number < len(pictures):
                 boxes.append(None if box is None else [float(side) for side in box])
-                answers.append(best)
         if clock() - told > agent.TELL_S * 1e9:
             told = clock()
             tell({"event": "progress", "share": max(number, 0) / frames})
@@ -101,7 +97,6 @@ def main(
         "times_ns": times,
         "late_frames": late,
         "boxes": boxes,
-        "answers": answers,
         "runtime": runner.runtime,
         "peak_rss_bytes": agent.peak_rss(),
     }

@@ -129,12 +129,11 @@ class Session:
             else:
                 return message["reply"]
 
-    def push(self, data: bytes, listener: Callable[[int], None] | None = None) -> str:
+    def push(self, data: bytes) -> str:
         """Bring a file to the device unless it is there, going on where an earlier attempt stopped.
 
         Args:
             data: its content.
-            listener: called with the number of bytes there, as it grows.
 
         Returns:
             Its SHA-256, by which the agent knows it.
@@ -149,8 +148,6 @@ class Session:
             last = have + len(chunk) == len(data)
             self.request("put", chunk, sha256=digest, offset=have, bytes=len(chunk), last=last)
             have += len(chunk)
-            if listener is not None:
-                listener(have)
         return digest
 
     def _write(self, data: bytes) -> None:

@@ -18,10 +18,9 @@ from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.host.progress import Progress
 from edgefer.host.saturation import probe
-from edgefer.images import Image, ImageSet, in_sequences, starts
+from edgefer.images import Image, ImageSet, in_sequences, sample, starts
 from edgefer.images.preprocess import iter_pixels, resampling_weights, to_pixels
 from edgefer.images.readers import PixelReader
-from edgefer.images.sequences import some_sequences
 from edgefer.runtime.runners import open_runner
 from edgefer.spec import InputSpec, Spec
 
@@ -84,10 +83,11 @@ def prepare(
     if not artifacts:
         held = ", ".join(sorted({_format(a) for a in bundle.artifacts}))
         raise InputError(f"{bundle.path}: holds none of the wanted artifacts (it has {held})")
-    chosen = in_sequences(generated(spec.input), spec) if images is None else _spread(images, samples, spec)
+    chosen = in_sequences(generated(spec.input) if images is None else images, spec)
+    chosen = chosen if images is None else sample(chosen, samples, spec)
     begins = set(starts(chosen))
     targets = _targets(chosen, spec, progress)
-    reference = next(a for a in bundle.artifacts if a.precision == "float32")
+    reference = next(a for a in bundle.artifacts if a.is_reference)
     pixels = np.stack(list(iter_pixels(chosen, spec.input)))
     host = {}
     here = {artifact.file: artifact for artifact in (*artifacts, reference)}
@@ -151,13 +151,4 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 
 def _format(artifact: Artifact) -> str:
-    return "fp32" if artifact.precision == "float32" else artifact.format
-
-
-def _spread(images: ImageSet, count: int, spec: Spec) -> ImageSet:
-    images = in_sequences(images, spec)
-    if count >= len(images):
-        return images
-    if spec.states:
-        return some_sequences(images, count)
-    return images.select(len(images) * (2 * step + 1) // (2 * count) for step in range(count))
+    return "fp32" if artifact.is_reference else artifact.format

@@ -29,7 +29,7 @@ from edgefer.evaluation.statistics import Statistic, bootstrap, mean
 from edgefer.evaluation.targets import HeadTargets
 from edgefer.spec import OutputSpec
 
-_MANY_CLASSES = 64
+MANY_CLASSES = 64
 """With more, macro-F1 gets no interval: resampling its parts would take memory without bound."""
 
 
@@ -72,7 +72,7 @@ def estimate(features: Array, statistic: Statistic = mean, sequences: Ints | Non
 def macro_f1_loss(head: OutputSpec, reference: Floats, artifact: Floats, targets: HeadTargets) -> Loss | None:
     """Of the mean F1 of the classes that have images; None without labels, or for very many classes."""
     labels, classes = targets.classes, len(head.labels)
-    if labels is None or classes > _MANY_CLASSES or not (known := labels >= 0).any():
+    if labels is None or classes > MANY_CLASSES or not (known := labels >= 0).any():
         return None
     one = np.eye(classes)
     label, old, new = (one[chosen] for chosen in (labels, reference.argmax(axis=1), artifact.argmax(axis=1)))

@@ -24,8 +24,7 @@ from edgefer.evaluation.shards import run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.execution import Executor, Store, executor
 from edgefer.host.progress import Progress, Silent
-from edgefer.images import ImageSet, in_sequences, open_images
-from edgefer.images.sequences import some_sequences
+from edgefer.images import ImageSet, in_sequences, open_images, sample
 from edgefer.spec import Spec
 
 MAX_DROP = 0.5
@@ -72,11 +71,11 @@ def evaluate(
     with progress.stage("read"):
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = data if isinstance(data, ImageSet) else in_sequences(open_images(Path(data)), bundle.spec)
-        images = _sample(images, samples, bundle.spec)
+        images = sample(images, samples, bundle.spec)
         truth = find_targets(images, bundle.spec, Path(targets) if targets is not None else None)
     for line in (*images.skipped_lines(), *images.passed_over_lines(), *truth.lines()):
         progress.note(line)
-    models = {REFERENCE if a.precision == "float32" else a.format: a for a in bundle.artifacts}
+    models = {REFERENCE if a.is_reference else a.format: a for a in bundle.artifacts}
     models = {REFERENCE: models.pop(REFERENCE), **models}
     store = Store.of(_key(models, bundle, images))
     paths = {name: bundle.path / artifact.file for name, artifact in models.items()}
@@ -140,14 +139,6 @@ def _known(truth: Targets) -> dict[str, npt.NDArray[Any]]:
     """By head, its classes or its values, where the data has either."""
     either = {name: head.values if head.classes is None else head.classes for name, head in truth.heads.items()}
     return {name: values for name, values in either.items() if values is not None}
-
-
-def _sample(images: ImageSet, count: int | None, spec: Spec) -> ImageSet:
-    if count is None or count >= len(images):
-        return images
-    if spec.states:
-        return some_sequences(images, count)
-    return images.select(len(images) * (2 * step + 1) // (2 * count) for step in range(count))
 
 
 def _key(models: Mapping[str, Artifact], bundle: Bundle, images: ImageSet) -> str:

@@ -153,6 +153,11 @@ class HeadEvaluation:
     artifacts: Mapping[str, ArtifactResult]
     cross_runtime: CrossRuntime | None
 
+    @property
+    def chooses_class(self) -> bool:
+        """Whether its largest value is its answer."""
+        return any(result.drift.flips is not None for result in self.artifacts.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {
@@ -431,11 +436,11 @@ class Evaluation:
         The distance of two outputs is half the sum of absolute differences: total variation, for probabilities.
         """
         head = self.all.main.name
-        reference = self.outputs.values["reference"][head]
+        reference = self.outputs.values[REFERENCE][head]
         distances = [
             np.abs(values[head] - reference).sum(axis=1) / 2
             for model, values in self.outputs.values.items()
-            if model != "reference"
+            if model != REFERENCE
         ]
         furthest: npt.NDArray[np.int64] = np.argsort(-np.max(distances, axis=0), kind="stable")[:count]
         return furthest
@@ -457,7 +462,7 @@ class Evaluation:
     def _per_image(self, head: HeadEvaluation) -> dict[str, str]:
         """What is true and what each model says: the class, for heads that choose one, else all values."""
         said = {model: values[head.name] for model, values in self.outputs.values.items()}
-        if any(result.drift.flips is not None for result in head.artifacts.values()):
+        if head.chooses_class:
             said = {model: values.argmax(axis=1) for model, values in said.items()}
         targets = {"targets": self.targets[head.name]} if head.name in self.targets else {}
         return {name: pack(values) for name, values in (targets | said).items()}

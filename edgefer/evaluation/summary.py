@@ -100,8 +100,8 @@ def to_csv(evaluation: Evaluation) -> str:
     for head in evaluation.all.heads:
         prefix = "" if head is main else f"{head.name}_"
         for model, heads in evaluation.outputs.values.items():
-            name = f"{prefix}{'fp32' if model == 'reference' else model}"
-            if _chooses(head):
+            name = f"{prefix}{'fp32' if model == REFERENCE else model}"
+            if head.chooses_class:
                 p = as_probabilities(heads[head.name])
                 columns[name] = [head.labels[top] for top in p.argmax(axis=1)]
                 columns[f"{name}_p"] = [f"{value:.6f}" for value in p.max(axis=1)]
@@ -143,10 +143,6 @@ def title(part: Part, head: HeadEvaluation) -> str:
 def abaw_title(part: Part) -> str:
     """What the table of the challenges' scores is about."""
     return f"scores of the ABAW challenges, {'all images' if part.name == 'all' else f'subset {part.name}'}"
-
-
-def _chooses(head: HeadEvaluation) -> bool:
-    return any(result.drift.flips is not None for result in head.artifacts.values())
 
 
 def _bound(bound: Bound) -> str:

@@ -15,8 +15,9 @@ from edgefer.errors import InputError
 from edgefer.evaluation.array_text import unpack
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.metrics import Array, Floats
+from edgefer.evaluation.results import REFERENCE
 from edgefer.gates.evidence import Answers, Device, Evidence, File, Frames, Timing
-from edgefer.gates.scoring import REFERENCE, TARGETS
+from edgefer.gates.scoring import TARGETS
 from edgefer.host.documents import Document
 from edgefer.spec import OutputSpec, Spec
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 
 from edgefer.evaluation.metrics import Floats, Ints
-from edgefer.evaluation.statistics import Statistic, bootstrap, paired_test
+from edgefer.evaluation.statistics import Statistic, bootstrap, mean, paired_test
 
 RESAMPLES = 4000
 FEWEST_IMAGES = 30
@@ -123,7 +123,7 @@ class Scored:
         if self.artifact == baseline.artifact:
             return Interval(0.0, 0.0, 0.0)
         if _are_hits(self.features, (0, 1)) and _are_hits(baseline.features, (0, 1)):
-            found = self._interval(self.features - baseline.features, _mean, tails)
+            found = self._interval(self.features - baseline.features, mean, tails)
             p = paired_test(self.features[:, 0] > 0, baseline.features[:, 0] > 0, self.groups)
             return Interval(
                 found.found,
@@ -237,7 +237,3 @@ def _quantiles(found: float, drawn: Floats, tails: Tails) -> Interval:
 def _are_hits(features: Floats, values: Sequence[int] = (-1, 0, 1)) -> bool:
     """Whether it is one column of yes and no, or of differences of such."""
     return features.shape[1] == 1 and bool(np.isin(features, values).all())
-
-
-def _mean(means: Floats) -> Floats:
-    return means[..., 0]

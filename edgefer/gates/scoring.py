@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgefer.evaluation.drift import NEIGHBOURS, same_neighbour
+from edgefer.evaluation.drops import MANY_CLASSES
 from edgefer.evaluation.heads import chooses_class, decides, thresholds
 from edgefer.evaluation.metrics import (
     Array,
@@ -20,12 +21,12 @@ from edgefer.evaluation.metrics import (
     moments,
     positive_f1,
 )
+from edgefer.evaluation.results import REFERENCE
 from edgefer.evaluation.scores import unit_hits
 from edgefer.evaluation.statistics import Statistic, mean
 from edgefer.spec import OutputSpec
 
-REFERENCE, TARGETS = "reference", "targets"
-_MANY_CLASSES = 64
+TARGETS = "targets"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +95,7 @@ def _of_classes(head: OutputSpec, found: Array, reference: Array, targets: Array
     for index, label in enumerate(head.labels):
         if (is_class := targets == index).any():
             yield Score("recall", right[is_class], label=label, known=is_class)
-    if len(head.labels) <= _MANY_CLASSES:
+    if len(head.labels) <= MANY_CLASSES:
         one = np.eye(len(head.labels))
         features = np.concatenate([one[targets], one[found], one[found] * one[targets]], axis=1)[known]
         yield Score("macro_f1", features, _parts(3, lambda parts: macro_f1_of_counts(*parts)), 1, known=known)

@@ -7,7 +7,7 @@ matched = match_labels(faces.label_names, ("angry", "happy"))
 
 from edgefer.images.image_set import Image, ImageSet, Skipped, evenly
 from edgefer.images.labels import LabelMatch, match_labels
-from edgefer.images.sequences import in_sequences, split_sequences, starts
+from edgefer.images.sequences import in_sequences, sample, split_sequences, starts
 from edgefer.images.sources import open_images
 from edgefer.images.split import CalibrationImages, split
 
@@ -21,6 +21,7 @@ __all__ = [
     "in_sequences",
     "match_labels",
     "open_images",
+    "sample",
     "split",
     "split_sequences",
     "starts",

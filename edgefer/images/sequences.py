@@ -95,8 +95,15 @@ def starts(images: ImageSet) -> Iterator[int]:
         before = folder
 
 
-def some_sequences(images: ImageSet, most: int) -> ImageSet:
-    """Whole sequences from all over the set, of at most so many frames together, or the beginning of one."""
+def sample(images: ImageSet, most: int | None, spec: Spec) -> ImageSet:
+    """At most so many images from all over a set that `in_sequences` made; all of them when None.
+
+    Of networks with states whole sequences, or the beginning of one.
+    """
+    if most is None or most >= len(images):
+        return images
+    if not spec.states:
+        return images.select(len(images) * (2 * step + 1) // (2 * most) for step in range(most))
     found = list(sequences(images).values())
     average = len(images) / len(found)
     chosen = [index for at in evenly(len(found), max(int(most / average), 1)) for index in found[at]]

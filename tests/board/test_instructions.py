@@ -55,7 +55,3 @@ def test_a_missing_snapshot_is_named():
 def test_a_line_that_is_not_armstats_is_told_with_its_number(text):
     with pytest.raises(InputError, match="line 2 is not armstat's"):
         parse(line(same(0)) + text)
-
-
-def test_a_mean_divides_every_class():
-    assert (Instructions(same(9)) / 2).to_dict() == {"total": 4.5 * len(CLASSES), "by_class": same(4.5)}
