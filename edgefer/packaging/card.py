@@ -47,7 +47,7 @@ def _facts(bundle: Bundle, provenance: Provenance, licence: str) -> str:
             ),
             ("network", f"{provenance.parameters:,} parameters, {cost}"),
             *(
-                (code(f"models/{a.file}"), f"{format_size(a.bytes)}, full int8, SHA-256 {code(a.sha256)}")
+                (code(f"models/{a.file}"), f"{format_size(a.bytes)}, {a.precision}, SHA-256 {code(a.sha256)}")
                 for a in artifacts
             ),
             ("licence of the network", plain(licence) or "**not stated**: ask its maker before you ship it"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from edgefer.bundle import Bundle
 from edgefer.errors import InputError
 from edgefer.evaluation.results import SCHEMA
+from edgefer.host.documents import read_document
 
 METRICS: Mapping[str, str] = {
     "accuracy": "accuracy",
@@ -77,24 +77,7 @@ def read_evidence(path: Path, bundle: Bundle) -> Evidence:
     Raises:
         InputError: it is no evaluation, or one of other files than the bundle's.
     """
-    try:
-        document = json.loads(path.read_text("utf-8"))
-        if document["schema"] != SCHEMA:
-            raise ValueError(f"its schema is not {SCHEMA}")
-        heads = document.get("heads") or {document["head"]: document}
-        evidence = Evidence(
-            str(document["data"]["source"]),
-            str(document["data"]["sha256"]),
-            int(document["samples"]),
-            tuple(_head(str(name), head) for name, head in heads.items()),
-        )
-        judged = {entry["sha256"] for entry in document["bundle"]["artifacts"].values()}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(
-            f"{path}: not an evaluation: {error}", remedy="Make one with `edgefer evaluate BUNDLE --data FACES --json`."
-        ) from error
+    evidence, judged = read_document(path, SCHEMA, "edgefer evaluate BUNDLE --data FACES --json").read(_evidence)
     for artifact in bundle.artifacts:
         if not artifact.is_reference and artifact.sha256 not in judged:
             raise InputError(
@@ -102,6 +85,18 @@ def read_evidence(path: Path, bundle: Bundle) -> Evidence:
                 remedy="Evaluate this bundle.",
             )
     return evidence
+
+
+def _evidence(document: Mapping[str, Any]) -> tuple[Evidence, set[str]]:
+    """What an evaluation found, and the SHA-256 of the files that it is about."""
+    heads = document.get("heads") or {document["head"]: document}
+    evidence = Evidence(
+        str(document["data"]["source"]),
+        str(document["data"]["sha256"]),
+        int(document["samples"]),
+        tuple(_head(str(name), head) for name, head in heads.items()),
+    )
+    return evidence, {str(entry["sha256"]) for entry in document["bundle"]["artifacts"].values()}
 
 
 def _head(name: str, head: Mapping[str, Any]) -> HeadEvidence:

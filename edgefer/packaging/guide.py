@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgefer.bundle import Artifact
 from edgefer.packaging.markdown import plain
 from edgefer.packaging.sample import Sample
 
 
-def guide(name: str, artifacts: Sequence[str], samples: Sequence[Sample], browser_demo: bool) -> bytes:
+def guide(name: str, artifacts: Sequence[Artifact], samples: Sequence[Sample], browser_demo: bool) -> bytes:
     """README.md.
 
     Args:
         name: of the network.
-        artifacts: names of the files in models/.
+        artifacts: the files in models/.
         samples: those in the package.
         browser_demo: whether the demo page has the library that it needs.
     """
-    models = "".join(f"| `models/{file}` | the network, {_precision(file)} |\n" for file in artifacts)
+    models = "".join(f"| `models/{artifact.file}` | the network, {artifact.precision} |\n" for artifact in artifacts)
     rows = "".join(f"| {sample.platform} | `{sample.folder}` | {sample.needs} |\n" for sample in samples)
     has_page = any(sample.folder == "browser" for sample in samples)
     demo = _DEMO if browser_demo else _NO_DEMO if has_page else ""
-    exact = _EXACT if any(file.endswith(".onnx") for file in artifacts) else ""
+    exact = _EXACT if any(artifact.format == "onnx" for artifact in artifacts) else ""
     return _TEXT.format(title=plain(name), name=name, models=models, samples=rows, exact=exact, demo=demo).encode()
-
-
-def _precision(file: str) -> str:
-    """What the name of an artifact ends with."""
-    return file.rpartition(".")[0].rpartition("_")[2]
 
 
 _TEXT = """\

@@ -100,7 +100,9 @@ def package(
         formats = [artifact.format for artifact in artifacts]
         fitting = samples_for(formats, integers=any(artifact.io for artifact in artifacts))
         if browser_demo and "onnx" not in formats:
-            raise UsageError(f"{opened.path}: the demo page needs an ONNX artifact", remedy="Convert with --formats.")
+            raise UsageError(
+                f"{opened.path}: the demo page needs an ONNX artifact", remedy="Convert with --formats tflite,onnx."
+            )
         provenance = Provenance.of(opened)
         evidence = read_evidence(Path(evaluation), opened) if evaluation is not None else None
         chosen = read_policy_for(opened, Path(policy)) if policy is not None else None
@@ -119,7 +121,7 @@ def package(
             libraries.append(browser_detector())
     with progress.stage("write"):
         contents = {
-            "README.md": guide(opened.name, [a.file for a in artifacts], fitting, browser_demo),
+            "README.md": guide(opened.name, artifacts, fitting, browser_demo),
             "MODEL_CARD.md": model_card(opened, provenance, evidence, licence, told),
             "PREPROCESSING.md": contract_text(opened, video_text(opened, chosen)),
             "preprocessing.json": contract_json(opened),

@@ -11,7 +11,9 @@ from uuid import NAMESPACE_URL, uuid5
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.packaging.figures import METRICS, Evidence
+from edgefer.packaging.interface import contract_document
 from edgefer.packaging.provenance import Provenance
+from edgefer.spec import INPUT
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def bill_of_materials(
 def _model(
     bundle: Bundle, artifact: Artifact, provenance: Provenance, evidence: Evidence | None, licence: str
 ) -> dict[str, Any]:
-    height, width = bundle.spec.input.size
+    shape = contract_document(bundle)["input"]["shape"]
     ancestor = {
         "type": "machine-learning-model",
         "name": provenance.source,
@@ -81,8 +83,11 @@ def _model(
                 "architectureFamily": provenance.family,
                 "modelArchitecture": bundle.name,
                 "datasets": [{"type": "dataset", "name": f"calibration: {provenance.calibration}"}],
-                "inputs": [{"format": f"uint8 RGB image, (1, {height}, {width}, 3)"}],
-                "outputs": [{"format": f"float32, {output.name}"} for output in bundle.spec.outputs],
+                "inputs": [{"format": f"{_dtype(artifact, INPUT, 'uint8')} RGB image, ({', '.join(map(str, shape))})"}],
+                "outputs": [
+                    {"format": f"{_dtype(artifact, output.name, 'float32')}, {output.name}"}
+                    for output in bundle.spec.outputs
+                ],
             },
         },
         "pedigree": {"ancestors": [ancestor], "notes": provenance.scheme},
@@ -92,6 +97,11 @@ def _model(
     if evidence and (metrics := list(_metrics(evidence, artifact.format))):
         component["modelCard"]["quantitativeAnalysis"] = {"performanceMetrics": metrics}
     return component
+
+
+def _dtype(artifact: Artifact, tensor: str, usual: str) -> str:
+    """What an artifact takes or returns, where that may be integers."""
+    return str(artifact.io[tensor]["dtype"]) if tensor in artifact.io else usual
 
 
 def _metrics(evidence: Evidence, format: str) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,12 @@ import subprocess
 import pytest
 
 import edgefer
+from edgefer.bundle import Bundle
 from edgefer.errors import EdgeferError, InputError, UsageError
 from edgefer.packaging.archive import read_archive, write_archive
 from edgefer.packaging.browser_runtime import browser_runtime
+from edgefer.packaging.provenance import Provenance
+from edgefer.packaging.sbom import bill_of_materials
 from tests.evaluation.tiny import faces
 
 CARDS = ("README.md", "MODEL_CARD.md", "PREPROCESSING.md", "preprocessing.json", "labels.txt", "sbom.cdx.json")
@@ -143,8 +146,20 @@ def test_an_evaluation_of_another_bundle_is_refused(tiny, evaluation, tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "edgefer.evaluation/1"}', "null", '"text"'])
 def test_what_is_no_evaluation_is_refused(tiny, tmp_path, text):
     (tmp_path / "e.json").write_text(text)
-    with pytest.raises(InputError, match="not an evaluation"):
+    with pytest.raises(InputError, match=r"e\.json: (cannot be read|not a file of schema|damaged)"):
         edgefer.package(tiny, tmp_path / "a.zip", evaluation=tmp_path / "e.json")
+
+
+def test_the_bill_of_materials_tells_of_integers_that_go_in_and_out(tiny):
+    head = tiny.spec.outputs[0].name
+    end = {"dtype": "int8", "scale": 1.0, "zero_point": -128}
+    artifacts = [{**each, "io": {"image": end, head: end}} for each in tiny.manifest["artifacts"]]
+    bundle = Bundle(tiny.path, {**tiny.manifest, "artifacts": artifacts})
+    bill = json.loads(bill_of_materials(bundle, Provenance.of(bundle), None, "", []))
+    parameters = bill["components"][0]["modelCard"]["modelParameters"]
+    assert parameters["inputs"] == [{"format": "int8 RGB image, (1, 16, 16, 3)"}]
+    assert parameters["outputs"][0] == {"format": f"int8, {head}"}
+    assert parameters["outputs"][1]["format"].startswith("float32, ")
 
 
 def test_the_bill_of_materials_is_cyclonedx(tiny, evaluation, tmp_path):
