@@ -16,6 +16,7 @@ from edgefer.cli.output import (
     write_text,
 )
 from edgefer.cli.workers import Workers, worker_options
+from edgefer.host.csv_tables import csv_text
 from edgefer.host.text import counted
 from edgefer.report.aggregate import aggregate_report
 from edgefer.timeline.aggregate import (
@@ -27,7 +28,6 @@ from edgefer.timeline.aggregate import (
     part_rows,
 )
 from edgefer.timeline.aggregate import aggregate as run_aggregate
-from edgefer.timeline.tables import to_csv
 
 
 @click.command(
@@ -101,9 +101,9 @@ def aggregate(
             progress=progress,
         )
     make_directory(output)
-    write_text(str(output / "curves.csv"), to_csv(curve_header(), curve_rows(found)))
+    write_text(str(output / "curves.csv"), csv_text(curve_header(), curve_rows(found)))
     if found.parts:
-        write_text(str(output / "parts.csv"), to_csv(part_header(), part_rows(found)))
+        write_text(str(output / "parts.csv"), csv_text(part_header(), part_rows(found)))
     write_json(str(output / "aggregate.json"), found.to_dict())
     write_text(str(output / "report.html"), aggregate_report(title, found))
     write_json(json_file, found.to_dict())

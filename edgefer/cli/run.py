@@ -21,6 +21,7 @@ from edgefer.cli.output import (
 )
 from edgefer.cli.workers import Workers, worker_options
 from edgefer.errors import UsageError
+from edgefer.host.csv_tables import csv_text
 from edgefer.host.text import counted
 from edgefer.report import run_report
 from edgefer.timeline.policy import read_policy
@@ -28,7 +29,7 @@ from edgefer.timeline.results import Run
 from edgefer.timeline.run import RunOptions
 from edgefer.timeline.run import run as run_sources
 from edgefer.timeline.smoothing import GAP_S, NARROW_S, WIDE_S, Smoothing
-from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, live_line, to_csv
+from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, live_line
 
 LAW = (
     "these are scores of people's faces. In the EU, inferring emotions at work or in education is forbidden, and "
@@ -195,9 +196,9 @@ def run(
 def _write(output: Path, bundle: Bundle, found: Run) -> None:
     spec = bundle.spec
     rows = (row for each in found.timelines for row in frame_rows(each.observed, spec, each.lines))
-    write_text(str(output / "frames.csv"), to_csv(frame_header(spec), rows))
+    write_text(str(output / "frames.csv"), csv_text(frame_header(spec), rows))
     happened = (event for each in found.timelines for event in each.events)
-    write_text(str(output / "events.csv"), to_csv(event_header(), event_rows(happened)))
+    write_text(str(output / "events.csv"), csv_text(event_header(), event_rows(happened)))
     write_json(str(output / "summary.json"), found.to_dict())
     write_text(str(output / "report.html"), run_report(bundle.manifest, found))
 

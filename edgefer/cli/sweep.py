@@ -17,12 +17,12 @@ from edgefer.cli.output import (
     write_text,
 )
 from edgefer.cli.workers import Workers, worker_options
+from edgefer.host.csv_tables import csv_text
 from edgefer.host.text import counted
 from edgefer.sweeping.page import sweep_page
 from edgefer.sweeping.request import EXAMPLE, read_request
 from edgefer.sweeping.summary import csv_header, csv_rows, header, rows, verdict
 from edgefer.sweeping.sweep import sweep as run_sweep
-from edgefer.timeline.tables import to_csv
 
 
 @click.command(
@@ -65,7 +65,7 @@ def sweep(
     progress = ConsoleProgress(quiet=quiet, verbose=verbose)
     with workers.opened(progress) as executor:
         found = run_sweep(request, output, workers=executor, progress=progress)
-    tabled = to_csv(csv_header(found), csv_rows(found))
+    tabled = csv_text(csv_header(found), csv_rows(found))
     write_json(str(output / "sweep.json"), found.to_dict())
     write_text(str(output / "sweep.csv"), tabled)
     write_text(str(output / "report.html"), sweep_page(found))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -11,6 +9,7 @@ from edgefer.evaluation.head_metrics import Drop, Estimate, Interval, ModelMetri
 from edgefer.evaluation.heads import as_probabilities
 from edgefer.evaluation.results import REFERENCE, Bound, Evaluation, HeadEvaluation, LayerView, Part
 from edgefer.evaluation.scores import FALSE_POSITIVE_RATE
+from edgefer.host.csv_tables import csv_text
 from edgefer.host.units import format_size
 
 Row: TypeAlias = tuple[str, ...]
@@ -108,11 +107,7 @@ def to_csv(evaluation: Evaluation) -> str:
             else:
                 for label, values in zip(head.labels, heads[head.name].T, strict=True):
                     columns[f"{name}_{label}"] = [f"{value:.6f}" for value in values]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
-    return text.getvalue()
+    return csv_text(columns, zip(*columns.values(), strict=True))
 
 
 def alike(found: Mapping[str, _T]) -> list[tuple[list[str], _T]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from math import isfinite
 from pathlib import Path
 
 from edgefer.errors import InputError
 from edgefer.faces.face import Face
+from edgefer.host.csv_tables import csv_rows
 from edgefer.images import Image
 
 
@@ -30,21 +30,14 @@ class GivenBoxes:
             InputError: it cannot be read, or is no such table.
         """
         boxes: dict[tuple[str, int], list[Face]] = defaultdict(list)
-        try:
-            with path.open(encoding="utf-8", newline="") as file:
-                for line, row in enumerate(csv.DictReader(file), 2):
-                    x, y, width, height = (float(row[column]) for column in ("x", "y", "w", "h"))
-                    if not all(map(isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
-                        raise InputError(f"{path}: line {line}: not a box: it needs a width and a height")
-                    score = float(row.get("score") or 1.0)
-                    boxes[row.get("source") or "", int(row["frame"])].append(Face(x, y, width, height, score))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: not a table of boxes: {error}",
-                remedy="Its columns are frame,x,y,w,h in pixels, and source where there are several.",
-            ) from error
+        remedy = "Its columns are frame,x,y,w,h in pixels, and source where there are several."
+        with csv_rows(path, "a table of boxes", remedy=remedy) as rows:
+            for line, row in enumerate(rows, 2):
+                x, y, width, height = (float(row[column]) for column in ("x", "y", "w", "h"))
+                if not all(map(isfinite, (x, y, width, height))) or width <= 0 or height <= 0:
+                    raise InputError(f"{path}: line {line}: not a box: it needs a width and a height")
+                score = float(row.get("score") or 1.0)
+                boxes[row.get("source") or "", int(row["frame"])].append(Face(x, y, width, height, score))
         self._boxes = {key: sorted(faces, key=lambda face: -face.width * face.height) for key, faces in boxes.items()}
 
     def __call__(self, image: Image, source: str, frame: int) -> list[Face]:

@@ -7,7 +7,6 @@ as they would tell of persons.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite, sqrt
@@ -19,6 +18,7 @@ import numpy as np
 from edgefer.errors import EvidenceError, InputError, UsageError
 from edgefer.evaluation.statistics import bootstrap
 from edgefer.execution import Executor, executor
+from edgefer.host.csv_tables import csv_rows
 from edgefer.host.progress import SILENT, Progress
 from edgefer.timeline.observed import Floats
 from edgefer.timeline.read_runs import SeenSource, read_runs
@@ -276,14 +276,8 @@ def _peaks(curve: Curve, times: Floats) -> Iterator[Peak]:
 
 
 def _markers(path: Path) -> list[tuple[str, float, float]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            parts = [(row["name"], float(row["start_s"]), float(row["end_s"])) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        columns = "name, start_s and end_s"
-        raise InputError(f"{path}: not a table with columns {columns}", remedy="Times are seconds.") from error
+    with csv_rows(path, "a table with columns name, start_s and end_s", remedy="Times are seconds.") as rows:
+        parts = [(row["name"], float(row["start_s"]), float(row["end_s"])) for row in rows]
     for name, start, end in parts:
         if not (isfinite(start) and isfinite(end) and start < end):
             raise InputError(f"{path}: part {name!r} ends before it starts")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -13,6 +12,7 @@ from edgefer.bundle import Bundle
 from edgefer.errors import InputError, UsageError
 from edgefer.execution import Executor
 from edgefer.faces.detectors import BLAZEFACE
+from edgefer.host.csv_tables import csv_rows
 from edgefer.host.progress import SILENT, Progress
 from edgefer.images import match_labels
 from edgefer.spec import Spec
@@ -78,18 +78,13 @@ def _truth(path: Path, spec: Spec) -> Callable[[str, float, float], int | None]:
     head = main_head(spec)
     names = head.labels if head else ()
     stated: dict[str, list[tuple[float, float, int]]] = defaultdict(list)
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            for line, row in enumerate(csv.DictReader(file), 2):
-                (place,) = match_labels((row["label"],), names).to_network
-                if place is None:
-                    raise InputError(f"{path}: line {line}: the network knows no {row['label']!r}: {', '.join(names)}")
-                start, end = float(row.get("start_s") or 0), float(row.get("end_s") or inf)
-                stated[row["source"]].append((start, end, place))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a table with columns source and label, start_s and end_s: {error}") from error
+    with csv_rows(path, "a table with columns source and label, start_s and end_s") as rows:
+        for line, row in enumerate(rows, 2):
+            (place,) = match_labels((row["label"],), names).to_network
+            if place is None:
+                raise InputError(f"{path}: line {line}: the network knows no {row['label']!r}: {', '.join(names)}")
+            start, end = float(row.get("start_s") or 0), float(row.get("end_s") or inf)
+            stated[row["source"]].append((start, end, place))
 
     def label(source: str, start: float, end: float) -> int | None:
         held: dict[int, float] = defaultdict(float)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from math import isnan
@@ -112,16 +110,6 @@ def event_rows(events: Iterable[Event]) -> Iterator[tuple[str, ...]]:
     for event in events:
         source, face, label, *times, peak = astuple(event)
         yield source, str(face), label, *map(_time, times), _number(peak)
-
-
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table as CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    for row in rows:
-        writer.writerow([f"'{cell}" if cell[:1] in ("=", "@", "+", "\t", "\r") else cell for cell in row])
-    return file.getvalue()
 
 
 def _time(seconds: float) -> str:

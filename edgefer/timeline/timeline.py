@@ -12,7 +12,7 @@ import numpy as np
 from edgefer.spec import OutputSpec, Spec
 from edgefer.timeline.events import Event, find_events
 from edgefer.timeline.observed import Floats, Ints, Observed, Track
-from edgefer.timeline.score_names import Column, columns
+from edgefer.timeline.score_names import columns
 from edgefer.timeline.smoothing import Smoothing, interpolated, runs, smoothed
 
 Status: TypeAlias = Literal["measured", "held", "interpolated", "no_face", "low_quality"]
@@ -81,15 +81,6 @@ def events(observed: Observed, spec: Spec, lines: list[FaceLine]) -> list[Event]
         for numbers in find_events(line.times[first:last], line.smooth[first:last, index], column.threshold)
     ]
     return sorted(found, key=lambda event: (event.onset_s, event.face, event.label))
-
-
-def top_label(columns_of_head: list[tuple[int, Column]], values: Floats) -> tuple[str, float]:
-    """The label with the largest value, and that value; `""` and NaN where there is none."""
-    scores = values[[index for index, _ in columns_of_head]]
-    if np.isnan(scores).any():
-        return "", float("nan")
-    best = int(np.argmax(scores))
-    return columns_of_head[best][1].label, float(scores[best])
 
 
 def _smooth(track: Track, seen: Floats, head: OutputSpec, frames: Ints, times: Floats, smoothing: Smoothing) -> Floats:

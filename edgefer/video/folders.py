@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -12,6 +11,7 @@ from math import isfinite
 from pathlib import Path
 
 from edgefer.errors import InputError
+from edgefer.host.csv_tables import csv_rows
 from edgefer.host.text import by_numbers
 from edgefer.images import open_images
 from edgefer.video.frames import Frame
@@ -82,13 +82,8 @@ def _times(path: Path, names: tuple[str, ...], fps: float | None) -> Mapping[str
 
 
 def _read_times(path: Path) -> dict[str, float]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            times = {row["file"]: float(row["time_s"]) for row in csv.DictReader(file)}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a table with columns file and time_s", remedy=_REMEDY) from error
+    with csv_rows(path, "a table with columns file and time_s", remedy=_REMEDY) as rows:
+        times = {row["file"]: float(row["time_s"]) for row in rows}
     if bad := next((file for file, time in times.items() if not isfinite(time) or time < 0), None):
         raise InputError(f"{path}: the time of {bad} is not a number of seconds from the start")
     return times

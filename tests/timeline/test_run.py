@@ -11,10 +11,11 @@ import pytest
 
 from edgefer.cli.main import main
 from edgefer.errors import InputError
+from edgefer.host.csv_tables import csv_text
 from edgefer.host.directories import cache_directory
 from edgefer.host.progress import Silent
 from edgefer.timeline.run import RunOptions, run
-from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows, to_csv
+from edgefer.timeline.tables import event_header, event_rows, frame_header, frame_rows
 from tests.evaluation.tiny import faces
 from tests.video.videos import write_gif, write_video
 
@@ -43,7 +44,7 @@ def rows_of(bundle, found):
 def tables(bundle, found):
     rows = (row for each in found.timelines for row in frame_rows(each.observed, bundle.spec, each.lines))
     happened = (event for each in found.timelines for event in each.events)
-    return to_csv(frame_header(bundle.spec), rows), to_csv(event_header(), event_rows(happened))
+    return csv_text(frame_header(bundle.spec), rows), csv_text(event_header(), event_rows(happened))
 
 
 def test_every_frame_has_a_row_and_its_status(tiny, clip):
@@ -246,5 +247,5 @@ def test_pictures_of_a_folder_are_frames(tiny, tmp_path):
 
 
 def test_names_that_spreadsheets_take_for_formulas_stay_text():
-    table = to_csv(("source",), [("=1+1",), ("a.mp4",)])
+    table = csv_text(("source",), [("=1+1",), ("a.mp4",)])
     assert list(csv.reader(io.StringIO(table))) == [["source"], ["'=1+1"], ["a.mp4"]]
