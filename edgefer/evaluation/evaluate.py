@@ -23,7 +23,7 @@ from edgefer.evaluation.results import REFERENCE, BundleIdentity, DataIdentity, 
 from edgefer.evaluation.shards import run_models
 from edgefer.evaluation.targets import Targets, find_targets
 from edgefer.execution import Executor, Store, executor
-from edgefer.host.progress import Progress, Silent
+from edgefer.host.progress import SILENT, Progress
 from edgefer.images import ImageSet, in_sequences, open_images, sample
 from edgefer.spec import Spec
 
@@ -44,7 +44,7 @@ def evaluate(
     samples: int | None = None,
     workers: Executor | int | None = None,
     layer_images: int = LAYER_IMAGES,
-    progress: Progress | None = None,
+    progress: Progress = SILENT,
     save: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Evaluation:
     """How far a bundle's artifacts are from the float network, and from each other.
@@ -67,7 +67,6 @@ def evaluate(
         InputError: bundle or data cannot be read, were altered, or do not fit together.
         EvidenceError: the workers are gone; what was done until then is kept.
     """
-    progress = progress or Silent()
     with progress.stage("read"):
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
         images = data if isinstance(data, ImageSet) else in_sequences(open_images(Path(data)), bundle.spec)

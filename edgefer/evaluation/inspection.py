@@ -13,7 +13,7 @@ from edgefer.evaluation.layers import view_layers
 from edgefer.evaluation.rebuild import Rebuilt, rebuild
 from edgefer.evaluation.results import LayerView
 from edgefer.graph.macs import macs, parameters
-from edgefer.host.progress import Progress, Silent
+from edgefer.host.progress import SILENT, Progress
 from edgefer.images import ImageSet, in_sequences, open_images
 from edgefer.runtime.delegation import undelegated
 
@@ -100,7 +100,7 @@ class Inspection:
 
 
 def inspect(
-    bundle: Bundle | str | Path, data: ImageSet | str | Path | None = None, *, progress: Progress | None = None
+    bundle: Bundle | str | Path, data: ImageSet | str | Path | None = None, *, progress: Progress = SILENT
 ) -> Inspection:
     """Take a bundle apart.
 
@@ -112,7 +112,6 @@ def inspect(
     Raises:
         InputError: the bundle was altered, or its plan does not explain it; the images cannot be read.
     """
-    progress = progress or Silent()
     bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(Path(bundle))
     rebuilt = rebuild(bundle)
     layers = None

@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias
 from edgefer.errors import EdgeferError, UsageError
 from edgefer.host.directories import data_directory
 from edgefer.host.interruption import interrupts_deferred
-from edgefer.host.progress import Progress, Silent
+from edgefer.host.progress import SILENT, Progress
 from edgefer.host.units import format_size
 
 State: TypeAlias = Literal["ready", "outdated", "missing"]
@@ -108,7 +108,7 @@ class Environment:
         }
         run_logged([self.interpreter, "-I", *arguments], self.name, cwd=cwd, environ=environ, timeout_s=timeout_s)
 
-    def install(self, progress: Progress | None = None) -> None:
+    def install(self, progress: Progress = SILENT) -> None:
         """Make it, or make it afresh; an interrupted or failed attempt is never taken for a complete one.
 
         Raises:
@@ -125,7 +125,7 @@ class Environment:
                     remedy="Make room, or set EDGEFER_HOME to a directory on a larger disk.",
                 )
             for step, command in self._steps(python):
-                with (progress or Silent()).stage(step):
+                with progress.stage(step):
                     run_logged(
                         command, step, cwd=self.path.parent, environ=_clean_environ(), timeout_s=INSTALL_TIMEOUT_S
                     )

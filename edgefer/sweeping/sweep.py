@@ -209,7 +209,7 @@ def _points(
     points = []
     for name, (conversion, bundle) in bundles.items():
         for format in _FORMATS:
-            artifact = next((a for a in bundle.artifacts if a.format == format and a.precision != "float32"), None)
+            artifact = next((a for a in bundle.artifacts if a.format == format and not a.is_reference), None)
             if artifact is None:
                 continue
             scores = {each: _score(measured[name, each][format], best[each]) for each in data}
