@@ -1,11 +1,11 @@
-"""Arrays, one for each image, kept in a file: memory is for what is worked on."""
+"""Arrays, one for each image, kept in a file where they are large: memory is for what is worked on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from math import prod
-from tempfile import TemporaryFile
+from tempfile import SpooledTemporaryFile
 from threading import Lock
 from typing import Any
 
@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 _AT_ONCE = 1 << 20
 """Bytes that are read together."""
+
+_IN_MEMORY = 1 << 22
+"""Bytes of all of them from which they are written out: less costs more time there than memory here."""
 
 
 class Rows:
@@ -25,7 +28,7 @@ class Rows:
         Raises:
             OSError: there is no room for them.
         """
-        self._file = TemporaryFile()  # noqa: SIM115
+        self._file = SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
         self._lock = Lock()
         self._kinds: list[tuple[tuple[int, ...], np.dtype[Any]]] = []
         for array in arrays:

@@ -9,7 +9,7 @@ from functools import partial
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Graph
 from edgefer.graph.subgraph import between
-from edgefer.host.memory import release
+from edgefer.host.memory import holding, release
 from edgefer.host.progress import Progress
 from edgefer.host.threads import aside
 from edgefer.images import CalibrationImages, ImageSet
@@ -155,7 +155,7 @@ def quantize(
     def is_small(graph: Graph, plan: Plan) -> bool:
         return is_surely_within(graph, plan, bounds.bytes) or size(graph, plan) <= bounds.bytes
 
-    with progress.stage("equalise"):
+    with progress.stage("equalise"), holding():
         last = aside(partial(last_in_float, graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines))
         evened = even_out(
             graph,
@@ -218,7 +218,7 @@ def quantize(
         del merged  # likewise
         release()
         for way in ways:
-            with progress.stage("correct layers", pieces(equalised)) as advance:
+            with progress.stage("correct layers", pieces(equalised)) as advance, holding():
                 stored, plan = correct(equalised, way, feeds, advance)
             if not has_floats or judge.changes(stored, plan, heads) <= CHANGED:
                 break
@@ -250,7 +250,7 @@ def _observed(
 ) -> list[Mapping[str, Histogram]]:
     """Statistics of every other image, and of the others."""
     found = []
-    with progress.stage("calibrate", len(images)) as advance:
+    with progress.stage("calibrate", len(images)) as advance, holding():
         for half in (images.select(range(start, len(images), 2)) for start in range(min(2, len(images)))):
             key = statistics.cache_key(graph, tensors, fed_with(half, spec), spec.input)
             histograms = statistics.load(key, tensors)
