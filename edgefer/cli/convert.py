@@ -12,6 +12,7 @@ import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.trained import network_options
 from edgefer.conversion.convert import BUDGET, SAMPLES
 from edgefer.conversion.convert import convert as run_convert
 from edgefer.conversion.options import FORMATS, Backend, Ends
@@ -25,7 +26,6 @@ from edgefer.quantize.lessons import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format, open_runner
 from edgefer.shrink.asked import rounds
-from edgefer.spec import read_toml
 
 _NOTABLE = 0.1
 """Share of the parameters; where less is left out, the report and the manifest say so, and the summary does not."""
@@ -78,21 +78,7 @@ Examples:
 """
 )
 @click.argument("model", default="fer_b0")
-@click.option("--family", metavar="NAME|FILE.py", help="Converter to use; recognised from the file by default.")
-@click.option("--arch", default="", metavar="NAME", help="Architecture, where a checkpoint does not say it.")
-@click.option(
-    "--spec",
-    "spec_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE.toml",
-    help="Spec of the network, instead of that in MODEL.spec.toml beside it; what it lacks is as MODEL itself has it.",
-)
-@click.option(
-    "--weights",
-    default="",
-    metavar="KEY",
-    help="Weights to take, where a checkpoint holds several sets: state_dict_ema, say.",
-)
+@network_options
 @click.option(
     "--calibration",
     metavar="DIR|ZIP|NPZ|NAME",
@@ -192,10 +178,7 @@ Examples:
 @output_options
 def convert(
     model: str,
-    family: str | None,
-    arch: str,
-    spec_file: Path | None,
-    weights: str,
+    how: Mapping[str, Any],
     calibration: str | None,
     samples: int,
     budget: int,
@@ -221,10 +204,7 @@ def convert(
     bundle = run_convert(
         model,
         output,
-        family=family,
-        arch=arch,
-        spec=read_toml(spec_file) if spec_file else None,
-        weights=weights,
+        **how,
         calibration=calibration,
         samples=samples,
         budget=budget,

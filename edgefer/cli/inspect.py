@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.trained import network_options
+from edgefer.errors import UsageError
 from edgefer.evaluation.inspection import Inspection, TensorView
 from edgefer.evaluation.inspection import inspect as run_inspect
 from edgefer.evaluation.results import LayerDrift, LayerView
+from edgefer.host.text import printable
+from edgefer.networks.outline import Outline, outline
+from edgefer.spec import Spec
 
 SHOWN = 10
 
@@ -21,23 +27,71 @@ Examples:
   edgefer inspect fer_b0_bundle
   edgefer inspect fer_b0_bundle --data faces/    where along the network the damage is
   edgefer inspect fer_b0_bundle -v               every tensor
+  edgefer inspect model.onnx                     a network before it is converted: how it would be read
 """
 )
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("what", metavar="BUNDLE|MODEL", type=click.Path(path_type=Path))
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
     metavar="DIR|ZIP|NPZ",
     help="Images on which to measure the SQNR of each tensor, float against int8.",
 )
+@network_options
 @output_options
-def inspect(bundle: Path, data: Path | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
-    """Show what the artifacts of BUNDLE are made of: operators, tensors, scales, what is not delegated."""
-    inspection = run_inspect(bundle, data, progress=ConsoleProgress(quiet=quiet, verbose=verbose))
+def inspect(
+    what: Path, data: Path | None, how: Mapping[str, Any], json_file: str | None, quiet: bool, verbose: bool
+) -> int:
+    """Show what the artifacts of BUNDLE are made of: operators, tensors, scales, what is not delegated.
+
+    Of MODEL, a network that `edgefer convert` would read: its inputs, outputs and operators, and what they mean.
+    """
+    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    found: Inspection | Outline
+    if what.is_dir():
+        if any(how.values()):
+            raise UsageError(f"{what}: a bundle, of which --family, --arch, --spec and --weights say nothing")
+        found = run_inspect(what, data, progress=progress)
+        text = sections(found, verbose)
+    else:
+        if data is not None:
+            raise UsageError(f"{what}: not a bundle, with which --data goes")
+        with progress.stage("read"):
+            found = outline(what, **how)
+        text = outlined(found)
     if not quiet and json_file != "-":
-        echo("\n\n".join(sections(inspection, verbose)))
-    write_json(json_file, inspection.to_dict())
+        echo("\n\n".join(text))
+    write_json(json_file, found.to_dict())
     return 0
+
+
+def outlined(found: Outline) -> list[str]:
+    """What is printed of a network, part by part."""
+    ends = [
+        (name, kind, "x".join(map(str, info.shape)), str(info.dtype))
+        for kind, values in (("taken", found.inputs), ("returned", found.outputs))
+        for name, info in values.items()
+    ]
+    return [
+        f"{found.name}, read by family {found.family}: {found.parameters:,} parameters, {found.macs / 1e6:,.1f} M "
+        "multiply-accumulates",
+        table(("values", "", "shape", "dtype"), ends),
+        "\n".join(map(printable, _meaning(found.spec) if found.spec else found.unstated.splitlines())),
+        table(("operator", "nodes"), [(op, str(count)) for op, count in found.operators.items()]),
+        *(f"{click.style('note:', fg='yellow')} {printable(note)}" for note in found.notes),
+    ]
+
+
+def _meaning(spec: Spec) -> Iterator[str]:
+    """What a network is shown, and what its heads are."""
+    height, width = spec.input.size
+    numbers = (f"{name} {', '.join(f'{v:g}' for v in getattr(spec.input, name))}" for name in ("mean", "std"))
+    frames = "" if spec.input.frames is None else f", clips of {spec.input.frames}"
+    yield f"{spec.input.color}, {width} wide and {height} high{frames}, {spec.input.resize}, {', '.join(numbers)}"
+    for head in spec.outputs:
+        labels = ", ".join(head.labels[:SHOWN])
+        more = f" and {len(head.labels) - SHOWN} more" if len(head.labels) > SHOWN else ""
+        yield f"{head.name}: {head.kind}, {head.activation}: {labels}{more}"
 
 
 def sections(inspection: Inspection, verbose: bool) -> list[str]:

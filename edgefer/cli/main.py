@@ -26,7 +26,7 @@ COMMANDS = {
     "policy": "Find how few frames of a video the network must be asked on.",
     "sweep": "Try networks and options beside each other, on images and boards.",
     "benchmark": "Time a bundle's artifacts on boards, and compare what they compute there.",
-    "inspect": "Show what a bundle's artifacts are made of.",
+    "inspect": "Show what a bundle's artifacts, or a network, are made of.",
     "families": "List the networks whose files are read as they are published.",
     "board": "Emulate an ARM board on this machine, for tests without hardware.",
     "devices": "Name and prepare the boards to measure on.",

@@ -30,6 +30,10 @@ _SPEC = ("input", "outputs", "states")
 """What a Spec consists of; `arch` and the like are no part of it."""
 
 
+class UnstatedError(InputError):
+    """Nothing says what a network's input or outputs mean."""
+
+
 @dataclass(frozen=True)
 class Source:
     """The file a user brings, and what they say about it.
@@ -105,14 +109,15 @@ class Source:
             shown: keys of `input` that the network itself shows, for those that nothing states.
 
         Raises:
-            InputError: a table is missing or wrong; the message says what to write.
+            UnstatedError: a table is missing; the remedy says what to write.
+            InputError: a table is wrong.
         """
         document = {**(own or {}), **self.stated}
         if missing := [table for table in ("input", "outputs") if table not in document]:
             adapted = "labels" if missing == ["outputs"] else "size, mean, std and labels"
             example = "\n".join(EXAMPLES[table] for table in missing)
             where = f"the file of --spec, or without it {self.sidecar}" if self.spec else str(self.sidecar)
-            raise InputError(
+            raise UnstatedError(
                 f"{self.path}: nothing says what the network's {' and '.join(missing)} mean",
                 remedy=f"Write {where} (adapt {adapted} to the training):\n\n{example}",
             )
