@@ -66,20 +66,19 @@ def to_onnx(
     large = {value: array for value, array in constants.items() if held is not None and array.nbytes >= _LARGE}
     if held is not None:
         held.update(large)
-    initializers = [
-        _reference(array, value) if value in large else numpy_helper.from_array(array, value)
-        for value, array in constants.items()
-    ]
     proto = helper.make_graph(
         nodes,
         graph.name or "network",
         [_value_info(graph, v) for v in graph.inputs],
         [_value_info(graph, v) for v in outputs],
-        initializers,
     )
     model = helper.make_model(
         proto, producer_name="edgefer", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8
     )
+    for value, array in constants.items():  # one by one, as they are as large as the network, and are copied
+        model.graph.initializer.append(
+            _reference(array, value) if value in large else numpy_helper.from_array(array, value)
+        )
     helper.set_model_props(model, dict(sorted((metadata or {}).items())))
     return model
 

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -32,9 +32,10 @@ def main() -> None:
     import onnxruntime  # noqa: F401  while nothing is asked yet
 
     while (question := receive(sys.stdin.buffer)) is not None:
-        head, feeds, data = unpacked(question)
+        head, feeds = unpacked(question)
+        run = None  # of the question before, as large as its model
         try:
-            run = _ENGINES[head["engine"]](Path(head["path"]) if head["path"] else data)
+            run = _ENGINES[head["engine"]](Path(head["path"]))
             send(answers, packed({"step": "run"}, []))
             found = in_turn(partial(run, values=head["values"]), feeds, head["carried"])
             send(answers, packed({}, found))
@@ -43,7 +44,7 @@ def main() -> None:
             send(answers, packed({"refused": told.message, "remedy": told.remedy, "detail": told.detail}, []))
 
 
-def _onnx(model: bytes | Path, *, optimise: bool = True) -> Run:
+def _onnx(model: Path, *, optimise: bool = True) -> Run:
     session = onnx_session(model, optimise=optimise)
 
     def run(feeds: Mapping[str, Array], values: Sequence[str] | None) -> dict[str, Array]:
@@ -53,7 +54,7 @@ def _onnx(model: bytes | Path, *, optimise: bool = True) -> Run:
     return run
 
 
-def _tflite(model: bytes | Path) -> Run:
+def _tflite(model: Path) -> Run:
     interpreter = tflite_interpreter(model)
     outputs = interpreter.get_signature_runner().get_output_details()
 
@@ -67,10 +68,10 @@ def _tflite(model: bytes | Path) -> Run:
     return run
 
 
-def _reference(model: bytes | Path) -> Run:
+def _reference(model: Path) -> Run:
     from onnx.reference import ReferenceEvaluator
 
-    evaluator = ReferenceEvaluator(str(model) if isinstance(model, Path) else model)
+    evaluator = ReferenceEvaluator(str(model))
 
     def run(feeds: Mapping[str, Array], values: Sequence[str] | None) -> dict[str, Array]:
         names = list(evaluator.output_names if values is None else values)
@@ -79,11 +80,11 @@ def _reference(model: bytes | Path) -> Run:
     return run
 
 
-def _timm(model: bytes) -> Run:
+def _timm(model: Path) -> Run:
     import timm
     import torch
 
-    head, (weights,), _ = unpacked(model)
+    head, (weights,) = unpacked(model.read_bytes())
     network = timm.create_model(head["arch"], num_classes=0).eval()
     network.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
 
@@ -95,7 +96,7 @@ def _timm(model: bytes) -> Run:
     return run
 
 
-_ENGINES: Mapping[str, Callable[[Any], Run]] = {
+_ENGINES: Mapping[str, Callable[[Path], Run]] = {
     "onnx": _onnx,
     "unoptimised": partial(_onnx, optimise=False),
     "tflite": _tflite,

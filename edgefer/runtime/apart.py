@@ -3,7 +3,8 @@
     with Apart() as apart:
         outputs = apart.run(model, "tflite", [{"image": pixels}])
 
-One process serves all questions, and is started again only where it died.  Arrays pass through pipes as `.npz`.
+One process serves all questions, and is started again only where it died.  Arrays pass through pipes as `.npz`, models
+as files, which runtimes read in less memory.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Timer
 from types import MappingProxyType, TracebackType
@@ -92,7 +93,6 @@ class Apart:
         """
         question = {
             "engine": engine,
-            "path": str(model) if isinstance(model, Path) else None,
             "values": None if values is None else list(values),
             "carried": dict(carried),
         }
@@ -102,14 +102,15 @@ class Apart:
         watchdog = Timer(TIMEOUT_S, process.kill)
         watchdog.start()
         try:
-            send(process.stdin, packed(question, feeds, b"" if isinstance(model, Path) else model))
-            while (answer := receive(process.stdout)) is not None:
-                head, found, _ = unpacked(answer)
-                if "refused" in head:
-                    raise RefusedError(head["refused"], remedy=head["remedy"], detail=head["detail"])
-                if "step" not in head:
-                    return found
-                step = head["step"]
+            with _as_file(model) as path:
+                send(process.stdin, packed({**question, "path": str(path)}, feeds))
+                while (answer := receive(process.stdout)) is not None:
+                    head, found = unpacked(answer)
+                    if "refused" in head:
+                        raise RefusedError(head["refused"], remedy=head["remedy"], detail=head["detail"])
+                    if "step" not in head:
+                        return found
+                    step = head["step"]
         except BrokenPipeError:
             pass
         except RefusedError:
@@ -152,6 +153,17 @@ class Apart:
         return RefusedError(f"{runtime} {_ending(code)} when it is to {step} it", detail=said)
 
 
+@contextmanager
+def _as_file(model: bytes | Path) -> Iterator[Path]:
+    if isinstance(model, Path):
+        yield model
+        return
+    with tempfile.TemporaryDirectory(prefix="edgefer-") as folder:
+        path = Path(folder, "model")
+        path.write_bytes(model)
+        yield path
+
+
 def _ending(code: int) -> str:
     if code == -signal.SIGKILL:
         return f"was stopped, for want of memory or because it took longer than {TIMEOUT_S:g} s,"
@@ -163,22 +175,22 @@ def _ending(code: int) -> str:
 # --- messages, which the worker shares ---------------------------------------------------------------------
 
 
-def packed(head: Mapping[str, Any], arrays: Sequence[Mapping[str, Array]], data: bytes = b"") -> bytes:
-    """A message: plain data, arrays by name in several sets, and bytes."""
+def packed(head: Mapping[str, Any], arrays: Sequence[Mapping[str, Array]]) -> bytes:
+    """A message: plain data, and arrays by name in several sets."""
     names = [list(each) for each in arrays]
     stored = {f"{i}-{j}": each[name] for i, each in enumerate(arrays) for j, name in enumerate(each)}
     text = json.dumps({"head": dict(head), "names": names}).encode()
     file = io.BytesIO()
-    np.savez(file, head=np.frombuffer(text, np.uint8), data=np.frombuffer(data, np.uint8), **stored)  # type: ignore[arg-type]
+    np.savez(file, head=np.frombuffer(text, np.uint8), **stored)  # type: ignore[arg-type]
     return file.getvalue()
 
 
-def unpacked(message: bytes) -> tuple[dict[str, Any], list[dict[str, Array]], bytes]:
+def unpacked(message: bytes) -> tuple[dict[str, Any], list[dict[str, Array]]]:
     """What `packed` was given."""
     with np.load(io.BytesIO(message), allow_pickle=False) as entry:
         text = json.loads(entry["head"].tobytes())
         arrays = [{name: entry[f"{i}-{j}"] for j, name in enumerate(names)} for i, names in enumerate(text["names"])]
-        return text["head"], arrays, entry["data"].tobytes()
+        return text["head"], arrays
 
 
 def send(pipe: IO[bytes], message: bytes) -> None:

@@ -35,7 +35,7 @@ def pack(model: Any) -> bytes:
     builder: Any = _Builder(sum(map(len, contents)) + _OVERHEAD)
     model.buffers = [_Buffer(content) for content in contents]
     builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])  # as `Output`, which copies once more
 
 
 def unpack(model: bytes) -> Any:

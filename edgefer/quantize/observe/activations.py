@@ -25,7 +25,7 @@ from edgefer.quantize.scales.ranges import View, mse_optimal
 from edgefer.spec import InputSpec
 
 _Item = TypeVar("_Item")
-_VERSION = 2  # of what a cache entry holds
+_VERSION = 3  # of what a cache entry holds
 
 
 def collect(
@@ -77,7 +77,10 @@ def stored_alone(graph: Graph, views: Mapping[str, View], feeds: Iterable[Feed])
 
 def cache_key(graph: Graph, tensors: Sequence[str], images: str, spec: InputSpec) -> str:
     """What statistics depend on: the graph, the tensors observed, the images by content, how they become pixels."""
-    digest = sha256(to_onnx(graph).SerializeToString())
+    held: dict[str, npt.NDArray[Any]] = {}
+    digest = sha256(to_onnx(graph, held=held).SerializeToString())
+    for array in held.values():
+        digest.update(np.ascontiguousarray(array).data)
     digest.update(repr((_VERSION, HALF, COUNTED, tuple(tensors), images, spec)).encode())
     return digest.hexdigest()
 
