@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgefer.board.cpus import CORES, CPU_DIRECTORY, TEMPERATURE, THROTTLED
+from edgefer.board.cpus import TEMPERATURE, THROTTLED
 from edgefer.errors import DeviceError, UsageError
 from edgefer.host.directories import data_directory
 from edgefer.host.text import printable
@@ -82,19 +82,6 @@ class Board:
     def throttled_file(self) -> Path:
         """What `vcgencmd get_throttled` tells, in hexadecimal: 0x4 is throttled now, 0x40000 has been."""
         return self.rootfs / THROTTLED
-
-    @property
-    def clock_files(self) -> tuple[Path, ...]:
-        """The clock of each core, in kHz."""
-        return self._scaling("scaling_cur_freq")
-
-    @property
-    def governor_files(self) -> tuple[Path, ...]:
-        """The frequency governor of each core."""
-        return self._scaling("scaling_governor")
-
-    def _scaling(self, name: str) -> tuple[Path, ...]:
-        return tuple(self.rootfs / CPU_DIRECTORY / f"cpu{core}" / "cpufreq" / name for core in range(CORES))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as `edgefer board list --json` tells it."""
