@@ -6,15 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import (
-    ConsoleProgress,
-    directory_option,
-    echo,
-    make_directory,
-    output_options,
-    write_json,
-    write_text,
-)
+from edgefer.cli.output import Console, directory_option, echo, make_directory, output_options, write_json, write_text
 from edgefer.cli.workers import Workers, worker_options
 from edgefer.host.csv_tables import csv_text
 from edgefer.host.text import counted
@@ -84,12 +76,10 @@ def aggregate(
     bin_s: float,
     threshold: float,
     workers: Workers,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Sum up what viewers of one stimulus showed, from runs over their recordings."""
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
     with workers.opened(progress) as executor:
         found = run_aggregate(
             runs,
@@ -106,8 +96,8 @@ def aggregate(
         write_text(str(output / "parts.csv"), csv_text(part_header(), part_rows(found)))
     write_json(str(output / "aggregate.json"), found.to_dict())
     write_text(str(output / "report.html"), aggregate_report(title, found))
-    write_json(json_file, found.to_dict())
-    if not quiet and json_file != "-":
+    console.write_json(found.to_dict())
+    if console.shows():
         echo(f"{counted(len(found.counted), 'viewer')} counted, {len(found.left_out)} left out")
         for name, reason in found.left_out:
             echo(f"  {name}: {reason}")

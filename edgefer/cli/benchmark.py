@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgefer.bundle import Bundle
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
+from edgefer.cli.output import Console, echo, output_options, table, write_text
 from edgefer.device.benchmark import SAMPLES
 from edgefer.device.benchmark import benchmark as run_benchmark
 from edgefer.device.results import Benchmark, Settings
@@ -163,9 +163,7 @@ def benchmark(
     batch: int,
     duration: float,
     report_file: str | None,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Time BUNDLE's artifacts on boards, and compare what they compute there with this machine."""
     default = Settings()
@@ -187,11 +185,11 @@ def benchmark(
         throughput=False if throughput is None and (quick or fps or duration) else throughput,
         batch=batch,
         duration=duration,
-        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+        progress=console.progress,
     )
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(summary(result))
-    write_json(json_file, result.to_dict())
+    console.write_json(result.to_dict())
     if report_file is not None:
         write_text(report_file, benchmark_report(Bundle.open(bundle, verify=False).manifest, result))
     for error in result.failures.values():

@@ -9,7 +9,7 @@ import click
 
 from edgefer import board as emulated
 from edgefer.board import CPUS, Board
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.output import Console, echo, output_options, table
 
 SCHEMA = "edgefer.boards/1"
 CAUTION = "EMULATED: its milliseconds mean nothing; its results and its instruction counts do."
@@ -57,12 +57,12 @@ Examples:
     help="Where its SSH server listens.",
 )
 @output_options
-def up(cpu: str, name: str | None, port: int | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def up(cpu: str, name: str | None, port: int | None, console: Console) -> int:
     """Bring up a board and wait until it answers to SSH; one that is up is left alone."""
-    made = emulated.up(cpu, name, port=port, progress=ConsoleProgress(quiet=quiet, verbose=verbose))
-    if not quiet and json_file != "-":
+    made = emulated.up(cpu, name, port=port, progress=console.progress)
+    if console.shows():
         echo(usage(made))
-    write_json(json_file, document([made]))
+    console.write_json(document([made]))
     return 0
 
 
@@ -70,30 +70,30 @@ def up(cpu: str, name: str | None, port: int | None, json_file: str | None, quie
 @click.argument("name", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Remove all boards.")
 @output_options
-def down(name: tuple[str, ...], every: bool, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def down(name: tuple[str, ...], every: bool, console: Console) -> int:
     """Remove boards: their processes, mounts and files; what boards share stays in the cache."""
     if bool(name) == every:
         raise click.UsageError("Give the boards' names, or --all.")
     names = [one.name for one in emulated.boards()] if every else name
     removed = {one: emulated.down(one) for one in names}
-    if not quiet and json_file != "-":
+    if console.shows():
         for one, there in removed.items():
             echo(f"{one}: {'removed' if there else 'there was none'}")
-    write_json(json_file, {"schema": SCHEMA, "removed": [one for one, there in removed.items() if there]})
+    console.write_json({"schema": SCHEMA, "removed": [one for one, there in removed.items() if there]})
     return 0
 
 
 @board.command(name="list", epilog="Example: edgefer board list --json -")
 @output_options
-def list_boards(json_file: str | None, quiet: bool, verbose: bool) -> int:
+def list_boards(console: Console) -> int:
     """Show the emulated boards and whether they run."""
     there = emulated.boards()
-    if not quiet and json_file != "-":
+    if console.shows():
         rows = [(one.name, one.cpu, str(one.port), "up" if one.running else "stopped") for one in there]
         echo(table(("board", "emulates", "port", "state"), rows) if rows else "no emulated boards")
-        if verbose:
+        if console.verbose:
             echo("\n".join(f"{one.name}: {one.directory}" for one in there))
-    write_json(json_file, document(there))
+    console.write_json(document(there))
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import echo, output_options, table, write_json, write_text
+from edgefer.cli.output import Console, echo, output_options, table, write_text
 from edgefer.errors import UsageError
 from edgefer.gates.check import check as run_check
 from edgefer.gates.formats import WORDS, reasons, rows, to_annotations, to_junit, to_markdown
@@ -57,9 +57,7 @@ def check(
     benchmarks: tuple[Path, ...],
     junit_file: str | None,
     markdown_file: str | None,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Judge BUNDLE by gates: bounds on size, accuracy and speed, and on their change since the baseline."""
     if update_baseline and baseline is None:
@@ -68,17 +66,16 @@ def check(
         raise UsageError(f"{baseline}: there is no baseline yet", remedy="Accept this bundle with --update-baseline.")
     compared = None if update_baseline else baseline
     found = run_check(bundle, compared, gates=gates, evaluation=evaluation, benchmarks=benchmarks)
-    is_read_by_programs = "-" in (json_file, junit_file, markdown_file)
-    if not quiet and not is_read_by_programs:
-        echo(summary(found, verbose=verbose))
+    if console.shows(junit_file, markdown_file):
+        echo(summary(found, verbose=console.verbose))
     if os.environ.get("GITHUB_ACTIONS") == "true":
-        echo(to_annotations(found), nl=False, err=is_read_by_programs)
-    write_json(json_file, found.to_dict())
+        echo(to_annotations(found), nl=False, err="-" in (console.json_file, junit_file, markdown_file))
+    console.write_json(found.to_dict())
     write_text(junit_file, to_junit(found))
     write_text(markdown_file, to_markdown(found))
     if update_baseline:
         write_text(str(baseline), found.baseline)
-        if not quiet:
+        if not console.quiet:
             echo(f"{baseline}: written; this bundle is what later ones are compared with", err=True)
             for option, what in found.lacking.items():
                 echo(

@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from edgefer.bundle import Artifact, Bundle
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.output import Console, echo, output_options, table
 from edgefer.cli.trained import network_options
 from edgefer.conversion.convert import BUDGET, SAMPLES
 from edgefer.conversion.convert import convert as run_convert
@@ -196,9 +196,7 @@ def convert(
     batch: str,
     io: Ends,
     output: Path | None,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Make int8 TFLite and ONNX artifacts of MODEL, a checkpoint, ONNX file or bundled network's name."""
     bundle = run_convert(
@@ -221,12 +219,12 @@ def convert(
         precision=precision,
         batch="dynamic" if batch == "dynamic" else 1,
         io=io,
-        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+        progress=console.progress,
     )
     times = _frame_times(bundle)
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(summary(bundle, times))
-    write_json(json_file, {**bundle.manifest, "ms_per_frame_on_this_host": times})
+    console.write_json({**bundle.manifest, "ms_per_frame_on_this_host": times})
     for artifact in bundle.over_budget:
         echo(over_budget(bundle, artifact, times), err=True)
     drop_over = bundle.manifest.get("solution", {}).get("drop_over", 0)

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.output import Console, echo, output_options, table
 from edgefer.device.registry import add_device, find_device, registry_file, remove_device
 from edgefer.device.registry import devices as all_devices
 from edgefer.device.session import Session
@@ -49,56 +49,54 @@ def add(
     known_hosts: str,
     python: str,
     emulated: bool,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Name a board, so that `--device NAME` finds it."""
     device = Device.parse(address, name, identity=identity, known_hosts=known_hosts, python=python)
     device = replace(device, emulated=emulated)
     add_device(device)
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(f"{name} is {device.address}, in {registry_file()}; prepare it with `edgefer devices setup {name}`")
-    write_json(json_file, asdict(device))
+    console.write_json(asdict(device))
     return 0
 
 
 @devices.command("list", epilog="Example: edgefer devices list")
 @output_options
-def list_(json_file: str | None, quiet: bool, verbose: bool) -> int:
+def list_(console: Console) -> int:
     """List this machine, emulated boards that are up, and the boards that were added."""
     found = all_devices()
-    if not quiet and json_file != "-":
+    if console.shows():
         rows = [(name, device.address, "EMULATED" if device.emulated else "") for name, device in found.items()]
         echo(table(("device", "address", ""), rows))
-    write_json(json_file, [asdict(device) for device in found.values()])
+    console.write_json([asdict(device) for device in found.values()])
     return 0
 
 
 @devices.command(epilog="Example: edgefer devices remove pi5")
 @click.argument("name")
 @output_options
-def remove(name: str, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def remove(name: str, console: Console) -> int:
     """Forget a board; what is on it stays until `edgefer devices clean`."""
     remove_device(name)
-    write_json(json_file, {"removed": name})
+    console.write_json({"removed": name})
     return 0
 
 
 @devices.command(epilog="Example: edgefer devices show pi5")
 @click.argument("name", metavar="NAME|USER@HOST")
 @output_options
-def show(name: str, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def show(name: str, console: Console) -> int:
     """Log in to a device, and tell what it is."""
     device = find_device(name)
     with Session(device) as session:
         facts = {**asdict(device), **session.machine, "emulated": device.emulated or session.machine["emulated"]}
-    if not quiet and json_file != "-":
+    if console.shows():
         shown = {key: value for key, value in facts.items() if key not in ("features", "packages") and value != ""}
         shown |= {name: version or "not installed" for name, version in facts["packages"].items()}
         width = max(map(len, shown))
         echo("\n".join(f"{key:<{width}}  {printable(str(value))}" for key, value in shown.items()))
-    write_json(json_file, facts)
+    console.write_json(facts)
     return 0
 
 
@@ -115,26 +113,26 @@ Examples:
 )
 @click.option("--online", is_flag=True, help="Let the board fetch the wheels itself.")
 @output_options
-def setup(name: str, runtimes: tuple[str, ...], online: bool, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def setup(name: str, runtimes: tuple[str, ...], online: bool, console: Console) -> int:
     """Make a virtual environment with numpy and runtimes on a board."""
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
     machine = set_up(find_device(name), runtimes or DEFAULT, online=online, progress=progress)
     installed = {package: version for package, version in machine["packages"].items() if version}
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(f"{name} has " + ", ".join(f"{package} {version}" for package, version in installed.items()))
-    write_json(json_file, machine)
+    console.write_json(machine)
     return 0
 
 
 @devices.command(epilog="Example: edgefer devices clean pi5")
 @click.argument("name", metavar="NAME|USER@HOST")
 @output_options
-def clean(name: str, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def clean(name: str, console: Console) -> int:
     """Remove all that edgefer put on a device: one directory."""
     with Session(find_device(name)) as session:
         freed = session.request("clean")["bytes"]
         directory = session.machine["directory"]
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(f"{name}: {printable(directory)} is gone, {format_size(freed)}")
-    write_json(json_file, {"directory": directory, "bytes": freed})
+    console.write_json({"directory": directory, "bytes": freed})
     return 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, echo, output_options, write_json
+from edgefer.cli.output import Console, echo, output_options
 from edgefer.host.detector_weights import DETECTOR, blazeface_weights
 from edgefer.host.doctor import Finding, examine, healthy, to_document
 from edgefer.host.environments import ENVIRONMENTS
@@ -31,16 +31,16 @@ Examples:
 )
 @click.option("--device", metavar="NAME|USER@HOST", help="Check this board instead of this machine.")
 @output_options
-def doctor(install: str | None, device: str | None, json_file: str | None, quiet: bool, verbose: bool) -> int:
+def doctor(install: str | None, device: str | None, console: Console) -> int:
     """Check this machine, or a board, for what edgefer needs; exit code 1 if something necessary is missing."""
     if install == DETECTOR:
         blazeface_weights()
     elif install:
-        ENVIRONMENTS[install].install(ConsoleProgress(quiet=quiet, verbose=verbose))
+        ENVIRONMENTS[install].install(console.progress)
     findings = tuple(examine() if device is None else _examine_device(device))
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(report(findings))
-    write_json(json_file, to_document(findings))
+    console.write_json(to_document(findings))
     return 0 if healthy(findings) else 1
 
 

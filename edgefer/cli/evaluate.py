@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgefer.bundle import Bundle
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json, write_text
+from edgefer.cli.output import Console, echo, output_options, table, write_text
 from edgefer.cli.workers import Workers, worker_options
 from edgefer.evaluation.evaluate import evaluate as run_evaluate
 from edgefer.evaluation.results import Evaluation
@@ -73,17 +73,15 @@ def evaluate(
     report_file: str | None,
     with_images: bool,
     workers: Workers,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Measure how far the artifacts of BUNDLE are from the float network, on images."""
     if with_images and report_file is None:
         raise click.UsageError("--with-images goes with --report FILE.html")
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
 
     def save(evaluation: Evaluation) -> None:
-        write_json(json_file, evaluation.to_dict())
+        console.write_json(evaluation.to_dict())
         write_text(csv_file, to_csv(evaluation))
         write_text(markdown_file, to_markdown(evaluation))
         if report_file is not None:
@@ -105,7 +103,7 @@ def evaluate(
     except KeyboardInterrupt:
         echo("the images done so far are kept: the same command goes on from there", err=True)
         raise
-    if not quiet and "-" not in (json_file, csv_file, markdown_file):
+    if console.shows(csv_file, markdown_file):
         echo(summary(evaluation))
     return EXIT_CODES[evaluation.verdict.held]
 

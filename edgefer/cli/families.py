@@ -7,7 +7,7 @@ from textwrap import fill
 
 import click
 
-from edgefer.cli.output import echo, output_options, write_json
+from edgefer.cli.output import Console, echo, output_options
 from edgefer.networks.families import described_families
 
 WIDTH = 100
@@ -21,16 +21,16 @@ Examples:
 """
 )
 @output_options
-def families(json_file: str | None, quiet: bool, verbose: bool) -> int:
+def families(console: Console) -> int:
     """List the families of networks whose checkpoints are read as they are published.
 
     A file's family is recognised by its tensors; `convert --family NAME` chooses it.
     """
     found = described_families()
-    if not quiet and json_file != "-":
+    if console.shows():
         wide = max(len(family.name) for family in found) + 2
         for family in found:
             indent = " " * wide
             echo(fill(family.reads, WIDTH, initial_indent=family.name.ljust(wide), subsequent_indent=indent))
-    write_json(json_file, [asdict(family) for family in found])
+    console.write_json([asdict(family) for family in found])
     return 0

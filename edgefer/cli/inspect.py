@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.output import Console, echo, output_options, table
 from edgefer.cli.trained import network_options
 from edgefer.errors import UsageError
 from edgefer.evaluation.inspection import Inspection, TensorView
@@ -39,29 +39,27 @@ Examples:
 )
 @network_options
 @output_options
-def inspect(
-    what: Path, data: Path | None, how: Mapping[str, Any], json_file: str | None, quiet: bool, verbose: bool
-) -> int:
+def inspect(what: Path, data: Path | None, how: Mapping[str, Any], console: Console) -> int:
     """Show what the artifacts of BUNDLE are made of: operators, tensors, scales, what is not delegated.
 
     Of MODEL, a network that `edgefer convert` would read: its inputs, outputs and operators, and what they mean.
     """
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
     found: Inspection | Outline
     if what.is_dir():
         if any(how.values()):
             raise UsageError(f"{what}: a bundle, of which --family, --arch, --spec and --weights say nothing")
         found = run_inspect(what, data, progress=progress)
-        text = sections(found, verbose)
+        text = sections(found, console.verbose)
     else:
         if data is not None:
             raise UsageError(f"{what}: not a bundle, with which --data goes")
         with progress.stage("read"):
             found = outline(what, **how)
         text = outlined(found)
-    if not quiet and json_file != "-":
+    if console.shows():
         echo("\n\n".join(text))
-    write_json(json_file, found.to_dict())
+    console.write_json(found.to_dict())
     return 0
 
 

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -21,8 +23,39 @@ from edgefer.host.text import printable
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def output_options(command: Command) -> Command:
-    """Add --json, -q and -v to a command."""
+@dataclass(frozen=True)
+class Console:
+    """Who is told what: what --json, -q and -v ask for."""
+
+    json_file: str | None
+    quiet: bool
+    verbose: bool
+
+    @property
+    def progress(self) -> ConsoleProgress:
+        """Tells of long work."""
+        return ConsoleProgress(quiet=self.quiet, verbose=self.verbose)
+
+    def shows(self, *files: str | None) -> bool:
+        """Whether the result is printed for people: not where standard output is for it, or for one of `files`."""
+        return not self.quiet and "-" not in (self.json_file, *files)
+
+    def write_json(self, document: Any) -> None:
+        """Write `document` where --json asked for it.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        write_json(self.json_file, document)
+
+
+def output_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add --json, -q and -v to a command, which takes them as its `console`."""
+
+    @wraps(command)
+    def with_console(*, json_file: str | None, quiet: bool, verbose: bool, **others: object) -> int:
+        return command(console=Console(json_file, quiet, verbose), **others)
+
     for option in (
         click.option("-v", "--verbose", is_flag=True, callback=_remember, help="Say more about what is done."),
         click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors."),
@@ -34,8 +67,8 @@ def output_options(command: Command) -> Command:
             help="Write the result as JSON; - for standard output.",
         ),
     ):
-        command = option(command)
-    return command
+        with_console = option(with_console)
+    return with_console
 
 
 def directory_option(command: Command) -> Command:

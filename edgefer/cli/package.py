@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgefer.cli.output import ConsoleProgress, echo, output_options, write_json
+from edgefer.cli.output import Console, echo, output_options
 from edgefer.host.text import printable
 from edgefer.host.units import format_size
 from edgefer.packaging.package import package as run_package
@@ -63,9 +63,7 @@ def package(
     about: Path | None,
     sign_key: Path | None,
     browser_demo: bool,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Make the zip that app developers receive: artifacts, contract, golden tests, samples, papers."""
     made = run_package(
@@ -77,15 +75,15 @@ def package(
         about=about,
         sign_key=sign_key,
         browser_demo=browser_demo,
-        progress=ConsoleProgress(quiet=quiet, verbose=verbose),
+        progress=console.progress,
     )
-    if not quiet and json_file != "-":
+    if console.shows():
         echo(f"{printable(str(made.path))}: {len(made.files)} files, {format_size(made.bytes)}, SHA-256 {made.sha256}")
-        for name, size in made.files.items() if verbose else ():
+        for name, size in made.files.items() if console.verbose else ():
             echo(f"  {size:>12,}  {printable(name)}")
         if made.signature:
             echo(f"{printable(str(made.signature))}: its signature")
         if evaluation is None:
             echo("The model card says: not evaluated.  --evaluation E.json puts the figures in.")
-    write_json(json_file, made.to_dict())
+    console.write_json(made.to_dict())
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgefer.cli.looking import looking_options
-from edgefer.cli.output import ConsoleProgress, echo, output_options, table, write_json
+from edgefer.cli.output import Console, echo, output_options, table, write_json
 from edgefer.cli.workers import Workers, worker_options
 from edgefer.timeline.find_policy import policy as find_policy
 from edgefer.timeline.policy import ALPHA, STRIDES, WINDOW_S, Policy
@@ -75,9 +75,7 @@ def policy(
     boxes: Path | None,
     format: str,
     workers: Workers,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Find how few frames BUNDLE must be asked on, from clips of people."""
     try:
@@ -86,7 +84,7 @@ def policy(
         raise click.BadParameter(
             f"{strides!r} are no strides; write them like 30,15,5,1", param_hint="--strides"
         ) from None
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
     with workers.opened(progress) as executor:
         made = find_policy(
             bundle,
@@ -102,8 +100,8 @@ def policy(
             progress=progress,
         )
     write_json(output, made.to_dict())
-    write_json(json_file, made.to_dict())
-    if not quiet and json_file != "-":
+    console.write_json(made.to_dict())
+    if console.shows():
         echo(summary(made))
         echo(f"Wrote {output}")
     return 0 if any(outcome.keeps(alpha) for outcome in made.outcomes if outcome.inferred < 1) else 1

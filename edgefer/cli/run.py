@@ -10,7 +10,7 @@ import click
 from edgefer.bundle import Bundle
 from edgefer.cli.looking import looking_options
 from edgefer.cli.output import (
-    ConsoleProgress,
+    Console,
     directory_option,
     echo,
     make_directory,
@@ -135,14 +135,12 @@ def run(
     live: bool,
     consent: str,
     workers: Workers,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Find faces in videos, and write what BUNDLE says of them over time."""
-    if live and json_file == "-":
+    if live and console.json_file == "-":
         raise UsageError("--live and --json - would both write to standard output")
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
     if not consent:
         progress.note(LAW)
     opened = Bundle.open(bundle)
@@ -174,7 +172,7 @@ def run(
     def save(found: Run) -> None:
         with progress.stage("write"):
             _write(output, opened, found)
-        write_json(json_file, found.to_dict())
+        console.write_json(found.to_dict())
 
     with workers.opened(progress, here=live) as executor:
         found = run_sources(
@@ -187,7 +185,7 @@ def run(
             tell=(lambda told: echo(json.dumps(live_line(told, spec), ensure_ascii=False))) if live else None,
             save=save,
         )
-    if not quiet and not live and json_file != "-":
+    if console.shows() and not live:
         echo(_summary(found))
         echo(f"Wrote {output}")
     return 5 if found.failures else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgefer.cli.output import (
-    ConsoleProgress,
+    Console,
     directory_option,
     echo,
     make_directory,
@@ -55,23 +55,21 @@ def sweep(
     output: Path,
     csv_file: str | None,
     workers: Workers,
-    json_file: str | None,
-    quiet: bool,
-    verbose: bool,
+    console: Console,
 ) -> int:
     """Try networks and options beside each other, on images and boards, as SWEEP.toml says."""
     request = read_request(file)  # so that what is wrong in it leaves no directory
     make_directory(output)
-    progress = ConsoleProgress(quiet=quiet, verbose=verbose)
+    progress = console.progress
     with workers.opened(progress) as executor:
         found = run_sweep(request, output, workers=executor, progress=progress)
     tabled = csv_text(csv_header(found), csv_rows(found))
     write_json(str(output / "sweep.json"), found.to_dict())
     write_text(str(output / "sweep.csv"), tabled)
     write_text(str(output / "report.html"), sweep_page(found))
-    write_json(json_file, found.to_dict())
+    console.write_json(found.to_dict())
     write_text(csv_file, tabled)
-    if not quiet and "-" not in (json_file, csv_file):
+    if console.shows(csv_file):
         echo(table(header(found), list(rows(found))))
         echo()
         for line in verdict(found):
