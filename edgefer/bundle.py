@@ -19,12 +19,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from edgefer.errors import InputError, UsageError
 from edgefer.host.interruption import interrupts_deferred
 from edgefer.plan import Plan
 from edgefer.spec import Spec
+
+Batch: TypeAlias = Literal[1, "dynamic"]
+"""How many images an artifact takes at once: one, or any number."""
 
 SCHEMA = "edgefer.bundle/1"
 MANIFEST = "manifest.json"
@@ -58,7 +61,7 @@ class Artifact:
     sha256: str
     ops: Mapping[str, int]
     macs: int
-    batch: Literal[1, "dynamic"] = 1
+    batch: Batch = 1
     io: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,12 +10,12 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from edgefer.bundle import Bundle, check_destination, write_bundle
+from edgefer.bundle import Batch, Bundle, check_destination, write_bundle
 from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
 from edgefer.conversion.doubts import chosen_for, doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
-from edgefer.conversion.options import FORMATS, Backend, Batch, Ends, refuse_contradictions
+from edgefer.conversion.options import FORMATS, Backend, Ends, refuse_contradictions
 from edgefer.conversion.remedies import require_images_apart, require_integer_kernels, require_integers, require_tflite
 from edgefer.conversion.shrinking import Shrinking
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample

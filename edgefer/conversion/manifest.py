@@ -10,7 +10,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgefer.bundle import REFERENCE_PRECISION, SCHEMA, Artifact
+from edgefer.bundle import REFERENCE_PRECISION, SCHEMA, Artifact, Batch
 from edgefer.conversion.max_latency import MaxLatency
 from edgefer.conversion.trial import Proof
 from edgefer.emit.artifact import integer_ends
@@ -48,7 +48,7 @@ def build_manifest(
     precision: Precision,
     proof: Proof,
     shrunk: Shrunk | None = None,
-    batch: Literal[1, "dynamic"] = 1,
+    batch: Batch = 1,
     latency: MaxLatency | None = None,
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
@@ -155,7 +155,7 @@ def _artifact(
     format: str,
     data: bytes,
     precision: Precision | Literal["float32"],
-    batch: Literal[1, "dynamic"],
+    batch: Batch,
 ) -> Artifact:
     suffix = "fp32" if precision == REFERENCE_PRECISION else precision
     ops = operator_counts(data) if format == "tflite" else _node_counts(graph, plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from edgefer.bundle import Batch
 from edgefer.errors import UsageError
 from edgefer.quantize.costs.machines import TARGETS
 from edgefer.quantize.lessons import Effort
@@ -12,7 +13,6 @@ from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format
 
 Backend: TypeAlias = Literal["edgefer", "onnx2tf"]
-Batch: TypeAlias = Literal[1, "dynamic"]
 Ends: TypeAlias = Literal["float", "int8"]
 """What artifacts take and return: pixels and real numbers, or integers."""
 

@@ -71,7 +71,8 @@ def section_artifacts(manifest: Manifest) -> Html:
 def section_contract(manifest: Manifest) -> Html:
     """What to feed the artifacts, and what they return."""
     spec = manifest["input"]
-    height, width = spec["size"]
+    clip = [spec["frames"]] if spec.get("frames") else []
+    shape = ", ".join(map(str, (1, *clip, *spec["size"], 3)))
     crop = f"shorter side, then the centre cut out, {spec['crop_fraction']:.4g} of that side"
     outputs = join(
         html(
@@ -87,7 +88,8 @@ def section_contract(manifest: Manifest) -> Html:
         html("<p>Feed plain pixels: the files normalise inside, so an app has nothing to scale or reorder.</p>"),
         facts(
             [
-                ("Pixels", html("uint8 <code>(1, {h}, {w}, 3)</code>, RGB, 0 to 255", h=height, w=width)),
+                ("Pixels", html("uint8 <code>({shape})</code>, RGB, 0 to 255", shape=shape)),
+                *_integers(manifest["artifacts"]),
                 ("Resize", f"{spec['resize']}, {'both sides' if spec['fit'] == 'stretch' else crop}"),
                 (
                     "Done inside",
@@ -98,6 +100,16 @@ def section_contract(manifest: Manifest) -> Html:
         ),
         outputs,
     )
+
+
+def _integers(artifacts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What integers stand for in files that take and return them."""
+    for artifact in artifacts:
+        if io := artifact.get("io"):
+            ends = (
+                f"{name} {e['dtype']}, scale {e['scale']:g}, zero point {e['zero_point']}" for name, e in io.items()
+            )
+            yield f"Integers in {_format(artifact['format'])}", "; ".join(ends)
 
 
 def _channels(spec: Mapping[str, Any]) -> str:

@@ -54,6 +54,15 @@ def test_the_contract_says_what_to_feed_and_what_comes_back() -> None:
     assert "Output expression : probabilities that sum to 1 0 angry 1 <happy>" in text
 
 
+def test_the_contract_tells_of_clips_and_of_files_that_take_and_return_integers() -> None:
+    tflite, *others = MANIFEST["artifacts"]
+    io = {"input": {"dtype": "int8", "scale": 1.0, "zero_point": -128}}
+    text = report(artifacts=[{**tflite, "io": io}, *others], input={**MANIFEST["input"], "frames": 8}).text
+    assert "uint8 (1, 8, 64, 48, 3) , RGB, 0 to 255" in text
+    assert "Integers in TFLite input int8, scale 1, zero point -128" in text
+    assert text.count("Integers in") == 1
+
+
 def test_every_head_is_judged_by_its_own_measure() -> None:
     heads = [
         *MANIFEST["outputs"],
