@@ -36,7 +36,7 @@ from edgefer.spec import InputSpec
 LEARNED: Mapping[Effort, Steps] = {
     "fast": Steps(20, 250, 80),
     "balanced": Steps(60, 1000, 300),
-    "best": Steps(100, 3000, 300),
+    "best": Steps(100, 6000, 600),
 }
 """How long the weights of a smaller network are learned again."""
 

@@ -90,7 +90,7 @@ def distil(
         teacher: the network to follow.
         heads: the values to follow, each (1, columns), and what they are read as.
         images: uint8 (1, H, W, 3), as both take them.
-        steps: of Adam, each on a batch of distorted images.
+        steps: of Adam, each on a batch of images.
         advance: called after each.
         kept: where the state is kept, so that what was interrupted goes on to the same result.
         inner: values on the way that are to stay what they were, and which of the teacher's channels are left of them.

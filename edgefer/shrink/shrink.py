@@ -42,7 +42,7 @@ FITTED_ON = 1024
 JUDGED_ON = 256
 """At most so many images tell what channels are worth, and so many others whether a network is better."""
 
-_VERSION = 5  # of what a journal holds
+_VERSION = 6  # of what a journal holds
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,12 @@ import pytest
 
 from edgefer.graph.groups import find_groups
 from edgefer.graph.onnx_io import to_onnx
+from edgefer.plan import Plan
+from edgefer.quantize.observe.sensitivity import Sensitivity
+from edgefer.shrink.journal import Journal
+from edgefer.shrink.lighter import Lighter, Student
 from edgefer.shrink.low_rank import through_fewer
+from edgefer.shrink.refit import observed, shares
 from edgefer.shrink.remove import Bytes
 from tests.emit.harness import run_model
 from tests.graph.networks import network, numbers, operators
@@ -67,3 +72,16 @@ def test_small_layers_stay():
     text = "a = Conv<kernel_shape=[1, 1]>(x, w)\ny = Conv<kernel_shape=[1, 1]>(a, v)"
     graph = network(text, "y", {"w": numbers(64, 3, 1, 1), "v": numbers(5, 64, 1, 1)})
     assert through_fewer(graph, feeds(4), 1e9) is None
+
+
+@pytest.mark.parametrize("rank", [12, 128])
+def test_a_round_takes_two_steps_where_that_is_quieter_than_fewer_channels(rank, tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEFER_HOME", str(tmp_path))
+    graph = network(CONV.replace("TRANS", "1"), "y", weights(rank, False))
+    judge = Sensitivity(graph, ["y"], feeds(32, seed=2))
+    worths = lambda groups: shares(groups, observed(groups, feeds(32)))  # noqa: E731
+    target = 0.7 * Bytes().of(graph)
+    found = Lighter(Journal("key"), worths, judge, feeds(100)).made(Student(graph, {}), Bytes(), target, "1-gone")
+    assert bool(found.in_two) == (rank == 12)
+    assert Bytes().of(found.graph) <= 0.75 * Bytes().of(graph)
+    assert judge.noise(found.graph, Plan()) < (1e-3 if rank == 12 else 1)
