@@ -9,6 +9,7 @@ from math import inf
 
 from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.macs import parameters
+from edgefer.host.memory import holding
 from edgefer.images import ImageSet
 from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import QuantParams
@@ -98,8 +99,9 @@ def even_out(
         prices = Prices(graph, machines, worth)
         thinned = _thinned(graph, heads, images, spec, few, prices, partial(most, times)) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)
-        in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
-        evened, prescribed = equalise(in_parts, feeds, sensitivity, prices)
+        with holding():
+            in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
+            evened, prescribed = equalise(in_parts, feeds, sensitivity, prices)
         if int8_cost(evened, machines[0]) <= allowed and (times == inf or is_small(evened)):
             break
     return Evened(evened, prescribed, parameters(graph) - parameters(thinned))

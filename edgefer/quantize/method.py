@@ -155,7 +155,7 @@ def quantize(
     def is_small(graph: Graph, plan: Plan) -> bool:
         return is_surely_within(graph, plan, bounds.bytes) or size(graph, plan) <= bounds.bytes
 
-    with progress.stage("equalise"), holding():
+    with progress.stage("equalise"):
         last = aside(partial(last_in_float, graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines))
         evened = even_out(
             graph,
