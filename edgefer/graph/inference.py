@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import OPSET, Array, Node, TensorInfo
+from edgefer.graph.ir import OPSET, Array, Attribute, Node, TensorInfo
 
 _SMALL = 64  # constants of up to so many items may decide shapes (Reshape, Slice, Pad)
 
@@ -48,11 +48,20 @@ def infer_outputs(
 
 def node_proto(node: Node, outputs: tuple[str, ...] | None = None) -> onnx.NodeProto:
     """The ONNX node of `node`, or the same with other `outputs`, without its fused activation."""
-    attributes: dict[str, Any] = {
-        name: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
-        for name, value in node.attributes.items()
-    }
-    return helper.make_node(node.op, node.inputs, node.outputs if outputs is None else outputs, node.name, **attributes)
+    proto = helper.make_node(node.op, node.inputs, node.outputs if outputs is None else outputs, node.name)
+    for name, value in sorted(node.attributes.items()):
+        if isinstance(value, np.ndarray):
+            proto.attribute.append(helper.make_attribute(name, numpy_helper.from_array(value)))
+        else:
+            items = value if isinstance(value, tuple) else (value,)
+            proto.attribute.append(_attribute(name, value, tuple(type(item).__name__ for item in items)))
+    return proto
+
+
+@lru_cache(1 << 10)
+def _attribute(name: str, value: Attribute, kinds: tuple[str, ...]) -> onnx.AttributeProto:
+    """An attribute, which takes longer to make than to copy; what equals another may be of other `kinds`: 1 and 1.0."""
+    return helper.make_attribute(name, value)
 
 
 def type_proto(info: TensorInfo) -> onnx.TypeProto:

@@ -116,8 +116,9 @@ class Graph:
     info: Mapping[str, TensorInfo]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "constants", MappingProxyType(dict(self.constants)))
-        object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
+        for name, mapping in (("constants", self.constants), ("info", self.info)):
+            if not isinstance(mapping, MappingProxyType):  # else it is another graph's, which stays what it is
+                object.__setattr__(self, name, MappingProxyType(dict(mapping)))
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:

@@ -34,7 +34,8 @@ def usual_images(graph: Graph, images: ImageSet, spec: Spec) -> ImageSet:
 
     def largest(found: list[Array], count: int) -> list[Array]:
         """For each of some images, the largest magnitude of each value."""
-        return list(np.stack([np.abs(each).reshape(count, -1).max(axis=1) for each in found], axis=1))
+        flat = [each.reshape(count, -1) for each in found]
+        return list(np.stack([np.maximum(each.max(axis=1), -each.min(axis=1)) for each in flat], axis=1))
 
     peaks = np.array(list(chain.from_iterable(observe(graph, values, iter_feeds(images, spec), largest))))
     if not peaks.size:
