@@ -9,7 +9,8 @@ table of all pairs, as few of its versions can cast from int4; weights that seve
 reshaped to what they are for each reader but the first, one after the other, as it converts those of each reader by
 themselves, and takes equal nodes for one; a constant for each channel is expanded to the whole map, as its kernels
 take up to three times as long where they broadcast; a map of one pixel is turned to channels last before it is
-flattened, as int8 convolutions return maps so, which else are turned while they are large.
+flattened, as int8 convolutions return maps so, which else are turned while they are large.  PReLUs whose answer is the
+same in integers (`graph.slopes`) are a product and a sum of these.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import onnx
 from edgefer.emit.nibbles import INT4_PAIRS, packed_int4
 from edgefer.graph.ir import Array, Attribute, Graph, Node, fresh_name
 from edgefer.graph.onnx_io import to_onnx
+from edgefer.graph.slopes import FRACTIONS, fractions
 from edgefer.plan import Plan
 
 CHANNELS_LAST = "ChannelsLast"
@@ -84,6 +86,9 @@ class _Emitter:
 
     def emit(self, node: Node) -> None:
         """Append `node`, reading stored values where it computes in int8 and exact activations where it can."""
+        if self._is_between_integers(node) and (steps := fractions(self.graph, node)) is not None:
+            self._prelu(node, steps)
+            return
         is_int8 = self.plan.is_int8(node.name)
         inputs = tuple(self._read(value, is_int8) for value in node.inputs)
         if is_int8 and node.op == "Flatten" and self.graph.shape(node.inputs[0])[2:] == (1, 1):
@@ -102,6 +107,43 @@ class _Emitter:
             self._add(value, "Quantize", "QuantizeLinear", (computed, *self._parameters(value)), self.integers[value])
             real = self.dequantized[value] = self._name(value, "dequantized") if computed == value else value
             self._dequantize(value, self.integers[value], real)
+
+    def _is_between_integers(self, node: Node) -> bool:
+        """Whether what `node`, in float, reads and makes are integers alike, which is all that others read of it."""
+        source, result = node.input(0), node.output
+        params = self.plan.tensors.get(source)
+        readers = self.graph.consumers.get(result, ())
+        return (
+            params is not None
+            and params == self.plan.tensors.get(result)
+            and source not in self.exact
+            and result not in self.graph.outputs
+            and all(self.plan.is_int8(reader.name) for reader in readers)
+        )
+
+    def _prelu(self, node: Node, steps: Array) -> None:
+        """A PReLU in integers, x + max(-x * steps / FRACTIONS, 0), which takes half the time of float's steps."""
+        source, result = node.input(0), node.output
+        factor, stored, product, integers, below, total = (
+            self._name(result, part)
+            for part in ("factor", "factor/stored", "product", "below/stored", "below", "computed")
+        )
+        fraction = self._scalar(result, "factor/scale", np.float32(1 / FRACTIONS))
+        largest = self._scalar(result, "factor/zero_point", np.uint8(FRACTIONS))
+        zero = self._scalar(result, "below/zero_point", np.uint8(0))
+        x, (scale, _) = self.dequantized[source], self._parameters(source)
+        self._expand(result, FRACTIONS - steps, self.graph.shape(result), stored)
+        self._add(result, "Factor", "DequantizeLinear", (stored, fraction, largest), factor)
+        self._add(result, "Product", "Mul", (x, factor), product)
+        self._add(result, "Below", "QuantizeLinear", (product, scale, zero), integers)
+        self._add(result, "Real", "DequantizeLinear", (integers, scale, zero), below)
+        self._add(result, "Sum", "Add", (x, below), total)
+        self.store(result, total)
+
+    def _scalar(self, value: str, part: str, number: np.generic) -> str:
+        name = self._name(value, part)
+        self.constants[name] = np.asarray(number)
+        return name
 
     def _computed(self, value: str) -> str:
         """What an int8 node returns; a graph output is what can be stored of it."""

@@ -8,6 +8,7 @@ from functools import partial
 
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Graph
+from edgefer.graph.slopes import with_whole_slopes
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import holding, release
 from edgefer.host.progress import Progress
@@ -171,7 +172,7 @@ def quantize(
             is_thin=lessons is not None,
         )
         keep_float |= in_float()
-    equalised = evened.graph
+    equalised = with_whole_slopes(evened.graph)
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)

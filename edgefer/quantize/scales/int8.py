@@ -11,6 +11,7 @@ import numpy as np
 
 from edgefer.graph.ir import Graph, Node
 from edgefer.graph.patterns import find_silus
+from edgefer.graph.slopes import fractions
 from edgefer.plan import Compute, Plan, QuantParams
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.integer_kernels import (
@@ -135,6 +136,11 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
                 layout.fixed[roots[0]] = prescribed.pop()
         layout.groups.add(activations)
         layout.nodes.append(node)
+    for node in graph.nodes:
+        if {node.inputs[0], node.output} <= layout.groups.parents.keys() and fractions(graph, node) is not None:
+            roots = [layout.groups.find(value) for value in (node.inputs[0], node.output)]
+            if layout.fixed.keys().isdisjoint(roots):
+                layout.groups.join(roots, roots[0])
     return layout
 
 
