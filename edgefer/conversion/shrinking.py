@@ -43,8 +43,8 @@ LEARNED: Mapping[Effort, Steps] = {
 LEARNED_BYTES = 512_000_000
 """Pixels of unlabelled images that are kept in memory; of more images, as many from all over the set."""
 
-SPARE = SPARE_TIME = 0.015
-"""The share of a bound on bytes, and on latency, that a smaller network leaves for what quantization adds."""
+SPARE = 0.015
+"""The share of a bound, on bytes or on latency, that a smaller network leaves for what quantization adds."""
 
 _RATE = 8.0
 """Weights that a smaller network has only just learned move on through the quantized arithmetic by larger steps."""
@@ -123,7 +123,7 @@ class Shrinking:
                 )
 
             time = Time(latency.machine)
-            limits.append(Limit(time, time.of, allowed * (1 - SPARE_TIME), too_slow))
+            limits.append(Limit(time, time.of, allowed * (1 - SPARE), too_slow))
         return limits
 
     def _in_int8(self, graph: Graph) -> int:
