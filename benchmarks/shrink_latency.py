@@ -1,6 +1,6 @@
 """fer_b0 in fewer ARM instructions, by `--shrink --max-latency`: counted on an emulated A76, and judged beside float.
 
-    python -m benchmarks.shrink_latency RUNS [--bound 0.689x@pi5] [--effort best]
+    python -m benchmarks.shrink_latency RUNS [--bound 0.686x@pi5] [--effort best]
 
 needs torch, ../shared, and what `edgefer board` needs.  It is calibrated on `fer2013_calibration.npz`, learns on the
 faces of `fer2013_train.npz`, whose labels are not read, and is judged on `fer2013_public.npz`, which decides nothing.
@@ -31,7 +31,7 @@ def main() -> None:
     """Convert what is not there yet, count, judge and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--bound", default="0.689x@pi5")
+    parser.add_argument("--bound", default="0.686x@pi5")
     parser.add_argument("--effort", default="best")
     arguments = parser.parse_args()
     options = {"target": "pi5", "max_latency": arguments.bound, "shrink": True, "effort": arguments.effort}
