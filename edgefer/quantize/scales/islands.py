@@ -2,7 +2,8 @@
 
 What is light and could compute in either does so in float where that needs no further conversion, and loses nothing:
 behind a node in float, as the scale and shift of a normalisation, or before one, as a mask that is added before a
-Softmax.  What only moves numbers does where it lies between two.
+Softmax.  What only moves numbers does where it lies between two.  So does a Split of which float alone reads, as of
+queries, keys and values: what goes in is converted once, not each part.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _belongs_to_float(graph: Graph, node: Node, integer: set[str]) -> bool:
     is_made = [_is_made_in_float(graph, value, integer) for value in computed]
     is_read = all(_is_read_in_float(graph, value, integer) for value in node.outputs)
     if node.op in _MOVING:
-        return all(is_made) and is_read
+        return is_read and (all(is_made) or node.op == "Split")
     if node.op not in _LIGHT:
         return False
     converted = [

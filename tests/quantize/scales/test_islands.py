@@ -38,3 +38,9 @@ def test_a_product_of_a_gate_in_float_with_what_it_is_made_of_computes_in_float(
 def test_a_residual_that_needs_a_conversion_either_way_stays_int8(op):
     text = f"a = Conv(x, w)\nb = Conv(a, w)\nc = Exp(b)\nd = {op}(a, c)\ny = Conv(d, w)"
     assert integers(text) == ["Conv", "Conv", op, "Conv"]
+
+
+def test_a_split_that_float_alone_reads_is_converted_once():
+    parts = "a = Conv(x, w)\nq, k1, v = Split<axis=1, num_outputs=3>(a)\nt = Transpose<perm=[0, 1, 3, 2]>(k1)\n"
+    assert integers(f"{parts}b = MatMul(q, t)\nc = Softmax(b)\ny = MatMul(c, v)") == ["Conv"]
+    assert integers(f"{parts}b = MatMul(q, t)\nc = Softmax(b)\ny = Mul(v, v)") == ["Conv", "Split", "Transpose", "Mul"]
