@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -98,6 +100,9 @@ def _told(error: Exception, *, detailed: bool) -> str:
         remedy = error.remedy.split("\n") if error.remedy else []
         detail = error.detail.splitlines() if detailed else ["-v shows more."] if error.detail else []
         return "\n".join([printable(error.message), *(f"  {printable(line)}" for line in (*remedy, *detail))])
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+        there = f"temporary files are in {tempfile.gettempdir()}: {error.strerror}"
+        return printable(there) + "\n  Free some space there, or set TMPDIR to another directory."
     if isinstance(error, OSError) and error.strerror:
         return printable(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
     return "not enough memory" if isinstance(error, MemoryError) else printable(str(error))

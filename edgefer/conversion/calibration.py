@@ -51,9 +51,7 @@ def calibration_images(
         chosen = calibration.select(range(min(samples, len(calibration))))
         return CalibrationImages(str(choice), chosen, held_back)
     with progress.stage("open images"):
-        images = open_images(Path(choice), labelled=False)
-    for line in (*images.skipped_lines(), *images.passed_over_lines()):
-        progress.note(line)
+        images = opened(choice, progress)
     calibration, held_back = split_sequences(images, network.spec, samples)
     if not len(held_back):
         one = "image" if calibration.names == images.names[:1] else "sequence"
@@ -61,6 +59,18 @@ def calibration_images(
             f"{choice}: one {one} is too few: some are needed to calibrate on, and others to judge the result by"
         )
     return CalibrationImages(images.source, calibration, held_back)
+
+
+def opened(choice: str | Path, progress: Progress) -> ImageSet:
+    """A set of which no labels are needed; what of it cannot be used is told.
+
+    Raises:
+        InputError: the images cannot be read.
+    """
+    images = open_images(Path(choice), labelled=False)
+    for line in (*images.skipped_lines(), *images.passed_over_lines()):
+        progress.note(line)
+    return images
 
 
 def compared_images(images: CalibrationImages, spec: Spec, max_drop: float | None, progress: Progress) -> ImageSet:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgefer.bundle import Batch, Bundle, check_destination, write_bundle
-from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images
+from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compared_images, opened
 from edgefer.conversion.doubts import chosen_for, doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
@@ -109,7 +109,8 @@ def convert(
         costs: the same of a board of yours: what `edgefer benchmark --operator-costs --json` wrote.
         shrink: whether channels may be removed where int8 is over the budget or the latency, and weights learned
             again: the longer, the more `effort`; without the `torch` extra they are fitted by least squares alone.
-        unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed.
+        unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed; those that are
+            held back to judge by are not learned on.
         effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 13 to 45 seconds,
             40 to 150, or 3 to 12 minutes, by the age of the CPU.
         formats: which artifacts to make.
@@ -183,6 +184,7 @@ def convert(
         if str(calibration) == SYNTHETIC:  # which takes minutes to make
             proof = _try(network, graph, None, own, apart, progress)
         images = calibration_images(calibration, network, samples, progress)
+        more = None if unlabelled is None else opened(unlabelled, progress)
         compared = compared_images(images, network.spec, max_drop, progress)
         if str(calibration) != SYNTHETIC:
             proof = _try(network, graph, images.calibration, own, apart, progress)
@@ -194,7 +196,7 @@ def convert(
 
     size = partial(_largest, own, network)
     machine = latency.machine if latency is not None else machines[0]
-    shrinking = Shrinking(network, graph, heads, images, unlabelled, effort, size, machine)
+    shrinking = Shrinking(network, graph, heads, images, more, effort, size, machine)
     shrunk = shrinking.shrunk(budget, latency, progress) if shrink else None
     smaller = graph if shrunk is None else shrunk.graph
     if io == "int8":
@@ -242,6 +244,7 @@ def convert(
         graph,
         quantized,
         images,
+        more,
         budget,
         models,
         reference,

@@ -41,6 +41,7 @@ def build_manifest(
     graph: Graph,
     quantized: Quantized,
     images: CalibrationImages,
+    unlabelled: ImageSet | None,
     budget: int,
     models: Mapping[str, bytes],
     reference: bytes,
@@ -60,6 +61,7 @@ def build_manifest(
         graph: its normalised graph, pixels in and meanings out.
         quantized: the result of quantization.
         images: what was calibrated and judged on.
+        unlabelled: what a network that shrank was to learn on beside them.
         budget: bytes that an artifact may have.
         models: artifacts by format.
         reference: the float ONNX file.
@@ -97,6 +99,7 @@ def build_manifest(
             "suffices": precision != "int8" or quantized.calibration_suffices,
         },
         "held_back": {"source": images.source, **_counted(images.held_back), "agreement": {}},
+        **({} if unlabelled is None else {"unlabelled": {"source": unlabelled.source, **_counted(unlabelled)}}),
         "quantization": {
             "scheme": _FLOAT[precision] if precision in _FLOAT else _scheme(quantized.plan),
             "ranges": "none" if precision in _FLOAT else "minimum mean squared error, judged after SiLU",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.memory import release
 from edgefer.host.progress import Progress
 from edgefer.host.units import format_size
-from edgefer.images import CalibrationImages, ImageSet, open_images
+from edgefer.images import CalibrationImages, ImageSet
 from edgefer.images.preprocess import iter_pixels
 from edgefer.networks.network import Network
 from edgefer.plan import Plan
@@ -59,7 +58,7 @@ class Shrinking:
         graph: its normalised graph.
         heads: the values to follow, and what they are read as.
         images: to calibrate on, and held back.
-        unlabelled: more of them, where the user has them.
+        unlabelled: more to learn on, where the user has them; none of them need differ from `images`.
         effort: how much time may be spent.
         size: bytes of the largest artifact of a graph and its Plan.
         machine: whose costs tell how long a network takes.
@@ -69,7 +68,7 @@ class Shrinking:
     graph: Graph
     heads: Mapping[str, Answer]
     images: CalibrationImages
-    unlabelled: str | Path | None
+    unlabelled: ImageSet | None
     effort: Effort
     size: Callable[[Graph, Plan], int]
     machine: CostModel
@@ -130,12 +129,20 @@ class Shrinking:
         return self.size(graph, sized_plan(graph, contract_nodes(graph)))
 
     def _learned_on(self) -> list[Array]:
+        """Pixels of the images to calibrate on, and of more that are none of these and are not held back."""
         spec = self.network.spec.input
-        more = self.images.calibration
+        most = LEARNED_BYTES // (prod(spec.size) * 3)
+        learned = _pixels(self.images.calibration.some(most), spec)
         if self.unlabelled is not None:
-            more = open_images(Path(self.unlabelled), labelled=False)
-        return _pixels(more.some(LEARNED_BYTES // (prod(spec.size) * 3)), spec)
+            known = {_digest(pixels) for pixels in (*learned, *_pixels(self.images.held_back, spec))}
+            more = self.unlabelled.some(most - len(learned))
+            learned += [pixels for pixels in _pixels(more, spec) if _digest(pixels) not in known]
+        return learned
 
 
 def _pixels(images: ImageSet, spec: InputSpec) -> list[Array]:
     return [pixels[np.newaxis] for pixels in iter_pixels(images, spec)]
+
+
+def _digest(pixels: Array) -> bytes:
+    return sha256(pixels.data).digest()

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import onnx
@@ -35,7 +36,11 @@ import sys
 from pathlib import Path
 from edgefer.cli.main import main
 
+write_bytes = Path.write_bytes
+
 def full(path, data):
+    if (Path.cwd() in path.absolute().parents) != {here}:
+        return write_bytes(path, data)
     with path.open("wb") as file:
         file.write(data[:100])
     raise OSError(28, "No space left on device")
@@ -309,13 +314,21 @@ def test_a_directory_without_permission_is_refused_before_any_work(run, files):
 def test_a_full_disk_leaves_the_older_bundle(run, files):
     run(*TINY)
     older = (files / "tiny_bundle" / "SHA256SUMS").read_text()
-    result = process("convert", *TINY, "--samples", "5", code=FULL)
+    result = process("convert", *TINY, "--samples", "5", code=FULL.format(here=True))
     assert result.returncode == 3
     assert "tiny_bundle: the bundle cannot be written: No space left on device" in result.stderr
     assert "Free some space" in result.stderr
     assert left(files) == sorted([*BEFORE, "tiny_bundle"])
     assert (files / "tiny_bundle" / "SHA256SUMS").read_text() == older
     Bundle.open(files / "tiny_bundle")
+
+
+def test_a_full_temporary_directory_is_named(files):
+    result = process("convert", *TINY, "--samples", "5", code=FULL.format(here=False))
+    assert result.returncode == 3
+    assert f"temporary files are in {tempfile.gettempdir()}: No space left on device" in result.stderr
+    assert "TMPDIR" in result.stderr
+    assert left(files) == BEFORE
 
 
 def test_a_full_standard_output_is_an_error_after_the_bundle_is_written(files):

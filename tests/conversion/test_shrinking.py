@@ -1,4 +1,5 @@
 import itertools
+import shutil
 from contextlib import contextmanager
 from functools import partial
 from math import inf
@@ -12,6 +13,7 @@ from edgefer.conversion.shrinking import LEARNED
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.host.directories import cache_directory
 from edgefer.host.progress import Silent
+from edgefer.images import open_images
 from edgefer.shrink.asked import Steps
 from tests.conversion.files import write_faces
 from tests.graph import networks
@@ -62,6 +64,19 @@ def test_a_network_over_the_budget_shrinks(wide, faces, tmp_path):
     assert found["parameters"] < found["parameters_before"] == whole.manifest["quantization"]["parameters"]
     assert bundle.artifact("onnx", "float32").read_bytes() == whole.artifact("onnx", "float32").read_bytes()
     assert edgefer.evaluate(bundle, faces).layers.layers
+
+
+def test_it_learns_on_calibration_images_and_more_but_on_none_that_is_held_back(wide, faces, tmp_path):
+    pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
+    more = tmp_path / "more"
+    shutil.copytree(faces, more)
+    write_faces(more / "others", count=5, seed=1)
+    (more / "damaged.png").write_bytes(b"no image")
+    whole = wide(tmp_path / "whole")
+    manifest = wide(tmp_path / "out", budget=int(0.9 * largest(whole)), shrink=True, unlabelled=more).manifest
+    assert manifest["quantization"]["shrunk"]["images"] == whole.manifest["calibration"]["count"] + 5
+    assert manifest["unlabelled"]["count"] == len(open_images(faces)) + 5
+    assert manifest["unlabelled"]["skipped"] == 1
 
 
 def test_of_what_is_left_no_more_is_left_out_while_the_budget_is_kept(wide, tmp_path, monkeypatch):
