@@ -165,12 +165,14 @@ def _restated(groups: Groups, graph: Graph, node: Node, gone: Chosen) -> tuple[N
     if node.op == "Slice":
         windows = slices(groups.graph, node)
         assert windows is not None
+        shape = groups.graph.shape(node.inputs[0])
+        axes = [axis for axis, size in enumerate(shape) if windows[axis] != slice(0, size)] or [len(shape) - 1]
         if node.inputs[0] in groups.values:
             axis, labels = groups.values[node.inputs[0]]
             before = np.append(0, np.cumsum(~groups.found_in(labels, gone)))
             windows[axis] = slice(int(before[windows[axis].start]), int(before[windows[axis].stop]))
-        starts, ends = ([getattr(window, end) for window in windows] for end in ("start", "stop"))
-        stated = (starts, ends, range(len(windows)))
+        starts, ends = ([getattr(windows[axis], end) for axis in axes] for end in ("start", "stop"))
+        stated = (starts, ends, axes)
         whole = replace(node, inputs=(node.inputs[0], "", "", ""))
         return _with_own(graph, whole, {index + 1: np.array(each, np.int64) for index, each in enumerate(stated)})
     return node, {}

@@ -34,7 +34,6 @@ class Learning:
 
     Attributes:
         steps: how long.
-        seconds: what a step takes here, of the original.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Learning:
         few: Sequence[Array],
         steps: Steps,
     ) -> None:
-        """Time a step of learning.
+        """Of a network.
 
         Args:
             graph: the original.
@@ -53,19 +52,29 @@ class Learning:
             images: to learn on.
             few: to judge groups on.
             steps: how long it learns.
-
-        Raises:
-            UnsupportedOperatorError: an operator has no gradient here.
         """
         self.steps = steps
         self._original, self._heads, self._images, self._few = graph, heads, images, few
-        self.seconds = _seconds_for_a_step(graph, heads, images)
+
+    def seconds(self) -> float:
+        """What a step takes of the network itself; a smaller one takes less."""
+        self.learned(self._original, {}, 1)
+        begun = time.perf_counter()
+        self.learned(self._original, {}, 2)
+        return (time.perf_counter() - begun) / 2
 
     def worths(self, groups: Groups) -> Values:
         """What the heads would lose for each."""
         return worths(groups, tuple(self._heads), self._few)
 
-    def learned(self, student: Graph, places: Places, steps: int, advance: Callable[[], None], kept: Kept) -> Graph:
+    def learned(
+        self,
+        student: Graph,
+        places: Places,
+        steps: int,
+        advance: Callable[[], None] = lambda: None,
+        kept: Kept | None = None,
+    ) -> Graph:
         """The student, learned so many steps."""
         return distil(student, self._original, self._heads, self._images, steps, advance, kept, places)
 
@@ -126,11 +135,3 @@ def _units(graph: Graph, node: Node, name: str) -> Array:
     sizes = np.sqrt(np.mean(np.square(array, dtype=np.float64), axis=others, keepdims=True))
     found: Array = np.maximum(sizes, max(1e-2 * sizes.max(), 1e-3)).astype(np.float32)
     return found
-
-
-def _seconds_for_a_step(graph: Graph, heads: Mapping[str, Answer], images: Sequence[Array]) -> float:
-    """What a step takes of the network itself; a smaller one takes less."""
-    distil(graph, graph, heads, images, 1)
-    begun = time.perf_counter()
-    distil(graph, graph, heads, images, 2)
-    return (time.perf_counter() - begun) / 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, isfinite
 
 from edgefer.graph.groups import Chosen, Groups, find_groups, without
 from edgefer.graph.ir import Feed, Graph
@@ -99,4 +99,5 @@ class Lighter:
         return found["gone"]
 
     def _noise(self, graph: Graph) -> float:
-        return self.judge.noise(graph, Plan())
+        found = self.judge.noise(graph, Plan())
+        return found if isfinite(found) else inf

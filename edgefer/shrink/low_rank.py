@@ -86,7 +86,7 @@ def _directions(
     for node in layers:
         samples = seen[twins[node.name]].astype(np.float64)
         mean = samples.mean(axis=1)
-        variances, columns = np.linalg.eigh(np.cov(samples))
+        variances, columns = np.linalg.eigh(np.cov(samples, ddof=min(samples.shape[1] - 1, 1)))
         found[node.name] = np.maximum(variances[::-1], 0), columns[:, ::-1], mean
     return found
 

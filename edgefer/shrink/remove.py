@@ -127,6 +127,11 @@ def chosen(groups: Groups, worth: Values, measure: Measure, target: float) -> Ch
     return found
 
 
+def any_can_go(groups: Groups, measure: Measure) -> bool:
+    """Whether there is any group that may be removed, whatever it is worth."""
+    return bool(chosen(groups, np.zeros(groups.count), measure, 0.0).any())
+
+
 def _widths(groups: Groups) -> Sequence[int]:
     """For each family how many channels a group has where it has most."""
     most = np.ones(groups.count, int)

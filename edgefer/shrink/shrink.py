@@ -14,12 +14,12 @@ from hashlib import sha256
 from importlib.metadata import version
 from importlib.util import find_spec
 from math import log10
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from edgefer.errors import UnsupportedOperatorError
-from edgefer.graph.groups import Groups
+from edgefer.graph.groups import Groups, find_groups
 from edgefer.graph.ir import Array, Feed, Graph
 from edgefer.graph.macs import macs, parameters
 from edgefer.graph.onnx_io import to_onnx
@@ -35,6 +35,7 @@ from edgefer.shrink.journal import Entry, Journal
 from edgefer.shrink.landmarks import Places, landmarks
 from edgefer.shrink.lighter import Lighter, Student
 from edgefer.shrink.refit import observed, shares
+from edgefer.shrink.remove import any_can_go
 
 FITTED_ON = 1024
 """At most so many images tell how what is left guesses what is gone."""
@@ -42,7 +43,9 @@ FITTED_ON = 1024
 JUDGED_ON = 256
 """At most so many images tell what channels are worth, and so many others whether a network is better."""
 
-_VERSION = 6  # of what a journal holds
+_VERSION = 7  # of what a journal holds
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -149,14 +152,15 @@ def shrink(
     way = _way(graph, heads, images, [feeds[index] for index in evenly(len(feeds), JUDGED_ON)], steps, progress)
     others = [{image: held_back[index]} for index in evenly(len(held_back), JUDGED_ON)]
     judge = Sensitivity(graph, tuple(heads), others)
+    seconds = way.seconds()  # which may find that nothing can be learned
     whole = over.limit.measure.of(graph)
     expected = rounds(whole, whole - over.excess)
     journal = Journal(_key(graph, heads, images, limits, way.steps))
     if journal.is_begun:
         progress.note("shrinking goes on where it was interrupted, with the same network, images and bounds")
-    elif way.steps.last:
-        progress.note(_told(expected, way, len(images)))
-    student, number, learned = Student(graph, landmarks(graph)), 0, 0
+    elif way.steps.last and any_can_go(find_groups(graph), over.limit.measure):
+        progress.note(_told(expected, way.steps, seconds, len(images)))
+    student, number, learned, refused = Student(graph, landmarks(graph)), 0, 0, 0
     lighter = Lighter(journal, way.worths, judge, feeds)
     taken: list[Round] = []
     with progress.stage("shrink", way.steps.of(expected) or None) as advance:
@@ -171,14 +175,22 @@ def shrink(
                 better = way.learned(student.graph, student.places, count, advance, Entry(journal, f"{number}-learned"))
                 if judge.noise(better, Plan()) < judge.noise(student.graph, Plan()):
                     student, learned = replace(student, graph=better), learned + count
+                elif better is not student.graph:
+                    refused += 1
             noise, drop = judge.noise_and_drop(student.graph, Plan(), heads)
             taken.append(Round(parameters(student.graph), macs(student.graph), *takes(student.graph), noise, drop))
+    if student.graph is graph:
+        progress.note("nothing of this network can be removed: it stays as it is without --shrink")
+        journal.close()
+        return None
+    if refused:
+        progress.note(
+            f"in {refused} of {counted(number, 'round')} the network that had learned was no closer to the original on "
+            "the held-back images, and was not taken"
+        )
     for limit in limits:
         if (least := limit.of(student.graph)) > limit.most:
             progress.note(limit.missed(least))
-    if student.graph is graph:
-        journal.close()
-        return None
     return Shrunk(student, graph, learned, len(images), tuple(taken), way.steps.stored, journal)
 
 
@@ -187,11 +199,14 @@ class Way(Protocol):
 
     Attributes:
         steps: how long it learns.
-        seconds: what a step takes here, of the original.
     """
 
-    steps: Steps
-    seconds: float
+    @property
+    def steps(self) -> Steps:
+        """How long it learns."""
+
+    def seconds(self) -> float:
+        """What a step takes here, of the original."""
 
     def worths(self, groups: Groups) -> Values:
         """What each group is worth."""
@@ -204,10 +219,13 @@ class Refitting:
     """Without gradients: by what groups add to what reads them, and nothing beyond least squares."""
 
     steps = Steps(0, 0)
-    seconds = 0.0
 
     def __init__(self, feeds: Sequence[Feed]) -> None:
         self._feeds = feeds
+
+    def seconds(self) -> float:
+        """None."""
+        return 0.0
 
     def worths(self, groups: Groups) -> Values:
         """Their shares of variance."""
@@ -218,6 +236,41 @@ class Refitting:
         return student
 
 
+class AsFarAsItGoes:
+    """One way, until it meets an operator that it does not know, and then another."""
+
+    def __init__(self, way: Way, otherwise: Way, progress: Progress) -> None:
+        self._way, self._otherwise, self._progress = way, otherwise, progress
+
+    @property
+    def steps(self) -> Steps:
+        """Those of the way it now is."""
+        return self._way.steps
+
+    def seconds(self) -> float:
+        """As of a way."""
+        return self._tried(lambda way: way.seconds())
+
+    def worths(self, groups: Groups) -> Values:
+        """As of a way."""
+        return self._tried(lambda way: way.worths(groups))
+
+    def learned(self, student: Graph, places: Places, steps: int, advance: Callable[[], None], kept: Entry) -> Graph:
+        """As of a way."""
+        return self._tried(lambda way: way.learned(student, places, steps, advance, kept))
+
+    def _tried(self, ask: Callable[[Way], _T]) -> _T:
+        try:
+            return ask(self._way)
+        except UnsupportedOperatorError as error:
+            self._progress.note(
+                f"what is left cannot be learned again: {error.message}; it is fitted by least squares alone, which "
+                "loses more, so that a larger bound may be needed, or a network exported without that operator"
+            )
+            self._way = self._otherwise
+            return ask(self._way)
+
+
 def _way(
     graph: Graph,
     heads: Mapping[str, Answer],
@@ -226,20 +279,18 @@ def _way(
     steps: Steps,
     progress: Progress,
 ) -> Way:
-    """By gradients where there is PyTorch, and it knows all operators."""
+    """By gradients where there is PyTorch, as far as it knows all operators."""
+    refitting = Refitting(few)
     if find_spec("torch") is None:
         progress.note(
             "without PyTorch, what is left of a smaller network is fitted by least squares alone, and not learned "
             "again; pip install 'edgefer[torch]'"
         )
-        return Refitting(few)
+        return refitting
     from edgefer.shrink.learning import Learning
 
-    try:
-        return Learning(graph, heads, images, [pixels for feed in few for pixels in feed.values()], steps)
-    except UnsupportedOperatorError as error:
-        progress.note(f"what is left is fitted by least squares alone, as it cannot be learned: {error.message}")
-        return Refitting(few)
+    learning = Learning(graph, heads, images, [pixels for feed in few for pixels in feed.values()], steps)
+    return AsFarAsItGoes(learning, refitting, progress)
 
 
 class _Over(NamedTuple):
@@ -254,12 +305,12 @@ def _over(limits: Sequence[Limit], graph: Graph) -> _Over:
     return max(found, key=lambda over: over.excess / over.limit.most)
 
 
-def _told(count: int, way: Way, images: int) -> str:
-    steps = way.steps.of(count) + way.steps.stored
-    minutes = max(round(steps * way.seconds / 60), 1)
+def _told(count: int, lasting: Steps, seconds: float, images: int) -> str:
+    steps = lasting.of(count) + lasting.stored
+    minutes = max(round(steps * seconds / 60), 1)
     return (
         f"shrinking takes about {counted(minutes, 'minute')} here: {counted(count, 'round')} of removing channels, "
-        f"and {steps:,} steps of learning on {counted(images, 'image')}, {way.seconds:.2f} s each; if interrupted, it "
+        f"and {steps:,} steps of learning on {counted(images, 'image')}, {seconds:.2f} s each; if interrupted, it "
         "goes on where it was when asked for the same again"
     )
 

@@ -38,6 +38,8 @@ def worths(groups: Groups, heads: Sequence[str], images: Sequence[Array]) -> Val
         UnsupportedOperatorError: an operator has no gradient here.
     """
     masked, masks = _masked(groups, heads)
+    if not masks:
+        return np.full(groups.count, np.inf)
     network, random = TorchGraph(masked), torch.Generator().manual_seed(0)
     height, width = images[0].shape[1:3]
     size = max(_BATCH_PIXELS // (height * width), 1)

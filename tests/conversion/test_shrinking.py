@@ -19,6 +19,11 @@ from tests.conversion.files import write_faces
 from tests.graph import networks
 from tests.graph.networks import numbers
 
+SPEC = {
+    "input": {"size": [16, 12], "mean": [0.5] * 3, "std": [0.25] * 3},
+    "outputs": [{"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["a", "b", "c"]}],
+}
+
 
 @pytest.fixture
 def faces(tmp_path):
@@ -39,11 +44,7 @@ def wide(tmp_path, faces):
     """
     constants = {"w": numbers(64, 3, 3, 3), "u": numbers(256, 64, seed=1), "v": numbers(3, 256, seed=2)}
     onnx.save(to_onnx(networks.network(text, "logits", constants, x=(1, 3, 16, 12))), tmp_path / "wide.onnx")
-    spec = {
-        "input": {"size": [16, 12], "mean": [0.5] * 3, "std": [0.25] * 3},
-        "outputs": [{"name": "mood", "kind": "expression", "activation": "softmax", "labels": ["a", "b", "c"]}],
-    }
-    return partial(convert, tmp_path / "wide.onnx", calibration=faces, spec=spec)
+    return partial(convert, tmp_path / "wide.onnx", calibration=faces, spec=SPEC)
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +78,23 @@ def test_it_learns_on_calibration_images_and_more_but_on_none_that_is_held_back(
     assert manifest["quantization"]["shrunk"]["images"] == whole.manifest["calibration"]["count"] + 5
     assert manifest["unlabelled"]["count"] == len(open_images(faces)) + 5
     assert manifest["unlabelled"]["skipped"] == 1
+
+
+def test_a_network_of_which_nothing_can_go_is_converted_as_without_shrinking(faces, tmp_path):
+    text = "a = Conv(x, w)\np = GlobalAveragePool(a)\nlogits = Flatten(p)"
+    graph = networks.network(text, "logits", {"w": numbers(3, 3, 3, 3)}, x=(1, 3, 16, 12))
+    onnx.save(to_onnx(graph), tmp_path / "one.onnx")
+    ways = {
+        "plain": {},
+        "small": {"shrink": True, "budget": 1000},
+        "quick": {"shrink": True, "max_latency": "0.5x@pi5"},
+    }
+    plain, small, quick = (
+        convert(tmp_path / "one.onnx", tmp_path / name, calibration=faces, spec=SPEC, **asked)
+        for name, asked in ways.items()
+    )
+    assert small.over_budget and "shrunk" not in quick.manifest["quantization"]
+    assert small.artifact("onnx", "float32").read_bytes() == plain.artifact("onnx", "float32").read_bytes()
 
 
 def test_of_what_is_left_no_more_is_left_out_while_the_budget_is_kept(wide, tmp_path, monkeypatch):

@@ -167,6 +167,13 @@ def test_dead_groups_are_found_and_removed_exactly(name):
     }
 
 
+def test_a_slice_of_channels_goes_on_to_cut_nothing_else():
+    groups = find_groups(network(SHUFFLE, "y", SHUFFLE_WEIGHTS))
+    smaller = without(groups, chosen(groups, groups.families[0][1]))
+    axes = [smaller.constants[node.inputs[3]].tolist() for node in smaller.nodes if node.op == "Slice"]
+    assert axes == [[1], [1]]
+
+
 def test_several_groups_go_at_once():
     groups = find_groups(network(CONCAT, "y", CONCAT_WEIGHTS))
     gone = chosen(groups, groups.families[0][0], groups.families[1][2], groups.families[1][3])

@@ -55,6 +55,24 @@ def test_layers_of_low_rank_are_computed_in_two_steps_and_give_what_they_gave(tr
         np.testing.assert_allclose(found, expected, atol=2e-3 * np.abs(expected).max())
 
 
+def test_one_image_is_enough_for_finite_weights():
+    graph = network(CONV.replace("TRANS", "1"), "y", weights(12, False))
+    smaller = through_fewer(graph, feeds(1), 1e9)
+    assert all(np.isfinite(array).all() for array in smaller.constants.values())
+
+
+def test_what_is_not_finite_is_noisier_than_anything(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEFER_HOME", str(tmp_path))
+    graph = network(CONV.replace("TRANS", "1"), "y", weights(12, False))
+    low = through_fewer(graph, feeds(8), 1e9)
+    broken = low.with_constants({"v": low.constants["v"] * np.float32(np.nan)})
+    monkeypatch.setattr("edgefer.shrink.lighter.through_fewer", lambda *_: broken)
+    judge = Sensitivity(graph, ("y",), feeds(2, seed=1))
+    lighter = Lighter(Journal("key"), lambda groups: np.zeros(groups.count), judge, feeds(8))
+    found = lighter.made(Student(graph, {}), Bytes(), 0.9 * Bytes().of(graph), "1")
+    assert np.isfinite(found.graph.constants["v"]).all()
+
+
 def test_the_layer_that_loses_least_goes_first_and_no_more_than_must():
     low, high = weights(12, False), weights(200, False)
     graph = network(CONV.replace("TRANS", "1"), "y", low | {"u": high["u"]})

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from edgefer.errors import UnsupportedOperatorError
 from edgefer.graph.groups import find_groups, without
 from edgefer.graph.subgraph import extract
 from edgefer.host.progress import SILENT, Silent
@@ -141,14 +142,55 @@ def test_what_channels_that_are_gone_gave_is_taken_from_those_that_are_left():
     assert fitted < 0.02 < cut
 
 
-def test_learning_that_does_not_help_is_not_kept(graph, monkeypatch):
+@pytest.mark.parametrize("factor", [-1, np.nan, 1e38])
+def test_learning_that_does_not_help_or_diverges_is_not_kept(graph, factor, monkeypatch):
     def spoil(self, student, *_):
-        return student.with_constants({"v": -student.constants["v"]})
+        return student.with_constants({"v": student.constants["v"] * np.float32(factor)})
 
     monkeypatch.setattr(Learning, "learned", spoil)
-    found = shrunk(graph, STORED.of(graph) * 0.8)
+    told = Notes()
+    found = shrunk(graph, STORED.of(graph) * 0.8, progress=told)
     assert found.learned == 0
+    assert re.match(r"in (\d) of \1 rounds the network that had learned was no closer", told.notes[-1])
     assert agreement(graph, found.graph) >= 0.85
+
+
+@pytest.mark.parametrize("has_torch", [True, False])
+def test_a_network_of_which_nothing_can_go_stays_and_that_is_told(has_torch, monkeypatch):
+    if not has_torch:
+        monkeypatch.setattr(shrinking, "find_spec", lambda name: None)
+    text = "t = Transpose<perm=[0, 3, 1, 2]>(x)\na = Conv(t, w)\np = GlobalAveragePool(a)\ny = Flatten(p)"
+    told = Notes()
+    assert shrunk(network(text, "y", WEIGHTS, x=(1, 10, 10, 3)), 100, progress=told) is None
+    assert told.notes[-1].startswith("nothing of this network can be removed")
+    assert not any("shrinking takes" in note for note in told.notes)
+
+
+def test_where_pytorch_lacks_an_operator_least_squares_are_left_and_that_is_told(monkeypatch):
+    text = TEXT.replace("Gemm<transB=1>(f, v)", "Erf(g)").replace("y =", "g = Gemm<transB=1>(f, v)\ny =")
+    graph = network(text, "y", WEIGHTS, x=(1, 10, 10, 3))
+    told = Notes()
+    found = shrunk(graph, STORED.of(graph) * 0.8, progress=told)
+    assert STORED.of(found.graph) <= STORED.of(graph) * 0.8
+    assert (found.learned, found.stored_steps) == (0, 0)
+    (note,) = told.notes
+    assert "operator Erf is not supported" in note and "least squares alone" in note
+
+
+def test_where_pytorch_cannot_run_what_is_left_the_rest_of_the_way_is_by_least_squares(graph, monkeypatch):
+    learn = Learning.learned
+
+    def refuse(self, student, *others):
+        if student.shape("b") != graph.shape("b"):
+            raise UnsupportedOperatorError("g", "Gather", "torch", remedy="")
+        return learn(self, student, *others)
+
+    monkeypatch.setattr(Learning, "learned", refuse)
+    told = Notes()
+    found = shrunk(graph, STORED.of(graph) * 0.8, progress=told)
+    assert STORED.of(found.graph) <= STORED.of(graph) * 0.8
+    assert [note for note in told.notes if "operator Gather" in note] == told.notes[1:]
+    assert found.learned == 0 and agreement(graph, found.graph) >= 0.85
 
 
 def test_maps_on_the_way_stay_what_they_were_where_they_are_learned_too(graph):

@@ -56,3 +56,9 @@ def test_what_the_heads_do_not_need_is_not_judged():
     graph = network(text, "y z", WEIGHTS | more, x=(1, 6, 6, 3))
     found = worths(find_groups(graph), ("y",), pictures(2))
     assert np.isfinite(found[:12]).all() and np.isinf(found[12:]).all() and len(found) == 20
+
+
+def test_where_no_group_is_read_there_is_nothing_to_judge():
+    text = "t = Transpose<perm=[0, 3, 1, 2]>(x)\na = Conv(t, w)\np = GlobalAveragePool(a)\ny = Flatten(p)"
+    graph = network(text, "y", WEIGHTS, x=(1, 6, 6, 3))
+    assert len(worths(find_groups(graph), ("y",), pictures(2))) == 0
