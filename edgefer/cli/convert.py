@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -15,7 +16,7 @@ from edgefer.cli.output import Console, echo, output_options, table
 from edgefer.cli.trained import network_options
 from edgefer.conversion.convert import BUDGET, SAMPLES
 from edgefer.conversion.convert import convert as run_convert
-from edgefer.conversion.options import FORMATS, Backend, Ends
+from edgefer.conversion.options import FORMATS, Backend, Ends, refuses_to_shrink
 from edgefer.conversion.shrinking import LEARNED
 from edgefer.errors import UsageError
 from edgefer.evaluation.quick_look import frame_times, measure_name, shown
@@ -25,7 +26,7 @@ from edgefer.quantize.costs.machines import TARGETS
 from edgefer.quantize.lessons import Effort
 from edgefer.quantize.weights_only import Precision
 from edgefer.runtime.runners import Format, open_runner
-from edgefer.shrink.asked import rounds
+from edgefer.shrink.asked import can_reach, rounds
 
 _NOTABLE = 0.1
 """Share of the parameters; where less is left out, the report and the manifest say so, and the summary does not."""
@@ -129,7 +130,7 @@ Examples:
     "--shrink",
     is_flag=True,
     help="Where int8 is over the budget or the latency, remove channels that matter least, and learn the rest again "
-    "with PyTorch, longer with more --effort.",
+    "with PyTorch, longer with more --effort; not of sequences.",
 )
 @click.option("--unlabelled", metavar="DIR|ZIP|NPZ", help="More faces to learn on with --shrink; no labels are needed.")
 @click.option(
@@ -199,40 +200,48 @@ def convert(
     console: Console,
 ) -> int:
     """Make int8 TFLite and ONNX artifacts of MODEL, a checkpoint, ONNX file or bundled network's name."""
-    bundle = run_convert(
-        model,
-        output,
-        **how,
-        calibration=calibration,
-        samples=samples,
-        budget=budget,
-        max_drop=max_drop,
-        max_latency=max_latency,
-        mixed=mixed,
-        target=target,
-        costs=costs,
-        shrink=shrink,
-        unlabelled=unlabelled,
-        effort=effort,
-        formats=formats,
-        tflite_backend=tflite_backend,
-        precision=precision,
-        batch="dynamic" if batch == "dynamic" else 1,
-        io=io,
-        progress=console.progress,
-    )
+    try:
+        bundle = run_convert(
+            model,
+            output,
+            **how,
+            calibration=calibration,
+            samples=samples,
+            budget=budget,
+            max_drop=max_drop,
+            max_latency=max_latency,
+            mixed=mixed,
+            target=target,
+            costs=costs,
+            shrink=shrink,
+            unlabelled=unlabelled,
+            effort=effort,
+            formats=formats,
+            tflite_backend=tflite_backend,
+            precision=precision,
+            batch="dynamic" if batch == "dynamic" else 1,
+            io=io,
+            progress=console.progress,
+        )
+    except KeyboardInterrupt:
+        if shrink:
+            echo("what --shrink has come to so far is kept: the same command goes on from there", err=True)
+        raise
     times = _frame_times(bundle)
     if console.shows():
         echo(summary(bundle, times))
     console.write_json({**bundle.manifest, "ms_per_frame_on_this_host": times})
+    may_shrink = not shrink and not refuses_to_shrink(
+        precision, tflite_backend, is_of_sequences=bundle.spec.is_of_sequences
+    )
     for artifact in bundle.over_budget:
-        echo(over_budget(bundle, artifact, times), err=True)
+        echo(over_budget(bundle, artifact, times, may_shrink=may_shrink), err=True)
     drop_over = bundle.manifest.get("solution", {}).get("drop_over", 0)
     if drop_over:
         echo(over_drop(bundle), err=True)
     is_slow = latency_over(bundle) > 0
     if is_slow:
-        echo(over_latency(bundle, times), err=True)
+        echo(over_latency(bundle, times, may_shrink=may_shrink), err=True)
     return 1 if bundle.over_budget or drop_over or is_slow else 0
 
 
@@ -267,12 +276,24 @@ def summary(bundle: Bundle, times: dict[str, float]) -> str:
             f"Agreement with fp32 is on {counted(held_back['count'], 'image')} of {held_back['source']} that were not "
             f"among the {calibration['count']} calibrated on{chosen};",
             "time is the median on this host, one thread.",
+            *_within_latency(bundle),
             *_outside(bundle),
             *_shrunk(bundle),
             *_left_out(bundle),
             f"Wrote {printable(str(bundle.path))}",
         )
     )
+
+
+def _within_latency(bundle: Bundle) -> list[str]:
+    """A line on the bound on latency, where there is one and it is kept."""
+    found = bundle.manifest.get("latency")
+    if found is None or latency_over(bundle) > 0:
+        return []
+    return [
+        f"An inference is expected to take {found['expected'] / found['allowed']:.1%} of what --max-latency "
+        f"{found['asked']} allows on {found['costs_of']}."
+    ]
 
 
 def _shrunk(bundle: Bundle) -> list[str]:
@@ -314,8 +335,15 @@ def _outside(bundle: Bundle) -> list[str]:
     return [f"Outside XNNPACK, in slower kernels of LiteRT: {', '.join(kinds)}"]
 
 
-def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float]) -> str:
-    """By how much an artifact misses the budget, and what would help; `times` are milliseconds of a frame, by file."""
+def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float], *, may_shrink: bool) -> str:
+    """By how much an artifact misses the budget, and what would help.
+
+    Args:
+        bundle: what it is of.
+        artifact: that is too large.
+        times: milliseconds of a frame, by file.
+        may_shrink: whether --shrink was not asked for, and would not be refused.
+    """
     budget = int(bundle.manifest["budget_bytes"])
     parameters = int(bundle.manifest["quantization"]["parameters"])
     in_int8 = max([artifact.bytes, *(point["bytes"] for point in _points(bundle)[:1])])
@@ -325,20 +353,25 @@ def over_budget(bundle: Bundle, artifact: Artifact, times: Mapping[str, float]) 
         f"{click.style('over budget:', fg='red', bold=True)} {artifact.file} has {artifact.bytes:,} bytes, "
         f"{artifact.bytes - budget:,} more than the budget of {budget:,}\n"
         f"  The network has {parameters / 1e6:.2f} M parameters{four_bits}.\n"
-        f"  {_smaller(bundle, times, in_int8, budget)} or a larger --budget would help."
+        f"  {_smaller(bundle, times, in_int8, budget, may_shrink)} or a larger --budget would help."
     )
 
 
-def _smaller(bundle: Bundle, times: Mapping[str, float], found: float, most: float) -> str:
+def _smaller(bundle: Bundle, times: Mapping[str, float], found: float, most: float, may_shrink: bool) -> str:
     """Which smaller networks would help where `most` is exceeded, and what it would cost to make one."""
-    if "shrunk" in bundle.manifest["quantization"] or bundle.spec.is_of_sequences:
+    if not may_shrink:
         return "A smaller variant"
+    if not can_reach(found, most):
+        return f"--shrink does not come so far: {1 - most / found:.1%} would have to go.  A smaller variant"
     float_ms = next(times[each.file] for each in bundle.artifacts if each.is_reference)
     height, width = bundle.spec.input.size
     seconds = LEARNED["fast"].seconds(rounds(found, most), height * width, float_ms / 1e3)
+    price = f"takes about {counted(max(round(seconds / 60), 1), 'minute')} more here"
+    if find_spec("torch") is None:
+        price = "needs the extra `torch` to learn the rest again (pip install 'edgefer[torch]')"
     return (
-        f"--shrink, which removes the channels that matter least, {1 - most / found:.0%} of what there is, and takes "
-        f"about {counted(max(round(seconds / 60), 1), 'minute')} more here, a smaller variant"
+        f"--shrink, which removes the channels that matter least, {1 - most / found:.0%} of what there is, and "
+        f"{price}, a smaller variant"
     )
 
 
@@ -348,15 +381,15 @@ def latency_over(bundle: Bundle) -> float:
     return 0.0 if found is None else max(float(found["expected"] - found["allowed"]), 0.0)
 
 
-def over_latency(bundle: Bundle, times: Mapping[str, float]) -> str:
-    """By how much the bound on latency is missed, and what would help; `times` as of `over_budget`."""
+def over_latency(bundle: Bundle, times: Mapping[str, float], *, may_shrink: bool) -> str:
+    """By how much the bound on latency is missed, and what would help; the rest is as for `over_budget`."""
     found = bundle.manifest["latency"]
     ratio = found["expected"] / found["allowed"]
     milliseconds = f", {found['expected'] / 1e6:.2f} ms," if found["unit"] == "ns" else ""
     return (
         f"{click.style('over the latency:', fg='red', bold=True)} an inference is expected to take {ratio:.2f} times "
         f"what --max-latency {found['asked']} allows{milliseconds} on {found['costs_of']}\n"
-        f"  {_smaller(bundle, times, found['expected'], found['allowed'])} or a larger bound would help."
+        f"  {_smaller(bundle, times, found['expected'], found['allowed'], may_shrink)} or a larger bound would help."
     )
 
 

@@ -15,7 +15,7 @@ from edgefer.conversion.calibration import SYNTHETIC, calibration_images, compar
 from edgefer.conversion.doubts import chosen_for, doubts, too_few
 from edgefer.conversion.manifest import build_manifest
 from edgefer.conversion.max_latency import parse_latency
-from edgefer.conversion.options import FORMATS, Backend, Ends, refuse_contradictions
+from edgefer.conversion.options import FORMATS, Backend, Ends, refuse_contradictions, refuses_to_shrink
 from edgefer.conversion.remedies import require_images_apart, require_integer_kernels, require_integers, require_tflite
 from edgefer.conversion.shrinking import Shrinking
 from edgefer.conversion.trial import Proof, made_of, probe, prove, prove_tflite, sample
@@ -54,6 +54,7 @@ from edgefer.quantize.weights_only import Precision, quantize_weights
 from edgefer.report import conversion_report
 from edgefer.runtime.apart import Apart
 from edgefer.runtime.runners import Format
+from edgefer.shrink.asked import REACH
 from edgefer.spec import OutputSpec
 
 BUDGET = 8_000_000
@@ -158,10 +159,12 @@ def convert(
             network = load_network(model, family=family, arch=arch, spec=dict(spec or {}), weights=weights)
         for note in network.notes:
             progress.note(note)
-        if (shrink or tflite_backend == "onnx2tf") and network.spec.is_of_sequences:
+        not_shrunk = refuses_to_shrink(precision, tflite_backend, is_of_sequences=network.spec.is_of_sequences)
+        if shrink and not_shrunk:
+            raise UsageError(f"{network.name} {not_shrunk}", remedy="Leave it out.")
+        if tflite_backend == "onnx2tf" and network.spec.is_of_sequences:
             raise UsageError(
-                f"{network.name} looks at more than one image, which {'--shrink' if shrink else 'onnx2tf'} cannot",
-                remedy="Leave it out.",
+                f"{network.name} looks at more than one image, which onnx2tf cannot", remedy="Leave it out."
             )
         path = Path(output) if output is not None else Path(f"{network.name}_bundle")
         check_destination(path)
@@ -218,6 +221,7 @@ def convert(
                     integer_heads=io == "int8",
                     machines=machines,
                     lessons=None if shrunk is None else shrinking.lessons(shrunk),
+                    shrinks_to=inf if shrink or not_shrunk else 1 - REACH,
                 )
             else:
                 with progress.stage("store weights"), about(network.source.path):
@@ -254,6 +258,7 @@ def convert(
         shrunk,
         batch,
         latency,
+        machine.machine,
     )
     files = _files(network, quantized.plan, models, reference, precision)
     meanings = network.spec

@@ -51,6 +51,7 @@ def build_manifest(
     shrunk: Shrunk | None = None,
     batch: Batch = 1,
     latency: MaxLatency | None = None,
+    costs_of: str = "",
 ) -> dict[str, Any]:
     """The manifest as plain data, but for the agreement on held-back images.
 
@@ -71,6 +72,7 @@ def build_manifest(
         shrunk: the network of fewer channels that was quantized instead of `graph`, if any was.
         batch: images that ONNX files take at once.
         latency: the bound that was asked for, if any.
+        costs_of: the machine whose costs tell what rounds of removing channels take, in words.
     """
     artifacts = [
         _artifact(network, quantized.graph, quantized.plan, format, data, precision, batch)
@@ -110,7 +112,7 @@ def build_manifest(
             "silu": len(find_silus(graph)),
             "squeeze_excite": len(find_squeeze_excites(graph)),
             "parameters": parameters(graph),
-            **({} if shrunk is None else {"shrunk": shrunk.to_dict()}),
+            **({} if shrunk is None else {"shrunk": {**shrunk.to_dict(), "costs_of": costs_of}}),
             "tflite_backend": tflite_backend,
             **(_outside(models["tflite"]) if "tflite" in models else {"undelegated": []}),
             "may_differ": None if tflite_backend == "onnx2tf" else that_may_differ(quantized.graph, quantized.plan),

@@ -19,6 +19,15 @@ Ends: TypeAlias = Literal["float", "int8"]
 FORMATS: tuple[Format, ...] = ("tflite", "onnx")
 
 
+def refuses_to_shrink(precision: Precision, tflite_backend: Backend, *, is_of_sequences: bool = False) -> str:
+    """Why `--shrink` is not for such a conversion, of a network of images or sequences; empty where it is."""
+    if precision != "int8":
+        return f"{precision} computes in float throughout, which leaves nothing to shrink for"
+    if tflite_backend == "onnx2tf":
+        return "onnx2tf writes the network as it is"
+    return "looks at more than one image, which --shrink cannot" if is_of_sequences else ""
+
+
 def refuse_contradictions(
     *,
     formats: Sequence[Format],
@@ -43,6 +52,7 @@ def refuse_contradictions(
     """
     by_onnx2tf = tflite_backend == "onnx2tf"
     bounded = mixed or max_drop is not None
+    not_shrunk = refuses_to_shrink(precision, tflite_backend)
     for wrong, message, remedy in (
         (
             not formats or not set(formats) <= set(FORMATS),
@@ -60,9 +70,9 @@ def refuse_contradictions(
             "Add --shrink.",
         ),
         (
-            shrink and by_onnx2tf,
-            "onnx2tf writes the network as it is",
-            "Leave out --shrink, or the backend.",
+            shrink and bool(not_shrunk),
+            not_shrunk,
+            "Leave out --shrink, or take --precision int8 and edgefer's own backend.",
         ),
         (
             batch == "dynamic" and "onnx" not in formats,
@@ -75,9 +85,9 @@ def refuse_contradictions(
             "",
         ),
         (
-            precision != "int8" and (bounded or effort != "fast" or by_onnx2tf or shrink),
+            precision != "int8" and (bounded or effort != "fast" or by_onnx2tf),
             f"{precision} computes in float throughout, which leaves nothing to mix, to learn or to bound",
-            "Leave out --mixed, --max-drop, --effort, --shrink and --tflite-backend, or take --precision int8.",
+            "Leave out --mixed, --max-drop, --effort and --tflite-backend, or take --precision int8.",
         ),
         (
             io == "int8" and (precision != "int8" or bounded or by_onnx2tf),

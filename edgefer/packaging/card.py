@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from edgefer.bundle import Bundle
+from edgefer.host.text import counted
 from edgefer.host.units import format_size
 from edgefer.packaging.figures import METRICS, SHARES, Evidence, Figure, HeadEvidence
 from edgefer.packaging.markdown import code, facts, plain, table
@@ -46,12 +49,27 @@ def _facts(bundle: Bundle, provenance: Provenance, licence: str) -> str:
                 for output in bundle.spec.outputs
             ),
             ("network", f"{provenance.parameters:,} parameters, {cost}"),
+            *_removed(provenance),
             *(
                 (code(f"models/{a.file}"), f"{format_size(a.bytes)}, {a.precision}, SHA-256 {code(a.sha256)}")
                 for a in artifacts
             ),
             ("licence of the network", plain(licence) or "**not stated**: ask its maker before you ship it"),
         )
+    )
+
+
+def _removed(provenance: Provenance) -> Iterator[tuple[str, str]]:
+    """What the network was before channels were removed, where any were."""
+    if not (found := provenance.shrunk):
+        return
+    rest = "were fitted by least squares, and not learned again"
+    if provenance.learned_steps:
+        rest = f"were learned again, on {counted(found['images'], 'image')}, to answer as the original does"
+    yield (
+        "made smaller",
+        f"channels that mattered least were removed, of {found['parameters_before']:,} parameters and "
+        f"{found['macs_before'] / 1e6:,.1f} M multiply-accumulates; the weights of the rest {rest}",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgefer.bundle import MANIFEST, Bundle
 from edgefer.errors import InputError
@@ -24,7 +25,9 @@ class Provenance:
         calibration_sha256: hex digest of them.
         calibration_count: how many they are.
         scheme: how it was quantized.
-        parameters: of the network.
+        parameters: that the artifacts have, without channels that were removed or left out.
+        shrunk: of what was removed to keep the bounds, as the manifest has it; empty where nothing was.
+        learned_steps: for how long weights were learned, before and after they became integers.
     """
 
     source: str
@@ -38,6 +41,8 @@ class Provenance:
     calibration_count: int
     scheme: str
     parameters: int
+    shrunk: Mapping[str, Any]
+    learned_steps: int
 
     @classmethod
     def of(cls, bundle: Bundle) -> Provenance:
@@ -48,6 +53,8 @@ class Provenance:
         """
         manifest = bundle.manifest
         try:
+            quantization = manifest["quantization"]
+            shrunk = quantization.get("shrunk", {})
             return cls(
                 source=str(manifest["source"]["file"]),
                 source_sha256=str(manifest["source"]["sha256"]),
@@ -58,8 +65,10 @@ class Provenance:
                 calibration=str(manifest["calibration"]["source"]),
                 calibration_sha256=str(manifest["calibration"]["sha256"]),
                 calibration_count=int(manifest["calibration"]["count"]),
-                scheme=str(manifest["quantization"]["scheme"]),
-                parameters=int(manifest["quantization"]["parameters"]),
+                scheme=str(quantization["scheme"]),
+                parameters=int({**quantization, **shrunk}["parameters"]) - int(quantization.get("left_out", 0)),
+                shrunk=shrunk,
+                learned_steps=int(quantization.get("learned_steps", 0)) + int(shrunk.get("learned_steps", 0)),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(

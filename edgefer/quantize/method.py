@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import inf
 
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Graph
@@ -107,6 +108,7 @@ def quantize(
     integer_heads: bool = False,
     machines: Sequence[CostModel] = EVERYWHERE,
     lessons: Lessons | None = None,
+    shrinks_to: float = inf,
 ) -> Quantized:
     """Quantize everything that has integer kernels to int8, or as much as the bounds allow.
 
@@ -124,6 +126,7 @@ def quantize(
         integer_heads: whether heads stay integers, as accelerators want them, whatever rounding them loses.
         machines: what nodes cost where it is to be fast, first where what computes in float is chosen for.
         lessons: what weights are learned from; by default the calibration images and the graph.
+        shrinks_to: the share of full int8 that removing channels may leave; infinite where none may go.
     """
     carrying = between(graph, [state.fed for state in spec.states], [state.returned for state in spec.states])
     keep_float = contract_nodes(graph) | carrying
@@ -133,10 +136,11 @@ def quantize(
         held_back=recorded(graph, images.held_back, spec),
     )
     if bounds.four_bits and (smallest := smallest_size(graph, keep_float, size, bounds.bytes)) > bounds.bytes:
+        may_shrink = bounds.bytes >= shrinks_to * size(graph, sized_plan(graph, keep_float))
         progress.note(
             f"no way of storing this network keeps a budget of {bounds.bytes:,} bytes: with four bits wherever kernels "
-            f"read them it takes about {smallest:,}; unless enough channels hardly matter, and are left out, give a "
-            "--budget of that size, or a smaller network"
+            f"read them it takes about {smallest:,}; unless enough channels hardly matter, and are left out, "
+            f"{'add --shrink, or ' if may_shrink else ''}give a --budget of that size, or a smaller network"
         )
     images = _usual(graph, images, spec, progress)
     feeds = list(iter_feeds(images.calibration.some(FITTED_ON), spec))

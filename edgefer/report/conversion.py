@@ -11,7 +11,7 @@ from edgefer.evaluation.heads import chooses_class, decides
 from edgefer.evaluation.quick_look import shown
 from edgefer.host.text import counted
 from edgefer.report.markup import Html, facts, html, join, section, table
-from edgefer.report.solution import drop_sentence
+from edgefer.report.solution import drop_sentence, latency_sentence
 from edgefer.spec import GRAY_WEIGHTS, OutputSpec, Spec
 
 Manifest: TypeAlias = Mapping[str, Any]
@@ -29,7 +29,7 @@ _MEANINGS = {
 
 
 def section_verdict(manifest: Manifest) -> Html:
-    """The headline: budget and allowed drop kept or not, and agreement with the float network."""
+    """The headline: budget, allowed drop and latency kept or not, and agreement with the float network."""
     budget = manifest["budget_bytes"]
     artifacts = [artifact for artifact in manifest["artifacts"] if artifact["precision"] != REFERENCE_PRECISION]
     over = [artifact for artifact in artifacts if artifact["bytes"] > budget]
@@ -41,11 +41,15 @@ def section_verdict(manifest: Manifest) -> Html:
     solution = manifest.get("solution", {})
     if solution.get("max_drop") is not None:
         verdict += f" {drop_sentence(solution)}"
+    latency = manifest.get("latency")
+    is_slow = latency is not None and latency["expected"] > latency["allowed"]
+    if latency is not None:
+        verdict += f" {latency_sentence(latency)}"
     return html(
         '<header>\n<p class="kicker">Conversion report</p>\n<h1>{name}</h1>\n'
         '<div class="verdict{missed}">\n<strong>{verdict}</strong>\n{agreement}\n</div>\n</header>',
         name=manifest["name"],
-        missed=" missed" if over or solution.get("drop_over") else "",
+        missed=" missed" if over or solution.get("drop_over") or is_slow else "",
         verdict=verdict,
         agreement=_agreement_sentence(manifest),
     )

@@ -26,7 +26,9 @@ def section_shrinking(manifest: Mapping[str, Any]) -> Html:
         "Smaller and smaller",
         html(
             "<p>Channels that matter least went until int8 kept its bounds. What the last round left was quantized; "
-            "drift is against the network as it was.</p>"
+            "drift is against the network as it was. Latency is in times full int8 of that, by what operators cost on "
+            "{machine}.</p>",
+            machine=before["costs_of"],
         ),
         frontier_charts(manifest) if "solution" not in manifest else html(""),
         table(

@@ -37,6 +37,15 @@ def drop_sentence(solution: Mapping[str, Any]) -> str:
     return f"{name} holds: {expected}."
 
 
+def latency_sentence(latency: Mapping[str, Any]) -> str:
+    """Whether the bound on latency is kept, in the headline."""
+    share = latency["expected"] / latency["allowed"]
+    return (
+        f"The latency of {latency['asked']} {'holds' if share <= 1 else 'does not hold'}: {100 * share:.1f} % of it is "
+        f"expected, by what operators cost on {latency['costs_of']}."
+    )
+
+
 class _Choice(NamedTuple):
     """A network that could have been had; NaN is not known.
 
@@ -117,7 +126,8 @@ def frontier_charts(manifest: Mapping[str, Any]) -> Html:
     if len({choice.bytes for choice in choices}) > 1:
         sizes, budget = [choice.bytes / 1e6 for choice in choices], manifest["budget_bytes"] / 1e6
         measures.append(_Measure("Size", "MB of the largest int8 file", False, sizes, (), budget))
-    figures = [_figure(measure, choices, across, allowed) for measure in measures]
+    costs_of = solution["costs_of"] if solution else manifest["quantization"]["shrunk"]["costs_of"]
+    figures = [_figure(measure, choices, across, allowed, costs_of) for measure in measures]
     return html(
         "{figures}\n{note}",
         figures=side_by_side(figures),
@@ -127,7 +137,9 @@ def frontier_charts(manifest: Mapping[str, Any]) -> Html:
     )
 
 
-def _figure(measure: _Measure, choices: Sequence[_Choice], across: charts.Scale, allowed: float | None) -> Html:
+def _figure(
+    measure: _Measure, choices: Sequence[_Choice], across: charts.Scale, allowed: float | None, costs_of: str
+) -> Html:
     spots = [
         charts.Spot(choice.name, choice.latency, value, choice.is_chosen)
         for choice, value in zip(choices, measure.values, strict=True)
@@ -149,7 +161,8 @@ def _figure(measure: _Measure, choices: Sequence[_Choice], across: charts.Scale,
     )
     note = (
         f"Up: {measure.unit}; {'more' if measure.more_is_better else 'less'} is better. "
-        "Across: latency, times full int8. The line is the best up to each latency."
+        f"Across: latency, times full int8, by what operators cost on {costs_of}. "
+        "The line is the best up to each latency."
     )
     return figure(measure.name, chart, note)
 

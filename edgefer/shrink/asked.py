@@ -13,11 +13,19 @@ from edgefer.shrink.remove import Measure
 ROUND = 0.08
 """The share of what is left that a round removes."""
 
+REACH = 0.9
+"""Where more than this share of a network had to go, nothing that answers like it would be left."""
+
 STEP_PIXELS = 32 * 64 * 64
 """A step of learning looks at images of about so many pixels,"""
 
 STEP_PASSES = 5
 """and takes about so many times as long as answering for them: twice, and then come the gradients."""
+
+
+def can_reach(whole: float, least: float) -> bool:
+    """Whether something sensible is left where `whole` comes down to `least`."""
+    return least >= (1 - REACH) * whole
 
 
 def rounds(whole: float, least: float) -> int:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ main.main(sys.argv[2:])
 """
 FULL = """
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from edgefer.cli.main import main
 
@@ -151,6 +153,48 @@ def test_over_budget_says_by_how_much_and_writes_the_bundle(run, files):
     assert "tiny_int8.tflite has" in err
     assert "larger --budget would help" in err
     assert "Wrote tiny_bundle" in out
+
+
+TELLS_TO_SHRINK = r"--shrink, which removes the channels that matter least, 6\d% of what there is, and "
+
+
+@pytest.mark.parametrize(
+    ("budget", "options", "told"),
+    [
+        (
+            "3kB",
+            [],
+            rf"add --shrink, or give a --budget(.|\n)*{TELLS_TO_SHRINK}takes about 1 minute more here, a smaller",
+        ),
+        ("300B", [], r"--shrink does not come so far: 9\d\.\d% would have to go\.  A smaller variant or"),
+        ("2kB", ["--precision", "w8"], r"\n  A smaller variant or"),
+        ("300B", ["--shrink"], r"\n  A smaller variant or"),
+    ],
+)
+def test_shrinking_is_named_where_it_would_help(run, monkeypatch, budget, options, told):
+    monkeypatch.setattr("edgefer.cli.convert.find_spec", lambda name: "is there")
+    monkeypatch.setattr("edgefer.shrink.shrink.find_spec", lambda name: None)
+    code, _, err = run(*TINY, *options, "--budget", budget)
+    assert code == 1
+    assert re.search(told, err), err
+    assert ("add --shrink" in err) == (budget == "3kB")
+
+
+def test_without_torch_shrinking_is_said_to_need_it(run, monkeypatch):
+    monkeypatch.setattr("edgefer.cli.convert.find_spec", lambda name: None)
+    _, _, err = run(*TINY, "--budget", "3kB")
+    assert re.search(rf"{TELLS_TO_SHRINK}needs the extra `torch` to learn the rest again", err), err
+
+
+@pytest.mark.parametrize("options", [[], ["--shrink"]])
+def test_an_interrupted_shrinking_says_that_it_goes_on(run, monkeypatch, options):
+    def interrupted(*_, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("edgefer.cli.convert.run_convert", interrupted)
+    code, _, err = run(*TINY, *options)
+    assert code == 5
+    assert ("kept: the same command goes on from there" in err) == bool(options)
 
 
 def test_a_drop_that_cannot_be_kept_ends_with_1_and_says_by_how_much(run, files, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import jsonschema
@@ -6,11 +7,14 @@ import onnx
 import pytest
 
 import edgefer
+from edgefer.cli.convert import summary
 from edgefer.cli.main import main
 from edgefer.conversion.convert import convert
 from edgefer.conversion.max_latency import parse_latency
 from edgefer.device.results import SCHEMA
 from edgefer.graph.onnx_io import to_onnx
+from edgefer.packaging.card import model_card
+from edgefer.packaging.provenance import Provenance
 from edgefer.quantize.costs.machines import LITERT_X86
 from tests.conversion.files import write_faces, write_network
 from tests.graph import networks
@@ -53,7 +57,19 @@ def test_a_bound_on_latency_is_kept_by_removing_channels(faces, tmp_path, monkey
     assert bundle.manifest["rounds"][-1]["macs"] < 0.6 * bundle.manifest["quantization"]["shrunk"]["macs_before"]
     schema = json.loads(files("edgefer").joinpath("schemas", "bundle-1.schema.json").read_bytes())
     jsonschema.validate(bundle.manifest, schema)
-    assert "Smaller and smaller" in (bundle.path / "report.html").read_text()
+    report, costs_of = (bundle.path / "report.html").read_text(), found["costs_of"]
+    assert "Smaller and smaller" in report and f"times full int8, by what operators cost on {costs_of}" in report
+    assert f"The latency of 0.6x@pi5 holds: {100 * found['expected'] / found['allowed']:.1f} % of it" in report
+    kept = f"{found['expected'] / found['allowed']:.1%} of what --max-latency 0.6x@pi5 allows on {costs_of}"
+    assert kept in summary(bundle, dict.fromkeys((artifact.file for artifact in bundle.artifacts), 1.0))
+    card = model_card(bundle, Provenance.of(bundle), None, "", "").decode()
+    removed = bundle.manifest["quantization"]
+    left = removed["shrunk"]["parameters"] - removed["left_out"]
+    assert f"{left:,} parameters, {bundle.artifacts[0].macs / 1e6:,.1f} M multiply-accumulates a frame" in card
+    assert f"channels that mattered least were removed, of {removed['parameters']:,} parameters and" in card
+    assert "were fitted by least squares, and not learned again" in card
+    learned = replace(Provenance.of(bundle), learned_steps=8)
+    assert "learned again, on 24 images, to answer as" in model_card(bundle, learned, None, "", "").decode()
 
 
 @pytest.mark.parametrize(
@@ -83,4 +99,5 @@ def test_a_bound_on_latency_that_is_missed_is_told_with_what_would_help(model, f
         main([str(part) for part in command])
     assert ended.value.code == 1
     error = capsys.readouterr().err
+    assert "The latency of 0.5x@pi4 does not hold" in (tmp_path / "out" / "report.html").read_text()
     assert "over the latency:" in error and "times what --max-latency 0.5x@pi4 allows" in error and "--shrink" in error

@@ -265,7 +265,7 @@ def test_that_held_back_images_chose_is_said_where_they_did() -> None:
 def test_what_was_removed_is_told_round_by_round() -> None:
     assert "Smaller and smaller" not in report().text
     shrunk = {"parameters_before": 11_180_000, "macs_before": 148_600_000, "parameters": 7_700_000, "macs": 99_000_000}
-    shrunk |= {"learned_steps": 230, "images": 100}
+    shrunk |= {"learned_steps": 230, "images": 100, "costs_of": "a phone"}
     rounds = [
         {
             "parameters": 10_200_000,
@@ -281,4 +281,5 @@ def test_what_was_removed_is_told_round_by_round() -> None:
     alone, together = report(**shrunk), report(**shrunk, solution=solution(point(latency=1.0), point(chosen=True)))
     assert "1 10.20 131.00 10,300,000 0.900 31.2 0.10 2 7.70 99.00 7,800,000 0.700 0.00" in alone.text
     assert "2 points. Chosen: round 2 of removing" in alone.text
+    assert "Across: latency, times full int8, by what operators cost on a phone." in alone.text
     assert "4 points. Chosen: point 2" in together.text and together.text.count("Expected drop over latency") == 1
