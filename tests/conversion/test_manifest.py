@@ -71,7 +71,7 @@ def test_a_manifest_is_as_its_published_schema_says(bring, tmp_path, options, ab
     validator = jsonschema.Draft202012Validator(SCHEMA)
     validator.check_schema(SCHEMA)
     assert [error.message for error in validator.iter_errors(manifest)] == []
-    assert set(manifest) == set(SCHEMA["properties"]) - absent - {"latency", "rounds", "states"}
+    assert set(manifest) == set(SCHEMA["properties"]) - absent - {"latency", "rounds", "states", "unlabelled"}
     quantization = SCHEMA["properties"]["quantization"]["properties"]
     assert set(manifest["quantization"]) == set(quantization) - {"undelegated_time", "shrunk"}
 
