@@ -6,7 +6,8 @@ MODEL is `../shared/models/fer_b0.pt` by default; `python -m benchmarks.train_fe
 trains a larger one.  It is calibrated on `fer2013_calibration.npz`, learns on the faces of `fer2013_train.npz`, whose
 labels are not read, and is judged on `fer2013_public.npz`, which decides nothing.  Magnitude takes the channels whose
 weights are smallest, as pruning commonly does; a narrower network loses the same share of each layer, those of least
-magnitude.  Both are learned again as long, and on the same images.  Rows that were measured by the same sources stay.
+magnitude.  Both are fitted and learned again as long, and on the same images, but lose channels alone, where `--shrink`
+has layers of low rank and plainer kernels, too.  Rows that were measured by the same sources stay.
 """
 
 from __future__ import annotations
@@ -87,11 +88,18 @@ def narrower(groups: Groups, worth: Values, measure: Measure, target: float) -> 
 
 
 PLAIN = "int8 alone"
+_BY_CHANNELS: Mapping[str, Any] = {
+    "edgefer.shrink.learning.worths": magnitudes,
+    "edgefer.shrink.lighter.plainly": lambda graph, *_: (graph, 0),
+    "edgefer.shrink.lighter.through_fewer": lambda *_: None,
+}
+"""Nothing but channels goes, by magnitude: no layers of low rank, no plainer kernels."""
+
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "--shrink": {},
-    "magnitude": {"edgefer.shrink.learning.worths": magnitudes, "edgefer.shrink.shrink._VERSION": "magnitude"},
+    "magnitude": {**_BY_CHANNELS, "edgefer.shrink.shrink._VERSION": "magnitude"},
     "narrower everywhere": {
-        "edgefer.shrink.learning.worths": magnitudes,
+        **_BY_CHANNELS,
         "edgefer.shrink.lighter.chosen": narrower,
         "edgefer.shrink.shrink._VERSION": "narrower",
     },
