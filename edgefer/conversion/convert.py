@@ -112,7 +112,7 @@ def convert(
             again: the longer, the more `effort`; without the `torch` extra they are fitted by least squares alone.
         unlabelled: folder, zip or npz of more faces to learn on then, of which no labels are needed; those that are
             held back to judge by are not learned on.
-        effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 13 to 45 seconds,
+        effort: how much time may be spent to come closer to float: for `fer_b0` on two cores 11 to 45 seconds,
             40 to 150, or 3 to 12 minutes, by the age of the CPU.
         formats: which artifacts to make.
         tflite_backend: who writes the TFLite file: edgefer itself, or onnx2tf for operators it does not know.

@@ -58,7 +58,7 @@ class Shrinking:
         graph: its normalised graph.
         heads: the values to follow, and what they are read as.
         images: to calibrate on, and held back.
-        unlabelled: more to learn on, where the user has them; none of them need differ from `images`.
+        unlabelled: more to learn on, where the user has them, of which some may be among `images`.
         effort: how much time may be spent.
         size: bytes of the largest artifact of a graph and its Plan.
         machine: whose costs tell how long a network takes.
