@@ -42,14 +42,29 @@ def nothing_is_left_running(request):
         wait_for(lambda: not agents(request.getfixturevalue("board").emulated), "nothing of ours runs on the board")
 
 
-def test_a_cut_during_upload_is_told_and_the_upload_goes_on(there):
+def test_a_cut_during_upload_is_told_and_the_upload_goes_on(there, monkeypatch):
     with pytest.raises(DeviceError, match="connection was lost") as caught, Session(there) as session:
-        session.push(DATA, lambda have: have > 3_000_000 and hang_up(session))
+        follow_uploads(session, monkeypatch, lambda have: have > 3_000_000 and hang_up(session))
+        session.push(DATA)
     assert caught.value.exit_code == 4
     heard = []
     with Session(there) as session:
-        session.push(DATA, heard.append)
+        follow_uploads(session, monkeypatch, heard.append)
+        session.push(DATA)
     assert heard[0] > 3_000_000
+
+
+def follow_uploads(session, monkeypatch, heard):
+    """Call `heard` with the number of bytes of a file that are on the device, as it grows."""
+    request = session.request
+
+    def followed(name, *data, **facts):
+        reply = request(name, *data, **facts)
+        if name == "put":
+            heard(facts["offset"] + facts["bytes"])
+        return reply
+
+    monkeypatch.setattr(session, "request", followed)
 
 
 def test_a_cut_during_the_run_is_told(there, fer_b0, faces, board):
