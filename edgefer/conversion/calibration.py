@@ -50,8 +50,7 @@ def calibration_images(
         calibration, held_back = (in_sequences(_part(folder, p), network.spec) for p in ("calibration", "held_back"))
         chosen = calibration.select(range(min(samples, len(calibration))))
         return CalibrationImages(str(choice), chosen, held_back)
-    with progress.stage("open images"):
-        images = opened(choice, progress)
+    images = opened(choice, progress)
     calibration, held_back = split_sequences(images, network.spec, samples)
     if not len(held_back):
         one = "image" if calibration.names == images.names[:1] else "sequence"
@@ -67,7 +66,8 @@ def opened(choice: str | Path, progress: Progress) -> ImageSet:
     Raises:
         InputError: the images cannot be read.
     """
-    images = open_images(Path(choice), labelled=False)
+    with progress.stage("open images"):
+        images = open_images(Path(choice), labelled=False)
     for line in (*images.skipped_lines(), *images.passed_over_lines()):
         progress.note(line)
     return images

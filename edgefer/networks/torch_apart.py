@@ -6,8 +6,6 @@ Messages are pickled: both ends are edgefer.  What a converter prints goes to st
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 import traceback
 import weakref
 from collections.abc import Mapping
@@ -18,10 +16,8 @@ from typing import Any
 from edgefer.errors import EdgeferError, RefusedError
 from edgefer.graph.ir import Array
 from edgefer.networks.network import Source
-from edgefer.runtime.apart import receive, send
+from edgefer.runtime.apart import ended, receive, send, started
 from edgefer.spec import Spec
-
-_WORKER = "import sys; sys.path[:] = {path!r}; from edgefer.networks._torch_worker import main; main()"
 
 
 class FilledApart:
@@ -40,13 +36,8 @@ class FilledApart:
         Raises:
             EdgeferError: as `edgefer.networks.families.filled`.
         """
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER.format(path=sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for this process, which ends that one
-        )
-        self._end = weakref.finalize(self, _ended, self._process)
+        self._process = started("edgefer.networks._torch_worker")
+        self._end = weakref.finalize(self, ended, self._process)
         self.spec, self.notes = self._asked("fill", source, converter)
 
     def write(self, exporter: str, path: Path) -> None:
@@ -78,15 +69,6 @@ class FilledApart:
         if error is not None:
             raise error
         return returned
-
-
-def _ended(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-    for pipe in (process.stdin, process.stdout):
-        assert pipe is not None
-        with suppress(OSError):  # what was not written yet
-            pipe.close()
 
 
 def portable(error: Exception) -> bytes:

@@ -46,7 +46,7 @@ NAMES: Mapping[str, str] = {
 TIMEOUT_S = 300.0
 """What a question may take."""
 
-_WORKER = "import sys; sys.path[:] = {path!r}; from edgefer.runtime._apart_worker import main; main()"
+_WORKER = "import sys; sys.path[:] = {path!r}; from {module} import main; main()"
 _LENGTH = struct.Struct("<Q")
 
 
@@ -128,23 +128,12 @@ class Apart:
         self._end()
         self._stderr.seek(0)
         self._stderr.truncate()
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _WORKER.format(path=sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            start_new_session=True,  # Ctrl-C is for this process, which ends that one
-        )
+        self._process = started("edgefer.runtime._apart_worker", self._stderr)
 
     def _end(self) -> None:
         if self._process is None:
             return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            with suppress(OSError):  # what was not written yet
-                pipe.close()
+        ended(self._process)
         self._process = None
 
     def _died(self, code: int, runtime: str, step: str) -> RefusedError:
@@ -172,7 +161,33 @@ def _ending(code: int) -> str:
     return f"ends its process (exit code {code})"
 
 
-# --- messages, which the worker shares ---------------------------------------------------------------------
+# --- other processes, and messages between them --------------------------------------------------------------
+
+
+def started(module: str, stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """A process that runs `main` of a module of edgefer, and is talked to through its standard input and output.
+
+    Args:
+        module: its dotted name.
+        stderr: where its standard error goes; by default where this process's does.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", _WORKER.format(path=sys.path, module=module)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        start_new_session=True,  # Ctrl-C is for this process, which ends that one
+    )
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """End such a process, whatever it is doing."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        assert pipe is not None
+        with suppress(OSError):  # what was not written yet
+            pipe.close()
 
 
 def packed(head: Mapping[str, Any], arrays: Sequence[Mapping[str, Array]]) -> bytes:
