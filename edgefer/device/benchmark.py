@@ -9,8 +9,8 @@ from pathlib import Path
 from threading import Event, Lock
 
 from edgefer.bundle import SUMS, Bundle
+from edgefer.device.clip import read_clip
 from edgefer.device.on_board import Extras, run_on, ticks
-from edgefer.device.pipeline import read_clip
 from edgefer.device.registry import find_device
 from edgefer.device.results import Benchmark, Run, Settings
 from edgefer.device.target import LOCAL, Device

@@ -1,41 +1,27 @@
 """`benchmark --pipeline`: a clip's frames through detector, crop, network and smoothing on a board, paced as a camera.
 
-The clip is decoded here, and a few seconds of it are brought to the board as pixels, so that a board needs no more
-than it does to run an artifact: numpy and LiteRT.
+A few seconds of the clip are brought to the board as pixels, so that a board needs no more than it does to run an
+artifact: numpy and LiteRT.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import islice
 from math import floor
-from pathlib import Path
 from typing import Any
-
-import cv2
-import numpy as np
 
 from edgefer.bundle import Bundle
 from edgefer.device.latency import Latency
 from edgefer.device.session import Listener, Session
-from edgefer.errors import InputError
-from edgefer.faces.blazeface import BlazeFace
 from edgefer.faces.face import Face, overlap
-from edgefer.host.detector_weights import blazeface_weights
 from edgefer.spec import CropSpec
-from edgefer.video.recordings import VideoFile
 
 FPS = 30.0
 FRAMES = 300
 WARMUP = 5
-BROUGHT = 32
-"""Frames of the clip, spread over its first seconds, that the board goes through to and fro."""
 
-_EVERY = 3
-_LONGEST = 640  # pixels of a frame's longer side
 _BACK_S = 3.4
 _SAME_FACE = 0.5
 
@@ -110,30 +96,6 @@ class Pipeline:
             "runtime": dict(self.runtime),
             "peak_rss_bytes": self.peak_rss_bytes,
         }
-
-
-def read_clip(path: Path) -> Clip:
-    """A few frames of a video, and where this machine finds faces on them.
-
-    Raises:
-        InputError: it is no video, or shows no face.
-        EdgeferError: BlazeFace's weights cannot be fetched.
-    """
-    weights = blazeface_weights()
-    find = BlazeFace(weights)
-    pictures, boxes = [], []
-    for frame in islice(VideoFile(path).frames(), 0, BROUGHT * _EVERY, _EVERY):
-        scale = min(_LONGEST / max(frame.image.shape[:2]), 1.0)
-        size = (max(round(frame.image.shape[1] * scale), 2), max(round(frame.image.shape[0] * scale), 2))
-        small = cv2.resize(frame.image, size, interpolation=cv2.INTER_AREA) if scale < 1 else frame.image
-        pictures.append(np.asarray(small, np.uint8))
-        boxes.append(next(iter(find(pictures[-1])), None))
-    if not any(boxes):
-        raise InputError(f"{path}: its first seconds show no face", remedy="Give a clip in which somebody is seen.")
-    file = io.BytesIO()
-    np.save(file, np.stack(pictures))
-    height, width = pictures[0].shape[:2]
-    return Clip(path.name, file.getvalue(), len(pictures), (width, height), tuple(boxes), weights)
 
 
 def measure_pipeline(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from edgefer.faces.face import Face
@@ -45,6 +44,8 @@ def judge_quality(image: Image, face: Face, cutout: Image) -> Quality:
         face: where the face is in it.
         cutout: what the network is shown of it, uint8 (h, w, 3).
     """
+    import cv2  # reports, which only name the flags, do without
+
     gray = cv2.cvtColor(cv2.resize(cutout, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     sharpness = float(cv2.Laplacian(gray, cv2.CV_64F).var())
     brightness = float(np.mean(gray)) / 255

@@ -11,7 +11,7 @@ import pytest
 import edgefer
 from edgefer.cli.benchmark import summary
 from edgefer.device import pipeline_agent
-from edgefer.device.pipeline import read_clip
+from edgefer.device.clip import read_clip
 from edgefer.device.results import Settings
 from edgefer.errors import InputError
 from edgefer.faces.crop import cut_out
