@@ -75,7 +75,7 @@ class QuantParams:
     def dequantize(self, integers: npt.NDArray[np.signedinteger[Any]]) -> npt.NDArray[np.float32]:
         """Real values of stored `integers`."""
         scale, zero_point = (self._along_axis(p, integers.ndim) for p in (self.scale, self.zero_point))
-        return ((integers.astype(np.float64) - zero_point) * scale).astype(np.float32)
+        return np.asarray((integers.astype(np.float64) - zero_point) * scale, np.float32)  # of a scalar too
 
     def _along_axis(self, parameter: tuple[float, ...] | tuple[int, ...], rank: int) -> npt.NDArray[np.float64]:
         array = np.asarray(parameter, np.float64)

@@ -102,6 +102,13 @@ def test_every_stored_integer_comes_back_as_itself(params, data):
     np.testing.assert_array_equal(stored, integers)
 
 
+def test_a_scalar_comes_back_as_an_array():
+    params = QuantParams("int8", (0.5,), (0,))
+    back = params.dequantize(params.quantize(np.array(1.0, np.float32)))
+    assert isinstance(back, np.ndarray)
+    assert (back.shape, back.dtype, float(back)) == ((), np.float32, 1.0)
+
+
 def test_ties_round_to_even_and_what_is_too_large_saturates():
     params = QuantParams("int8", (1.0,), (1,))
     np.testing.assert_array_equal(params.quantize(np.array([0.5, 1.5, 2.5, 500, -500])), [1, 3, 3, 127, -128])

@@ -2,7 +2,7 @@
 
 A head's few numbers share one scale, with what they have in common taking most of its range; a ResNet-18 whose other
 layers add next to nothing had 0.07 of a logit for a step, and no other noise.  In float, from int8-stored weights, such
-a layer costs next to nothing.
+a layer costs next to nothing; where it costs more, more noise must go with it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from edgefer.quantize.solve.ways import with_stored_weights
 NOTABLE = 0.1
 """The share of all noise that must go with it: else integers stay integers."""
 
-CHEAP = 0.02
-"""The share of a network's time that it may take more."""
+HALVING = 0.1
+"""The share of a network's time that halving the noise is worth."""
 
 
 def last_in_float(
@@ -42,12 +42,13 @@ def last_in_float(
     plan = plan_int8(graph, seen, keep_float)
     everything = sensitivity.noise(graph, plan)
     last = _last_layers(graph, heads) - keep_float
-    is_cheap = max(_slower(graph, last, machine) for machine in machines) <= CHEAP
-    if not last or not is_cheap or sensitivity.noise_of_heads(plan) < NOTABLE * everything:
+    if not last or sensitivity.noise_of_heads(plan) < NOTABLE * everything:
         return frozenset(), everything
     plan = with_stored_weights(graph, plan_int8(graph, seen, keep_float | last), last)
     others = sensitivity.noise(graph, plan)
-    return (last, others) if others <= (1 - NOTABLE) * everything else (frozenset(), everything)
+    slower = max(_slower(graph, last, machine) for machine in machines)
+    is_worth_it = others <= min(1 - NOTABLE, 2 ** (-slower / HALVING)) * everything
+    return (last, others) if is_worth_it else (frozenset(), everything)
 
 
 def _last_layers(graph: Graph, heads: Sequence[str]) -> frozenset[str]:
