@@ -51,7 +51,7 @@ FACES = SHARED / "data" / "fer2013_calibration.npz"
 OTHERS = SHARED / "data" / "fer2013_public.npz"
 RESULT = Path(__file__).resolve().parent / "results" / "networks.md"
 ROWS = RESULT.with_suffix(".json")
-CALIBRATION, EVALUATION, TRIED = 40, 200, 8
+CALIBRATION, EVALUATION, TRIED = 200, 200, 8
 """So many images, or clips: that are calibrated on, by edgefer less a fifth that is held back; that are judged; that
 float files are compared on."""
 
