@@ -69,13 +69,20 @@ class QuantParams:
         if self.dtype == "float16":
             return values.astype(np.float16)
         scale, zero_point = (self._along_axis(p, values.ndim) for p in (self.scale, self.zero_point))
-        integers = np.rint(values.astype(np.float64) / scale) + zero_point
-        return np.clip(integers, *self.limits).astype(np.int32 if self.dtype == "int32" else np.int8)
+        integers = np.array(values, np.float64)
+        integers /= scale
+        np.rint(integers, out=integers)
+        integers += zero_point
+        np.clip(integers, *self.limits, out=integers)
+        return integers.astype(np.int32 if self.dtype == "int32" else np.int8)
 
     def dequantize(self, integers: npt.NDArray[np.signedinteger[Any]]) -> npt.NDArray[np.float32]:
         """Real values of stored `integers`."""
         scale, zero_point = (self._along_axis(p, integers.ndim) for p in (self.scale, self.zero_point))
-        return np.asarray((integers.astype(np.float64) - zero_point) * scale, np.float32)  # of a scalar too
+        values = np.array(integers, np.float64)
+        values -= zero_point
+        values *= scale
+        return values.astype(np.float32)
 
     def _along_axis(self, parameter: tuple[float, ...] | tuple[int, ...], rank: int) -> npt.NDArray[np.float64]:
         array = np.asarray(parameter, np.float64)

@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 
 from edgefer.graph.contract import contract_nodes
-from edgefer.graph.ir import Graph
+from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.slopes import with_whole_slopes
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import holding, release
@@ -150,18 +150,20 @@ def quantize(
     if lessons is not None and lessons.reference is not graph:
         of_all = Sensitivity(lessons.reference, tuple(heads), judge.feeds)
 
-    def in_float() -> frozenset[str]:
-        """What computes in float from stored weights."""
-        return carrying if integer_heads else carrying | last.result()[0]
-
-    def stored_so(graph: Graph, plan: Plan) -> Plan:
-        return with_stored_weights(graph, plan, beside) if (beside := in_float()) else plan
-
     def is_small(graph: Graph, plan: Plan) -> bool:
         return is_surely_within(graph, plan, bounds.bytes) or size(graph, plan) <= bounds.bytes
 
     with progress.stage("equalise"):
-        last = aside(partial(last_in_float, graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines))
+        plainly = aside(partial(_plainly, graph, tuple(heads), few[:PLAINLY_ON], keep_float, machines))
+
+        def in_float() -> frozenset[str]:
+            """What computes in float from stored weights."""
+            return carrying if integer_heads else carrying | plainly.result()[0]
+
+        def stays_small(graph: Graph) -> bool:
+            plan = sized_plan(graph, keep_float | in_float())
+            return is_small(graph, with_stored_weights(graph, plan, in_float()))
+
         evened = even_out(
             graph,
             tuple(heads),
@@ -170,25 +172,30 @@ def quantize(
             feeds,
             few,
             machines,
-            lambda: last.result()[1],
+            lambda: plainly.result()[1],
             bounds.latency,
-            lambda graph: is_small(graph, stored_so(graph, sized_plan(graph, keep_float | in_float()))),
+            stays_small,
             is_thin=lessons is not None,
         )
-        keep_float |= in_float()
+        beside = in_float()
     equalised = with_whole_slopes(evened.graph)
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
-    tensors = tensors_to_observe(equalised, keep_float)
+    tensors = tensors_to_observe(equalised, keep_float | beside)
 
     clipped = max(ENOUGH / len(images.calibration), 1.0)
 
     def planned(seen: Mapping[str, Histogram], floats: frozenset[str] = frozenset()) -> Plan:
-        return stored_so(equalised, plan_int8(equalised, seen, keep_float | floats, evened.prescribed, clipped))
+        found = plan_int8(equalised, seen, keep_float | beside | floats, evened.prescribed, clipped)
+        return with_stored_weights(equalised, found, beside | floats)
 
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
         merged = _merged(halves) if len(halves) > 1 else halves.pop()
+        sensitivity = Sensitivity(graph, tuple(heads), few)
+        if beside <= carrying and not integer_heads:  # what others lose by now is less
+            last, _ = last_in_float(equalised, sensitivity, partial(planned, merged), keep_float, machines)
+            beside |= last
         plan = planned(merged)
 
         def noises_of_halves() -> tuple[float, ...]:
@@ -205,7 +212,7 @@ def quantize(
                 equalised,
                 partial(planned, merged),
                 bounds,
-                Sensitivity(graph, tuple(heads), few),
+                sensitivity,
                 size=size,
                 judge=lambda graph, plan: of_all.noise_and_drop(graph, plan, heads),
                 finish=lambda graph, plan: correct(graph, plan, feeds),
@@ -216,9 +223,9 @@ def quantize(
         plan, stored = solution.chosen.plan, solution.graph
     else:
         ways = [plan]
-        if has_floats := computes_in_float(equalised, plan, keep_float):
-            choices = beside_float(equalised, plan, Sensitivity(graph, tuple(heads), few), machines)
-            further = [with_stored_weights(equalised, planned(merged, floats), floats) for floats in choices]
+        if has_floats := computes_in_float(equalised, plan, keep_float | beside):
+            choices = beside_float(equalised, plan, sensitivity, machines)
+            further = [planned(merged, floats) for floats in choices]
             ways = [way for way in further if is_small(equalised, way)] or ways
         del merged  # likewise
         release()
@@ -237,6 +244,18 @@ def quantize(
         else:
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
     return Quantized(stored, plan, evened.left_out, tuple(evened.prescribed), steps, noises.result(), solution)
+
+
+def _plainly(
+    graph: Graph, heads: Sequence[str], feeds: Sequence[Feed], keep_float: frozenset[str], machines: Sequence[CostModel]
+) -> tuple[frozenset[str], float]:
+    """Last layers to compute in float, and the noise that int8 adds to the rest of the network as it is."""
+    seen = statistics.collect(graph, tensors_to_observe(graph, keep_float), feeds)
+
+    def planned(floats: frozenset[str]) -> Plan:
+        return with_stored_weights(graph, plan_int8(graph, seen, keep_float | floats), floats)
+
+    return last_in_float(graph, Sensitivity(graph, heads, feeds), planned, keep_float, machines)
 
 
 def _usual(graph: Graph, images: CalibrationImages, spec: Spec, progress: Progress) -> CalibrationImages:

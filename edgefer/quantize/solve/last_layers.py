@@ -7,16 +7,14 @@ a layer costs next to nothing; where it costs more, more noise must go with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from edgefer.graph.ir import Feed, Graph
+from edgefer.graph.ir import Graph
+from edgefer.plan import Plan
 from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.prices import int8_cost
-from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
-from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.integer_kernels import weight_axis
-from edgefer.quantize.solve.ways import with_stored_weights
 
 NOTABLE = 0.1
 """The share of all noise that must go with it: else integers stay integers."""
@@ -26,26 +24,27 @@ HALVING = 0.1
 
 
 def last_in_float(
-    graph: Graph, heads: Sequence[str], feeds: Sequence[Feed], keep_float: frozenset[str], machines: Sequence[CostModel]
+    graph: Graph,
+    sensitivity: Sensitivity,
+    planned: Callable[[frozenset[str]], Plan],
+    keep_float: frozenset[str],
+    machines: Sequence[CostModel],
 ) -> tuple[frozenset[str], float]:
-    """Names of the last layers, where they are to compute in float, and the noise that plain int8 adds to the rest.
+    """Names of the last layers, where they are to compute in float, and the noise that int8 adds to the rest.
 
     Args:
-        graph: the float network.
-        heads: values that noise is measured at.
-        feeds: a few images.
+        graph: the network, whose heads are those of the float network.
+        sensitivity: measures noise at the heads.
+        planned: how the graph is stored where nodes of these names compute in float.
         keep_float: names of nodes that compute in float in any case.
         machines: what nodes cost; of several the one counts on which this costs most.
     """
-    seen = collect(graph, tensors_to_observe(graph, keep_float), feeds)
-    sensitivity = Sensitivity(graph, heads, feeds)
-    plan = plan_int8(graph, seen, keep_float)
+    plan = planned(frozenset())
     everything = sensitivity.noise(graph, plan)
-    last = _last_layers(graph, heads) - keep_float
+    last = _last_layers(graph, sensitivity.heads) - keep_float
     if not last or sensitivity.noise_of_heads(plan) < NOTABLE * everything:
         return frozenset(), everything
-    plan = with_stored_weights(graph, plan_int8(graph, seen, keep_float | last), last)
-    others = sensitivity.noise(graph, plan)
+    others = sensitivity.noise(graph, planned(last))
     slower = max(_slower(graph, last, machine) for machine in machines)
     is_worth_it = others <= min(1 - NOTABLE, 2 ** (-slower / HALVING)) * everything
     return (last, others) if is_worth_it else (frozenset(), everything)

@@ -21,7 +21,7 @@ from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.machines import LITERT_X86
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int4 import can_be_int4, with_int4
-from edgefer.quantize.solve.ways import Chain, Noises, Unit, units_of, with_stored_weights
+from edgefer.quantize.solve.ways import Chain, Noises, Unit, units_of
 
 LATENCY = 1.25
 """With `--mixed`, a network may take at most so many times as long as the full-int8 one, by the cost model."""
@@ -153,7 +153,8 @@ def solve(
 
     Args:
         graph: the float network, its channels equalised.
-        plan_of: makes the Plan in which the nodes named compute in float, and all others in int8 that can.
+        plan_of: makes the Plan in which the nodes named compute in float from stored weights, and all others in int8
+            that can.
         bounds: what must be kept.
         sensitivity: measures the noise of parts, on few images.
         size: bytes of the largest artifact of a graph and its Plan.
@@ -173,7 +174,7 @@ def solve(
     for floats, latency in choices:
         names = frozenset(node.name for unit in floats for node in unit.nodes)
         ends = tuple(unit.nodes[-1].name for unit in floats)
-        plan = with_stored_weights(graph, plan_of(names), names)
+        plan = plan_of(names)
         packed, int4 = _within(graph, plan, bounds.bytes, size, noises) if bounds.four_bits else (plan, ())
         if int4 and not floats:
             ways.append((plan, ends, (), latency))  # shows what the budget costs

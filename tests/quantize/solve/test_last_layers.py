@@ -9,6 +9,7 @@ from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.last_layers import last_in_float
+from edgefer.quantize.solve.ways import with_stored_weights
 
 FEEDS = [{"image": np.random.default_rng(seed).normal(size=(1, 3, 32, 32)).astype(np.float32)} for seed in range(8)]
 
@@ -28,7 +29,12 @@ def network(*, in_common=20.0, loudest=1.0, width=5):
 
 
 def last(graph):
-    return last_in_float(graph, ["y"], FEEDS, frozenset(), EVERYWHERE)
+    seen = collect(graph, tensors_to_observe(graph), FEEDS)
+
+    def planned(floats):
+        return with_stored_weights(graph, plan_int8(graph, seen, floats), floats)
+
+    return last_in_float(graph, Sensitivity(graph, ["y"], FEEDS), planned, frozenset(), EVERYWHERE)
 
 
 def test_answers_with_much_in_common_are_made_in_float_and_most_noise_goes():

@@ -18,6 +18,7 @@ from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve import solver, ways
 from edgefer.quantize.solve.size import smallest_size
 from edgefer.quantize.solve.solver import Bounds, solve
+from edgefer.quantize.solve.ways import with_stored_weights
 
 PLENTY = 1 << 30
 
@@ -49,7 +50,7 @@ PRODUCTS = ("project", "expand", "back", "head")
 
 
 def plan_of(floats):
-    return plan_int8(GRAPH, HISTOGRAMS, floats)
+    return with_stored_weights(GRAPH, plan_int8(GRAPH, HISTOGRAMS, floats), floats)
 
 
 def size(graph, plan):
@@ -271,7 +272,7 @@ def test_what_kernels_prescribe_the_scale_of_may_be_made_in_float(activation):
     histograms = collect(graph, tensors_to_observe(graph), FEEDS)
     solution = solve(
         graph,
-        lambda floats: plan_int8(graph, histograms, floats),
+        lambda floats: with_stored_weights(graph, plan_int8(graph, histograms, floats), floats),
         Bounds(PLENTY),
         Sensitivity(graph, ["head"], FEEDS[:3]),
         size=lambda graph, plan: 1,
