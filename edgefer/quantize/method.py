@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from math import inf
 
 from edgefer.graph.contract import contract_nodes
@@ -193,10 +193,12 @@ def quantize(
     with progress.stage("choose ranges"):
         merged = _merged(halves) if len(halves) > 1 else halves.pop()
         sensitivity = Sensitivity(graph, tuple(heads), few)
+        plan_of = cache(partial(planned, merged))
+        last: frozenset[str] = frozenset()
         if beside <= carrying and not integer_heads:  # what others lose by now is less
-            last, _ = last_in_float(equalised, sensitivity, partial(planned, merged), keep_float, machines)
-            beside |= last
-        plan = planned(merged)
+            last, _ = last_in_float(equalised, sensitivity, plan_of, keep_float, machines)
+        plan = plan_of(last)
+        beside |= last
 
         def noises_of_halves() -> tuple[float, ...]:
             plans = []
