@@ -53,6 +53,7 @@ class Lever:
 
 NOTHING = Lever("nothing")
 LEVERS: tuple[Lever, ...] = (
+    Lever("leaving out channels that hardly matter", {"edgefer.quantize.evened.leave_out": lambda graph, *_: graph}),
     Lever("splitting loud channels from quiet ones", {"edgefer.quantize.evened.split": lambda graph, *_: graph}),
     Lever(
         "channel equalisation through SiLU",
@@ -64,7 +65,7 @@ LEVERS: tuple[Lever, ...] = (
     Lever("ranges judged after SiLU", {"edgefer.quantize.scales.int8._view": lambda *_: identity}),
     Lever(
         "ranges of least squared error (min/max instead)",
-        {"edgefer.quantize.scales.int8.mse_optimal": lambda seen, _: affine(seen.minimum, seen.maximum)},
+        {"edgefer.quantize.scales.int8.mse_optimal": lambda seen, *_: affine(seen.minimum, seen.maximum)},
     ),
     Lever("scales without ties", {"edgefer.quantize.scales.int8.avoid_ties": lambda *_: None}),
     Lever("rounding that changes outputs least", {"edgefer.quantize.fit.correct.rounded": lambda weights, *_: weights}),
