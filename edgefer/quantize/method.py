@@ -198,6 +198,7 @@ def quantize(
         if beside <= carrying and not integer_heads:  # what others lose by now is less
             last, _ = last_in_float(equalised, sensitivity, plan_of, keep_float, machines)
         plan = plan_of(last)
+        del plan_of  # which holds the statistics
         beside |= last
 
         def noises_of_halves() -> tuple[float, ...]:
@@ -223,13 +224,14 @@ def quantize(
                 advance=advance,
             )
         plan, stored = solution.chosen.plan, solution.graph
+        del merged, sensitivity  # with what was measured on the way
     else:
         ways = [plan]
         if has_floats := computes_in_float(equalised, plan, keep_float | beside):
             choices = beside_float(equalised, plan, sensitivity, machines)
             further = [planned(merged, floats) for floats in choices]
             ways = [way for way in further if is_small(equalised, way)] or ways
-        del merged  # likewise
+        del merged, sensitivity  # likewise
         release()
         for way in ways:
             with progress.stage("correct layers", pieces(equalised)) as advance, holding():
