@@ -1,15 +1,22 @@
 """Last layers compute in float where rounding what they answer is much of the noise, and it costs next to nothing."""
 
 import numpy as np
+import onnx
+import pytest
 
+from edgefer.conversion.convert import convert
 from edgefer.graph.builder import GraphBuilder
+from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
+from edgefer.plan import Plan
+from edgefer.quantize import method
 from edgefer.quantize.costs.machines import EVERYWHERE
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.solve.last_layers import last_in_float
 from edgefer.quantize.solve.ways import with_stored_weights
+from tests.conversion.files import write_faces
 
 FEEDS = [{"image": np.random.default_rng(seed).normal(size=(1, 3, 32, 32)).astype(np.float32)} for seed in range(8)]
 
@@ -54,3 +61,32 @@ def test_where_other_layers_lose_more_they_stay_integers():
 def test_the_longer_it_takes_the_more_noise_must_go():
     assert last(network(width=5000))[0]  # 3 % of the time, for more than half of the noise
     assert not last(network(width=20_000))[0]  # 9 %
+
+
+@pytest.fixture(scope="module")
+def loud(tmp_path_factory):
+    """A network whose last layer is not what int8 loses most by until its channels are brought to like ranges."""
+    folder = tmp_path_factory.mktemp("loud")
+    onnx.save(to_onnx(network(loudest=30.0)), folder / "loud.onnx")
+    return folder / "loud.onnx", write_faces(folder / "faces", 40)
+
+
+def computed_in_float(loud, out):
+    file, faces = loud
+    head = {"name": "expression", "kind": "expression", "activation": "softmax", "labels": [*"abcde"]}
+    spec = {"input": {"size": [32, 32], "mean": [0.5] * 3, "std": [0.25] * 3}, "outputs": [head]}
+    bundle = convert(file, out, calibration=faces, spec=spec)
+    return not Plan.from_json((bundle.path / "plan.json").read_text("utf-8")).is_int8("y")
+
+
+def test_they_are_looked_at_again_once_others_lose_less(loud, tmp_path, monkeypatch):
+    assert computed_in_float(loud, tmp_path / "twice")
+    looks = []
+
+    def once(*arguments):
+        looks.append(last_in_float(*arguments) if not looks else (frozenset(), 0.0))
+        return looks[-1]
+
+    monkeypatch.setattr(method, "last_in_float", once)
+    assert not computed_in_float(loud, tmp_path / "once")
+    assert [names for names, _ in looks] == [frozenset(), frozenset()]
