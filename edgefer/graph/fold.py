@@ -7,7 +7,6 @@ from math import prod
 
 import numpy as np
 from onnx import ModelProto, ValueInfoProto, helper
-from onnx.reference import ReferenceEvaluator
 
 from edgefer.errors import InputError
 from edgefer.graph.inference import node_proto
@@ -43,6 +42,8 @@ def fold(
         return {node.output: np.asarray(prod(info[node.inputs[0]].shape), np.int64)}
     if node.activation or not all(value in constants for value in node.inputs if value):
         return None
+    from onnx.reference import ReferenceEvaluator  # hundreds of modules, and 12 MB, that many a network does without
+
     _require_bounded(node, outputs)
     feeds = {value: constants[value] for value in node.inputs if value}
     results = [value for value in node.outputs if value]
