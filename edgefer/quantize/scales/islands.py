@@ -2,8 +2,9 @@
 
 What is light and could compute in either does so in float where that needs no further conversion, and loses nothing:
 behind a node in float, as the scale and shift of a normalisation, or before one, as a mask that is added before a
-Softmax.  What only moves numbers does where it lies between two.  So does a Split of which float alone reads, as of
-queries, keys and values: what goes in is converted once, not each part.
+Softmax, or the keys that what a Softmax made is multiplied by, if the products are summed in float.  What only moves
+numbers does where it lies between two.  So does a Split of which float alone reads, as of queries, keys and values:
+what goes in is converted once, not each part.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def _belongs_to_float(graph: Graph, node: Node, integer: set[str]) -> bool:
     converted = [
         made or _has_float_reader(graph, value, integer) for value, made in zip(computed, is_made, strict=True)
     ]
-    return (any(is_made) and all(converted)) or (len(computed) == 1 and is_read)
+    left = converted.count(False)  # to be converted instead of what is made of it
+    return (any(is_made) and not left) or (is_read and left <= 1)
 
 
 def _is_made_in_float(graph: Graph, value: str, integer: set[str]) -> bool:

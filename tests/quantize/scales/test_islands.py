@@ -24,6 +24,13 @@ def test_a_mask_before_a_softmax_is_added_in_float():
     assert integers("a = Conv(x, w)\nb = Add(a, mask)\ny = Softmax(b)") == ["Conv"]
 
 
+def test_what_is_converted_in_place_of_the_product_is_multiplied_in_float():
+    text = "a = Conv(x, w)\nb = Softmax(x)\nc = Mul(a, b)\n"
+    assert integers(f"{text}y = Softmax(c)") == ["Conv"]
+    assert integers(f"{text}y = Conv(c, w)") == ["Conv", "Mul", "Conv"]
+    assert integers("a = Conv(x, w)\nb = Conv(x, w)\nc = Mul(a, b)\ny = Softmax(c)") == ["Conv", "Conv", "Mul"]
+
+
 def test_what_moves_numbers_between_nodes_in_float_does_so_in_float():
     text = "a = Softmax(x)\nb = Transpose<perm=[0, 1, 3, 2]>(a)\nc = Reshape(b, shape)\ny = Softmax(c)"
     assert integers(text) == []
