@@ -100,7 +100,7 @@ def even_out(
         thinned = _thinned(graph, heads, images, spec, few, prices, partial(most, times)) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)
         with holding():
-            in_parts = split(equalise_layers(thinned, sensitivity), sensitivity, prices)
+            in_parts = split(equalise_layers(thinned, sensitivity, plainly), sensitivity, prices)
             evened, prescribed = equalise(in_parts, feeds, sensitivity, prices)
         if int8_cost(evened, machines[0]) <= allowed and (times == inf or is_small(evened)):
             break

@@ -13,7 +13,7 @@ their limit their channels are of like ranges already.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,30 +27,32 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import weight_axis
 from edgefer.quantize.scales.ranges import Values, identity, per_channel_symmetric
 
-NEGLIGIBLE = 1e-3
-"""Noise over signal at the heads that is not worth lowering."""
+NEGLIGIBLE = 0.01
+"""The share of what plain int8 adds that is not worth lowering."""
 
-WORTHWHILE = 0.75
+WORTHWHILE = 0.9
 """Channels are scaled where at most so much of the noise is left: what changes less may be chance."""
 
 _ACTIVATIONS = frozenset(["LeakyRelu", "PRelu", "Relu"])
 _QUIETEST = 2.0**-8  # of the loudest: what is quieter counts as this loud
 
 
-def equalise_layers(graph: Graph, sensitivity: Sensitivity) -> Graph:
+def equalise_layers(graph: Graph, sensitivity: Sensitivity, plainly: Callable[[], float]) -> Graph:
     """The graph with channels scaled where that lowers the noise of storing them; its outputs stay what they were.
 
     Args:
         graph: the float network.
         sensitivity: measures the noise of storing a region's activations and what reads them.
+        plainly: tells the noise over signal at the heads that int8 adds without any of this, which may take a while.
     """
     regions = [region for region in find_regions(graph, "scale") if _is_activated(region)]
     regions += find_norm_regions(graph)
     params = _params(graph, [value for region in regions for value in region.values], sensitivity)
+    negligible = NEGLIGIBLE * plainly() if regions else 0.0
     for region in regions:
         values = {value: params[value] for value in region.values}
-        before = sensitivity.noise_of(graph, values | _weight_params(graph, region), NEGLIGIBLE)
-        if before < NEGLIGIBLE:
+        before = sensitivity.noise_of(graph, values | _weight_params(graph, region), negligible)
+        if before < negligible:
             continue
         candidates = [scale(graph, region, factors) for factors in _factors(graph, region, sensitivity)]
         noises = [_noise(candidate, region, sensitivity) for candidate in candidates]

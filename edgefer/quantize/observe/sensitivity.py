@@ -53,8 +53,18 @@ class Sensitivity:
         """
         return self._noise(self.outputs(graph, plan))
 
+    def noise_and_rest(self, graph: Graph, plan: Plan) -> tuple[float, float]:
+        """The same, and what of it correction cannot take away, as `noise_of` counts.
+
+        Args:
+            graph: as for `noise`.
+            plan: of that graph.
+        """
+        found = self.outputs(graph, plan)
+        return self._noise(found), self._rest(found)
+
     def noise_and_drop(self, graph: Graph, plan: Plan, answers: Mapping[str, Answer]) -> tuple[float, float]:
-        """The same, and the drop in accuracy that is to be expected of the worst head, in percentage points.
+        """The noise, and the drop in accuracy that is to be expected of the worst head, in percentage points.
 
         Args:
             graph: as for `noise`.
@@ -118,8 +128,11 @@ class Sensitivity:
         return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
 
     def _typical_noise(self, rows: Sequence[Sequence[Any]]) -> float:
-        found = self._named(rows)
-        return float(np.mean([_typical_ratio(self._expected[head][: len(rows)], found[head]) for head in self.heads]))
+        return self._rest(self._named(rows))
+
+    def _rest(self, found: Mapping[str, Values]) -> float:
+        ratios = [_typical_ratio(self._expected[head][: len(found[head])], found[head]) for head in self.heads]
+        return float(np.mean(ratios))
 
     def outputs(self, graph: Graph, plan: Plan) -> dict[str, Values]:
         """What the heads are for every image, (images, columns)."""

@@ -2,7 +2,8 @@
 
 A head's few numbers share one scale, with what they have in common taking most of its range; a ResNet-18 whose other
 layers add next to nothing had 0.07 of a logit for a step, and no other noise.  In float, from int8-stored weights, such
-a layer costs next to nothing; where it costs more, more noise must go with it.
+a layer costs next to nothing; where it costs more, more noise must go with it: of what the network has once layers are
+corrected, which takes away much of what others add, and nothing of what rounding answers does.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ def last_in_float(
         machines: what nodes cost; of several the one counts on which this costs most.
     """
     plan = planned(frozenset())
-    everything = sensitivity.noise(graph, plan)
+    everything, rest = sensitivity.noise_and_rest(graph, plan)
     last = _last_layers(graph, sensitivity.heads) - keep_float
-    if not last or sensitivity.noise_of_heads(plan) < NOTABLE * everything:
+    if not last or sensitivity.noise_of_heads(plan) < NOTABLE * rest:
         return frozenset(), everything
-    others = sensitivity.noise(graph, planned(last))
+    others, rest_of_others = sensitivity.noise_and_rest(graph, planned(last))
     slower = max(_slower(graph, last, machine) for machine in machines)
-    is_worth_it = others <= min(1 - NOTABLE, 2 ** (-slower / HALVING)) * everything
+    is_worth_it = rest_of_others <= min(1 - NOTABLE, 2 ** (-slower / HALVING)) * rest
     return (last, others) if is_worth_it else (frozenset(), everything)
 
 
