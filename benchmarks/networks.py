@@ -28,7 +28,7 @@ from benchmarks.architectures import import_timm
 from benchmarks.brief_training import BATCH, STEPS, WORK, first, grouped, kinds, steps, trained
 from benchmarks.exported_networks import EXPORTED
 from benchmarks.judge import float_tflite
-from benchmarks.measured import signed
+from benchmarks.measured import digest, signed
 from benchmarks.peer_environments import LITERT, PEERS
 from benchmarks.published_networks import PUBLISHED, RECURRENT, Published, emotion_heads, parameters
 from converters import mobilefacenet
@@ -58,6 +58,9 @@ float files are compared on."""
 LOUD = 16
 """Images whose answer has so many times the typical power are unlike those calibrated on, and count in no SQNR: four
 of 200 would decide it."""
+
+ROOMS = "checkpoint", "emit", "graph", "networks", "onnx_import", "quantize"
+"""Of edgefer, that the figures are about."""
 
 BUDGET = 8_000_000
 UNBOUNDED = 10**9
@@ -116,6 +119,7 @@ class Row:
         peers_db: the same of each peer's static quantization; None where it fails.
         typical_db: the same of the image in the middle, by each artifact and peer that there is; rows of older code
             have none.
+        sources: of the code that it was measured with.
         same: the share of images for which each artifact answers as float does.
         alike: the share of images for which both artifacts answer alike.
         outside: operators of the TFLite file that XNNPACK leaves, with their share of a frame's time.
@@ -141,6 +145,7 @@ class Row:
     cpu_s: float
     peak: int
     typical_db: Mapping[str, float] = field(default_factory=dict)
+    sources: str = ""
 
 
 def read(name: str, published: Published, module: nn.Module, folder: Path) -> tuple[Network, Path]:
@@ -238,6 +243,7 @@ def measure(name: str, folder: Path) -> Row:
         same={kind: float(np.mean(choices[kind] == choices["float"])) for kind in int8},
         alike=float(np.mean(choices["onnx"] == choices["tflite"])),
         outside=dict(bundle.manifest["quantization"].get("undelegated_time", {})),
+        sources=digest(ROOMS),
         **usage,
     )
 
@@ -452,12 +458,21 @@ def main() -> None:
         rows = {name: Row(**row) for name, row in known.items()}
         print(fidelity(name, rows[name]), cost(name, rows[name]), sep="", end="", flush=True)
         write_whole(ROWS, json.dumps(known, indent=1) + "\n")
-        table = NOTE + "".join(
-            heading + "".join(line(name, row) for name, row in rows.items())
-            for heading, line in ((FIDELITY, fidelity), (COST, cost))
-        )
-        write_whole(RESULT, signed(table, "checkpoint", "emit", "graph", "networks", "onnx_import", "quantize"))
+        write_whole(RESULT, signed(tables(rows), *ROOMS))
     sys.exit(failed)
+
+
+def tables(rows: Mapping[str, Row]) -> str:
+    """Both, and which rows are of other sources than those that the last line names."""
+    now = digest(ROOMS)
+    earlier = [name for name, row in rows.items() if row.sources != now]
+    return NOTE + "".join(
+        [
+            *(FIDELITY, *(fidelity(*item) for item in rows.items())),
+            *(COST, *(cost(*item) for item in rows.items())),
+            f"\nMeasured with earlier sources: {', '.join(earlier)}.\n" if earlier else "",
+        ]
+    )
 
 
 if __name__ == "__main__":
