@@ -47,8 +47,10 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity, plainly: Callable[[]
     """
     regions = [region for region in find_regions(graph, "scale") if _is_activated(region)]
     regions += find_norm_regions(graph)
+    if not regions:
+        return graph
     params = _params(graph, [value for region in regions for value in region.values], sensitivity)
-    negligible = NEGLIGIBLE * plainly() if regions else 0.0
+    negligible = NEGLIGIBLE * plainly()
     for region in regions:
         values = {value: params[value] for value in region.values}
         before = sensitivity.noise_of(graph, values | _weight_params(graph, region), negligible)

@@ -53,15 +53,15 @@ class Sensitivity:
         """
         return self._noise(self.outputs(graph, plan))
 
-    def noise_and_rest(self, graph: Graph, plan: Plan) -> tuple[float, float]:
-        """The same, and what of it correction cannot take away, as `noise_of` counts.
+    def noise_and_left(self, graph: Graph, plan: Plan) -> tuple[float, float]:
+        """The same, and what of it correction leaves, as `noise_of` counts.
 
         Args:
             graph: as for `noise`.
             plan: of that graph.
         """
         found = self.outputs(graph, plan)
-        return self._noise(found), self._rest(found)
+        return self._noise(found), self._typical_noise(found)
 
     def noise_and_drop(self, graph: Graph, plan: Plan, answers: Mapping[str, Answer]) -> tuple[float, float]:
         """The noise, and the drop in accuracy that is to be expected of the worst head, in percentage points.
@@ -106,10 +106,10 @@ class Sensitivity:
         part = self.part(graph, [*stored, *changed])
         outputs = self._chain.finish(part, plan)
         first = list(outputs(islice(part.feeds, _FIRST))) if matters else []
-        noise = self._typical_noise(first) if first else inf
+        noise = self._typical_noise(self._named(first)) if first else inf
         if noise < _CLEARLY * matters:
             return noise
-        return self._typical_noise([*first, *outputs(islice(part.feeds, len(first), None))])
+        return self._typical_noise(self._named([*first, *outputs(islice(part.feeds, len(first), None))]))
 
     def noise_of_heads(self, plan: Plan) -> float:
         """The same where only the heads are integers, without a run; infinite where the Plan does not store them."""
@@ -127,10 +127,7 @@ class Sensitivity:
     def _noise(self, found: Mapping[str, Any]) -> float:
         return float(np.mean([_ratio(self._expected[head], found[head]) for head in self.heads]))
 
-    def _typical_noise(self, rows: Sequence[Sequence[Any]]) -> float:
-        return self._rest(self._named(rows))
-
-    def _rest(self, found: Mapping[str, Values]) -> float:
+    def _typical_noise(self, found: Mapping[str, Values]) -> float:
         ratios = [_typical_ratio(self._expected[head][: len(found[head])], found[head]) for head in self.heads]
         return float(np.mean(ratios))
 

@@ -18,7 +18,7 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import weight_axis
 
 NOTABLE = 0.1
-"""The share of all noise that must go with it: else integers stay integers."""
+"""The share of the noise that correction leaves that must go with it: else integers stay integers."""
 
 HALVING = 0.1
 """The share of a network's time that halving the noise is worth."""
@@ -41,13 +41,13 @@ def last_in_float(
         machines: what nodes cost; of several the one counts on which this costs most.
     """
     plan = planned(frozenset())
-    everything, rest = sensitivity.noise_and_rest(graph, plan)
+    everything, left = sensitivity.noise_and_left(graph, plan)
     last = _last_layers(graph, sensitivity.heads) - keep_float
-    if not last or sensitivity.noise_of_heads(plan) < NOTABLE * rest:
+    if not last or sensitivity.noise_of_heads(plan) < NOTABLE * left:
         return frozenset(), everything
-    others, rest_of_others = sensitivity.noise_and_rest(graph, planned(last))
+    others, left_of_others = sensitivity.noise_and_left(graph, planned(last))
     slower = max(_slower(graph, last, machine) for machine in machines)
-    is_worth_it = rest_of_others <= min(1 - NOTABLE, 2 ** (-slower / HALVING)) * rest
+    is_worth_it = left_of_others <= min(1 - NOTABLE, 2 ** (-slower / HALVING)) * left
     return (last, others) if is_worth_it else (frozenset(), everything)
 
 
