@@ -223,8 +223,7 @@ CASES = {
     "reshape that joins channels with height": case("Reshape", i(1, 54, 8)),
 }
 
-LEFT_IN_FLOAT = {"MIRROR_PAD", "STRIDED_SLICE", "GATHER", "POW", "RESIZE_NEAREST_NEIGHBOR"}
-LEFT_IN_INT8 = LEFT_IN_FLOAT | {"PADV2"}
+LEFT = {"MIRROR_PAD", "STRIDED_SLICE", "GATHER", "POW", "RESIZE_NEAREST_NEIGHBOR"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -259,10 +258,10 @@ def test_int8_is_within_a_step_of_the_real_function(name: str) -> None:
 def test_xnnpack_takes_over_all_but_the_operators_listed(name: str) -> None:
     graph = CASES[name].graph()
     left = {entry.split()[0] for entry in undelegated(emit_tflite(graph, Plan()))}
-    assert left <= LEFT_IN_FLOAT
+    assert left <= LEFT
     plan = _plan(graph, CASES[name])
     left = {entry.split()[0] for entry in undelegated(emit_tflite(graph, plan))}
-    assert left <= LEFT_IN_INT8
+    assert left <= LEFT
 
 
 @pytest.mark.parametrize(

@@ -114,33 +114,34 @@ def pad_into(at: Site, tensor: int, amounts: Sequence[tuple[int, int]], result: 
     `fill` is a real number, stored as near to it as the tensor's format can.
     """
     table = at.values.constant("paddings", np.asarray(amounts, np.int32))
-    source = at.values.writer.tensors[tensor]
     if fill is None:
         at.emit("PAD", [tensor, table], result, "PadOptions")
-    elif source.scales is None and source.dtype == "float32":
-        with_zeros = at.temporary(at.values.writer.tensors[result].shape, "padded with zeros")
-        at.emit("PAD", [tensor, table], with_zeros, "PadOptions")
-        at.emit("ADD", [with_zeros, _borders(at, source.shape, amounts, fill)], result, "AddOptions")
-    else:
-        at.emit("PADV2", [tensor, table, scalar(at, fill, tensor)], result, "PadV2Options")
+        return
+    with_zeros = at.temporary(at.values.writer.tensors[result].shape, "padded with zeros", like=tensor)
+    at.emit("PAD", [tensor, table], with_zeros, "PadOptions")
+    at.emit("ADD", [with_zeros, _borders(at, tensor, amounts, fill)], result, "AddOptions")
 
 
-def _borders(at: Site, shape: Sequence[int], amounts: Sequence[tuple[int, int]], fill: float) -> int:
+def _borders(at: Site, tensor: int, amounts: Sequence[tuple[int, int]], fill: float) -> int:
     """A constant that makes zeros of a border into `fill`: delegates pad with nothing else."""
+    shape = at.values.writer.tensors[tensor].shape
     inner = [size if any(pair) else 1 for size, pair in zip(shape, amounts, strict=True)]
-    limited = np.clip(fill, *_FLOAT_LIMITS)
-    return at.values.constant("borders", np.pad(np.zeros(inner, np.float32), amounts, constant_values=limited))
+    return _numbers(at, "borders", np.pad(np.zeros(inner), amounts, constant_values=fill), tensor)
 
 
 def scalar(at: Site, number: float, like: int) -> int:
     """A constant of one number in the format of tensor `like`, saturated where it does not reach."""
+    return _numbers(at, "number", np.asarray(number), like)
+
+
+def _numbers(at: Site, name: str, values: Array, like: int) -> int:
     source = at.values.writer.tensors[like]
     if source.scales is None:
-        data = np.clip(np.asarray(number), *_FLOAT_LIMITS).astype(np.float32)
+        data = np.clip(values, *_FLOAT_LIMITS).astype(np.float32)
     else:
-        stored = np.rint(number / source.scales.scale[0]) + source.scales.zero_point[0]
-        data = np.clip(np.asarray(stored), -128, 127).astype(np.int8)
-    return at.values.writer.tensor("number", (), source.dtype, source.scales, data)
+        stored = np.rint(values / source.scales.scale[0]) + source.scales.zero_point[0]
+        data = np.clip(stored, -128, 127).astype(np.int8)
+    return at.values.writer.tensor(name, data.shape, source.dtype, source.scales, data)
 
 
 _FLOAT_LIMITS = (float(np.finfo(np.float32).min), float(np.finfo(np.float32).max))
