@@ -20,6 +20,7 @@ from edgefer.graph.passes.decompose import decompose
 from edgefer.graph.passes.fold_affine import fold_affine
 from edgefer.graph.passes.fold_batch_norm import fold_batch_norm
 from edgefer.graph.passes.fold_constants import fold_constants
+from edgefer.graph.passes.merge_branches import merge_branches
 from edgefer.graph.passes.recognise import recognise_activations, recognise_layer_norm
 from edgefer.graph.passes.remove_channels import remove_channels
 from edgefer.graph.passes.remove_dead import remove_dead
@@ -44,6 +45,7 @@ PASSES: tuple[Callable[[Graph], Graph], ...] = (
     tie_weights,
     fold_batch_norm,
     fold_affine,
+    merge_branches,
     fuse_activations,
     trim_kernels,
     separate_biases,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node, fresh_name
-from edgefer.graph.passes.rewrite import bypass, each_node, substitute
+from edgefer.graph.passes.rewrite import by_channel, bypass, each_node, substitute
 from edgefer.graph.patterns import has_constant_weights, output_axis
 
 
@@ -21,7 +21,7 @@ def _fold(graph: Graph, node: Node) -> Graph:
     layer = next((graph.producers[value] for value in node.inputs if value in graph.producers), None)
     if not constant or layer is None or not _can_take(graph, layer, node):
         return graph
-    channels = _by_channel(graph.constants[constant], graph.shape(layer.output), 1)
+    channels = by_channel(graph.constants[constant], graph.shape(layer.output), 1)
     if channels is None:
         return graph
     weights, axis = graph.constants[layer.inputs[1]], output_axis(layer)
@@ -43,12 +43,3 @@ def _can_take(graph: Graph, layer: Node, node: Node) -> bool:
     """Whether a layer is read by `node` alone, and its weights by nothing else."""
     is_alone = graph.sole_consumer(layer.output) is node and not layer.activation
     return is_alone and has_constant_weights(graph, layer) and len(graph.consumers[layer.inputs[1]]) == 1
-
-
-def _by_channel(array: Array, shape: tuple[int, ...], axis: int) -> Array | None:
-    """A constant operand as a number for each channel along `axis` of the result; None where it is something else."""
-    if array.ndim > len(shape) or array.dtype != np.float32:
-        return None
-    whole = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    is_by_channel = all(size == 1 for index, size in enumerate(whole.shape) if index != axis)
-    return np.broadcast_to(whole.reshape(-1), shape[axis : axis + 1]) if is_by_channel else None

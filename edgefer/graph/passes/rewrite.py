@@ -60,3 +60,12 @@ def scalar_constant(graph: Graph, value: str) -> float | None:
     if array is None or array.size == 0 or not np.all(array == array.flat[0]):
         return None
     return float(array.flat[0])
+
+
+def by_channel(array: Array, shape: tuple[int, ...], axis: int) -> Array | None:
+    """A constant operand as a number for each channel along `axis` of the result; None where it is something else."""
+    if array.ndim > len(shape) or array.dtype != np.float32:
+        return None
+    whole = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
+    isby_channel = all(size == 1 for index, size in enumerate(whole.shape) if index != axis)
+    return np.broadcast_to(whole.reshape(-1), shape[axis : axis + 1]) if isby_channel else None
