@@ -1,7 +1,9 @@
 """Products and sums with constants join the layers before them."""
 
+import numpy as np
 import pytest
 
+from edgefer.graph.passes.canonicalise import fuse_activations
 from edgefer.graph.passes.fold_affine import fold_affine
 from tests.graph.networks import IMAGE, assert_same_outputs, network, numbers, operators
 
@@ -29,6 +31,26 @@ def test_constants_for_each_channel_join_the_layer(text, x):
     after = fold_affine(graph)
     assert [node.op for node in after.nodes] == [graph.nodes[0].op, "Relu"]
     assert_same_outputs(graph, after)
+
+
+def test_factors_above_0_go_through_a_relu():
+    text = "a = Conv(x, w, b)\nr = Relu(a)\ny = Mul(r, above)"
+    graph = fuse_activations(network(text, "y", {**CONSTANTS, "above": np.abs(CONSTANTS["each"])}))
+    after = fold_affine(graph)
+    assert operators(after) == ["Conv+Relu"]
+    assert_same_outputs(graph, after)
+
+
+@pytest.mark.parametrize(
+    ("activation", "further"), [("Relu", "Mul(r, each)"), ("Relu", "Add(r, one)"), ("Clip", "Mul(r, above)")]
+)
+def test_others_stay_behind_an_activation(activation, further):
+    limits = {"least": np.float32(0), "most": np.float32(6)}
+    operands = "a, least, most" if activation == "Clip" else "a"
+    text = f"a = Conv(x, w, b)\nr = {activation}({operands})\ny = {further}"
+    graph = fuse_activations(network(text, "y", {**CONSTANTS, **limits, "above": np.abs(CONSTANTS["each"])}))
+    assert len(graph.nodes) == 2
+    assert fold_affine(graph) is graph
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.integer_kernels import (
     FIXED_OUTPUT,
     SAME_SCALE,
+    SMALLEST_SUMMAND,
     bias_params,
     is_representable,
     smallest_scales,
@@ -25,7 +26,7 @@ from edgefer.quantize.scales.integer_kernels import (
 )
 from edgefer.quantize.scales.islands import integer_nodes
 from edgefer.quantize.scales.ranges import CURVES, View, identity, mse_optimal, per_channel_symmetric, silu
-from edgefer.quantize.scales.ties import avoid_ties, constant_params
+from edgefer.quantize.scales.ties import avoid_ties, coarser, constant_params
 
 _CLIPPING = frozenset({"Clip", "MaxPool", "Relu"})
 """What lets through a part of the values that it reads."""
@@ -66,6 +67,7 @@ def plan_int8(
     curves = CURVES.keys() - FIXED_OUTPUT.keys()  # float computes them, of integers
     rounded = [n for n in graph.nodes if n.name in names or (n.op in curves and {*n.inputs, *n.outputs} <= stored)]
     avoid_ties(graph, rounded, layout.groups.find, chosen, set(layout.fixed))
+    _coarsen_summands(graph, layout.nodes, groups, chosen)
     tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
     in_int8 = {node.name for node in layout.nodes}
@@ -144,6 +146,19 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
     return layout
 
 
+def _coarsen_summands(
+    graph: Graph, nodes: Iterable[Node], groups: Mapping[str, list[str]], chosen: dict[str, QuantParams]
+) -> None:
+    """Give what is added, and read by nothing else, steps that are large enough beside the sum's."""
+    root_of = {member: root for root, members in groups.items() for member in members}
+    for node in nodes:
+        for value in node.inputs if node.op in ("Add", "Sub") else ():
+            members = groups.get(root_of.get(value, ""), [])
+            if members and all(graph.consumers.get(m) == (node,) or _stays_inside(graph, m, members) for m in members):
+                floor = SMALLEST_SUMMAND * chosen[root_of[node.output]].scale[0]
+                chosen[root_of[value]] = coarser(chosen[root_of[value]], floor)
+
+
 def _activations(graph: Graph, node: Node) -> list[str]:
     return [value for value in (*values_read(node), *node.outputs) if value and not graph.is_constant(value)]
 
@@ -190,7 +205,8 @@ def _constant_params(
     axis = weight_axis(graph, node)
     if axis is None:
         constants = [value for value in values_read(node) if graph.is_constant(value)]
-        return {value: constant_params(graph, value) for value in constants}
+        floor = SMALLEST_SUMMAND * tensors[node.output].scale[0] if node.op in ("Add", "Sub") else 0.0
+        return {value: constant_params(graph, value, floor) for value in constants}
     name = node.inputs[1]
     tied = [
         each

@@ -53,6 +53,9 @@ SAME_SCALE = frozenset(
 _MULTIPLYING = frozenset(["Conv", "ConvTranspose", "Gemm", "MatMul", "Mul"])
 _SMALLEST_RATIO, _LARGEST_RATIO = 2.0**-24, 2.0**8
 
+SMALLEST_SUMMAND = 2.0**-10
+"""The least scale of what is added, over that of the sum, that XNNPACK adds."""
+
 _FREE = frozenset(["Add", "AveragePool", "GlobalAveragePool", "Mul", "Sub"])
 
 PARAMETERS = frozenset(

@@ -131,10 +131,15 @@ def _averaged(graph: Graph, node: Node) -> int:
     return prod(node.ints("kernel_shape") or graph.shape(node.inputs[0])[2:])
 
 
-def constant_params(graph: Graph, value: str) -> QuantParams:
-    """How a constant is stored that is no weight."""
+def constant_params(graph: Graph, value: str, floor: float = 0.0) -> QuantParams:
+    """How a constant is stored that is no weight, with a scale of `floor` at least."""
     array = graph.constants[value]
-    return affine(float(array.min()), float(array.max()))
+    return coarser(affine(float(array.min()), float(array.max())), floor)
+
+
+def coarser(params: QuantParams, floor: float) -> QuantParams:
+    """`params` with a scale of `floor` at least."""
+    return params if params.scale[0] >= floor else _scaled_to(params, floor)
 
 
 def _beside_ties(op: str, params: QuantParams, whole: float | None) -> QuantParams:

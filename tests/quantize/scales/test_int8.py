@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.quantize.observe.activations import collect
@@ -10,6 +11,7 @@ from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
 from edgefer.quantize.scales.integer_kernels import FIXED_OUTPUT
 from edgefer.quantize.scales.ranges import mse_optimal, silu
+from edgefer.runtime.delegation import undelegated
 from tests.emit.harness import sample
 from tests.graph.networks import network, numbers
 
@@ -35,6 +37,34 @@ def test_nodes_kept_float_store_nothing_of_their_own():
     assert dict(plan.nodes) == {"Conv_2": "int8"}
     assert set(plan.tensors) == {"b1", "v", "y"}
     assert plan.tensors["b1"] == FIXED_OUTPUT["Sigmoid"]  # as where the Sigmoid computes in int8
+
+
+@pytest.mark.parametrize(
+    "summed",
+    [
+        "y = Add(a, tiny)",
+        "t = Conv(x, faint)\ny = Sub(a, t)",
+        "t = Conv(x, faint)\ns = Reshape(t, shape)\nr = Reshape(s, back)\ny = Add(a, r)",
+    ],
+)
+def test_what_is_added_is_large_enough_beside_the_sum_for_xnnpack(summed):
+    faint = numbers(4, 3, 1, 1) * np.float32(1e-6)
+    shapes = {"shape": np.array([1, 100]), "back": np.array([1, 4, 5, 5])}
+    constants = {"w": numbers(4, 3, 1, 1) * np.float32(9), "tiny": np.float32(1e-5), "faint": faint, **shapes}
+    graph = network(f"a = Conv(x, w)\n{summed}", "y", constants)
+    plan = planned(graph)
+    assert plan.nodes.keys() == graph.named.keys()
+    total = graph.producers["y"]
+    assert min(plan.tensors[value].scale[0] for value in total.inputs) == plan.tensors["y"].scale[0] / 1024
+    assert undelegated(emit_tflite(graph, plan)) == []
+
+
+def test_what_is_read_elsewhere_keeps_its_steps():
+    faint = numbers(4, 3, 1, 1) * np.float32(1e-6)
+    constants = {"w": WEIGHTS["w"][:, :, :1, :1], "faint": faint}
+    graph = network("a = Conv(x, w)\nt = Conv(x, faint)\ny = Add(a, t)\nz = Relu(t)", "y z", constants)
+    plan = planned(graph)
+    assert plan.tensors["t"].scale[0] < plan.tensors["y"].scale[0] / 1024
 
 
 def test_keeping_all_float_is_the_empty_plan():
