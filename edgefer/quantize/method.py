@@ -29,7 +29,9 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.observe.unusual import UNLIKE, usual_images
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.scales.ranges import Caution
 from edgefer.quantize.solve.beside_float import beside_float, computes_in_float
+from edgefer.quantize.solve.caution import cautiously
 from edgefer.quantize.solve.last_layers import last_in_float
 from edgefer.quantize.solve.size import is_surely_within, sized_plan, smallest_size
 from edgefer.quantize.solve.solver import Bounds, Solution, solve
@@ -183,28 +185,32 @@ def quantize(
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float | beside)
 
-    clipped = max(ENOUGH / len(images.calibration), 1.0)
+    unseen = max(ENOUGH / len(images.calibration), 1.0)
 
-    def planned(seen: Mapping[str, Histogram], floats: frozenset[str] = frozenset()) -> Plan:
-        found = plan_int8(equalised, seen, keep_float | beside | floats, evened.prescribed, clipped)
+    def planned(caution: Caution, seen: Mapping[str, Histogram], floats: frozenset[str] = frozenset()) -> Plan:
+        found = plan_int8(equalised, seen, keep_float | beside | floats, evened.prescribed, caution)
         return with_stored_weights(equalised, found, beside | floats)
 
     halves = _observed(equalised, tensors, images.calibration, spec, progress)
     with progress.stage("choose ranges"):
         merged = _merged(halves) if len(halves) > 1 else halves.pop()
         sensitivity = Sensitivity(graph, tuple(heads), few)
-        plan_of = cache(partial(planned, merged))
-        last: frozenset[str] = frozenset()
-        if beside <= carrying and not integer_heads:  # what others lose by now is less
-            last, _ = last_in_float(equalised, sensitivity, plan_of, keep_float, machines)
-        plan = plan_of(last)
-        del plan_of  # which holds the statistics
+
+        def stored_so(caution: Caution) -> tuple[Plan, frozenset[str]]:
+            plan_of = cache(partial(planned, caution, merged))
+            last: frozenset[str] = frozenset()
+            if beside <= carrying and not integer_heads:  # what others lose by now is less
+                last, _ = last_in_float(equalised, sensitivity, plan_of, keep_float, machines)
+            return plan_of(last), last
+
+        caution, (plan, last) = cautiously(stored_so, lambda stored: judge.noise(equalised, stored[0]), unseen)
+        planned_so = partial(planned, caution)
         beside |= last
 
         def noises_of_halves() -> tuple[float, ...]:
             plans = []
             while halves:  # which are tens of megabytes
-                plans.append(planned(halves.pop(0)))
+                plans.append(planned_so(halves.pop(0)))
             return tuple(judge.noise(equalised, half) for half in plans)
 
         noises = aside(noises_of_halves)
@@ -213,7 +219,7 @@ def quantize(
         with progress.stage("solve") as advance:
             solution = solve(
                 equalised,
-                partial(planned, merged),
+                partial(planned_so, merged),
                 bounds,
                 sensitivity,
                 size=size,
@@ -229,7 +235,7 @@ def quantize(
         ways = [plan]
         if has_floats := computes_in_float(equalised, plan, keep_float | beside):
             choices = beside_float(equalised, plan, sensitivity, machines)
-            further = [planned(merged, floats) for floats in choices]
+            further = [planned_so(merged, floats) for floats in choices]
             ways = [way for way in further if is_small(equalised, way)] or ways
         del merged, sensitivity  # likewise
         release()

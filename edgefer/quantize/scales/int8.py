@@ -25,7 +25,16 @@ from edgefer.quantize.scales.integer_kernels import (
     weight_axis,
 )
 from edgefer.quantize.scales.islands import integer_nodes
-from edgefer.quantize.scales.ranges import CURVES, View, identity, mse_optimal, per_channel_symmetric, silu
+from edgefer.quantize.scales.ranges import (
+    CURVES,
+    PLAIN,
+    Caution,
+    View,
+    identity,
+    mse_optimal,
+    per_channel_symmetric,
+    silu,
+)
 from edgefer.quantize.scales.ties import avoid_ties, coarser, constant_params
 
 _CLIPPING = frozenset({"Clip", "MaxPool", "Relu"})
@@ -44,7 +53,7 @@ def plan_int8(
     histograms: Mapping[str, Histogram],
     keep_float: frozenset[str] = frozenset(),
     prescribed: Mapping[str, QuantParams] = MappingProxyType({}),
-    clipped: float = 1.0,
+    caution: Caution = PLAIN,
 ) -> Plan:
     """The Plan in which every node with an integer kernel computes in int8.
 
@@ -53,14 +62,14 @@ def plan_int8(
         histograms: of `tensors_to_observe(graph, keep_float)`.
         keep_float: names of nodes that compute in float all the same.
         prescribed: parameters of activations that are decided already.
-        clipped: how many times errors of values beyond a range count where it is chosen.
+        caution: for values that are larger than most.
     """
     layout = _lay_out(graph, keep_float)
     layout.fixed.update({layout.groups.find(value): params for value, params in prescribed.items()})
     silu_inputs = frozenset(pattern.x for pattern in find_silus(graph))
     groups = layout.groups.members()
     chosen = {
-        root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs, clipped)
+        root: layout.fixed.get(root) or _group_params(graph, members, histograms, silu_inputs, caution)
         for root, members in groups.items()
     }
     names, stored = {node.name for node in layout.nodes}, layout.groups.parents.keys()
@@ -164,13 +173,13 @@ def _activations(graph: Graph, node: Node) -> list[str]:
 
 
 def _group_params(
-    graph: Graph, members: list[str], histograms: Mapping[str, Histogram], silu_inputs: frozenset[str], clipped: float
+    graph: Graph, members: list[str], histograms: Mapping[str, Histogram], silu_inputs: frozenset[str], caution: Caution
 ) -> QuantParams:
     """Parameters for tensors that are stored alike, judged by what their readers outside the group see."""
     seen = [value for value in members if not _only_clipped(graph, value, members)] or members
     views = {_view(graph, value, silu_inputs) for value in seen if not _stays_inside(graph, value, members)}
     merged = reduce(Histogram.merged, (histograms[value] for value in seen if value in histograms))
-    return mse_optimal(merged, views.pop() if len(views) == 1 else identity, clipped)
+    return mse_optimal(merged, views.pop() if len(views) == 1 else identity, caution)
 
 
 def _stays_inside(graph: Graph, value: str, members: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeAlias
 
@@ -59,23 +60,39 @@ def _scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
     return scale, min(max(round(-128 - low / scale), -128), 127)
 
 
-def mse_optimal(histogram: Histogram, view: View = identity, clipped: float = 1.0) -> QuantParams:
+@dataclass(frozen=True)
+class Caution:
+    """How far ranges allow for values that are larger than most.
+
+    Attributes:
+        clipped: how many times values beyond a range count where it is chosen.
+        beyond: how many times as far it then reaches.
+    """
+
+    clipped: float = 1.0
+    beyond: float = 1.0
+
+
+PLAIN = Caution()
+
+
+def mse_optimal(histogram: Histogram, view: View = identity, caution: Caution = PLAIN) -> QuantParams:
     """Parameters that minimise E[(view(Q(x)) - view(x))^2] over the histogram.
 
     Args:
         histogram: of the tensor's values.
         view: the function that reads it.
-        clipped: how many times values beyond the range count.
+        caution: for values that are larger than most.
     """
-    return mse_optimal_of([(histogram, view)], clipped)
+    return mse_optimal_of([(histogram, view)], caution)
 
 
-def mse_optimal_of(seen: Sequence[tuple[Histogram, View]], clipped: float = 1.0) -> QuantParams:
+def mse_optimal_of(seen: Sequence[tuple[Histogram, View]], caution: Caution = PLAIN) -> QuantParams:
     """The same over several histograms of one tensor, each through a view of its own.
 
     Both ends of the range are searched in turn, first over a coarse geometric grid, then finely.
     """
-    parts = [_Seen(histogram, view, clipped) for histogram, view in seen]
+    parts = [_Seen(histogram, view, caution.clipped) for histogram, view in seen]
 
     @cache
     def total(scale: float, zero_point: int) -> float:
@@ -91,7 +108,7 @@ def mse_optimal_of(seen: Sequence[tuple[Histogram, View]], clipped: float = 1.0)
         lows, highs = (lowest * grid, highest * grid) if grid is _COARSE else (low * grid, high * grid)
         high = _least(high, highs, partial(error, low)) if high > 0 else high
         low = _least(low, lows, partial(error, high=high)) if low < 0 else low
-    return affine(low, high)
+    return affine(low * caution.beyond, high * caution.beyond)
 
 
 class _Seen:

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.ranges import (
+    Caution,
     affine,
     hard_swish,
     identity,
@@ -66,8 +67,10 @@ def test_an_outlier_is_clipped_where_that_serves_the_rest():
         histogram.add(np.random.default_rng(0).standard_normal(20_000, np.float32))
     (best,), (whole,) = mse_optimal(histogram).scale, affine(histogram.minimum, histogram.maximum).scale
     assert best < 0.75 * whole
-    (kept,) = mse_optimal(histogram, clipped=1e6).scale
+    (kept,) = mse_optimal(histogram, caution=Caution(clipped=1e6)).scale
     assert kept > 0.98 * whole
+    (wide,) = mse_optimal(histogram, caution=Caution(clipped=1e6, beyond=1.25)).scale
+    assert wide == pytest.approx(1.25 * kept, rel=1e-6)
 
 
 def test_what_silu_flattens_is_clipped_under_its_view_only():
