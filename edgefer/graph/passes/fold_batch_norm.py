@@ -1,7 +1,8 @@
-"""Merge batch norms into the linear operators before them; what cannot be merged becomes Mul and Add.
+"""Merge batch norms into the linear operators before them; of maps, what cannot be merged becomes a convolution.
 
-Weights that several layers read are stored once: norms that would make different weights of them are left behind their
-layers, as a depthwise convolution of one tap, whose scales in int8 are of each channel.
+It is depthwise, of one tap: its scales in int8 are of each channel, and runtimes round it alike, which they do not a
+product and a sum.  Weights that several layers read are stored once: norms that would make different weights of them
+are left behind their layers so.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ def _fold(graph: Graph, norm: Node) -> Graph:
         return graph
     scale, mean, beta = _affine(graph, norm)
     linear = graph.producers.get(norm.inputs[0])
+    is_map = len(graph.shape(norm.output)) == 4
     if (
         linear is None
         or graph.sole_consumer(linear.output) is None
         or linear.activation
         or not has_constant_weights(graph, linear)
+        or (is_map and not _scales_all_readers(graph, linear, scale))
     ):
-        return _decompose(graph, norm, scale, beta - mean * scale)
-    if len(graph.shape(norm.output)) == 4 and not _scales_all_readers(graph, linear, scale):
-        return _depthwise(graph, norm, scale, beta - mean * scale)
+        return (_depthwise if is_map else _decompose)(graph, norm, scale, beta - mean * scale)
     axis = output_axis(linear)
     weights = graph.constants[linear.inputs[1]]
     bias = graph.constants[linear.inputs[2]].reshape(-1) if linear.input(2) else np.zeros(1, np.float32)

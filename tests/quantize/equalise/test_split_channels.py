@@ -41,7 +41,7 @@ def network(loudness, reader="depthwise", activation="silu"):
     else:
         kernel = weights(CHANNELS, 1, 3, 3) * hearing
         z = build.conv("reading", y, kernel, padding=1, groups=CHANNELS)
-        y = build.add("sum", z, y) if reader == "both" else z
+        y = build.add("sum", build.op("Relu", "rectified", z), y) if reader == "both" else z
     mean = build.global_average_pool("mean", build.silu("act2", y))
     return normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights(4, CHANNELS))))
 

@@ -29,7 +29,7 @@ a = Conv<kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]>(x, stem, eight)
 s = Sigmoid(a)
 m = Mul(a, s)
 d = Conv<kernel_shape=[3, 3], group=8, pads=[1, 1, 1, 1]>(m, depth, eight)
-r = Add(d, m)
+r = Add(d, s)
 p = GlobalAveragePool(r)
 f = Flatten(p)
 """
@@ -163,7 +163,7 @@ def test_the_fake_quantized_network_computes_what_the_artifact_does(graph, fine)
 
 
 def test_weights_that_several_layers_read_are_learned_as_one():
-    text = TEXT.replace("r = Add(d, m)", "t = Conv<group=8, pads=[1, 1, 1, 1]>(d, depth)\nr = Add(t, m)")
+    text = TEXT.replace("r = Add(d, s)", "t = Conv<group=8, pads=[1, 1, 1, 1]>(d, depth)\nr = Add(t, s)")
     tied = apply_contract(normalise(network(text, "y z", CONSTANTS, (1, 3, SIDE, SIDE))), SPEC)
     keep_float = contract_nodes(tied)
     histograms = collect(tied, tensors_to_observe(tied, keep_float), [{"image": each} for each in pictures(24, 0)])
