@@ -38,7 +38,9 @@ NETWORKS = {
         "p = GlobalAveragePool(x)\nf = Flatten(p)\na = Gemm<transB=1>(f, square, b)\nh = Relu(a)\n"
         "out = Gemm(h, square, c)"
     ),
-    "factors": "a = Mul(x, slope)\nb1 = Conv(a, w, b)\nh = Sigmoid(b1)\nc1 = Mul(h, slope)\nout = GlobalAveragePool(c1)",
+    "factors": (
+        "a = Mul(x, slope)\nb1 = Conv(a, w, b)\nh = Sigmoid(b1)\nc1 = Mul(h, slope)\nout = GlobalAveragePool(c1)"
+    ),
 }
 CONSTANTS = {
     "w": numbers(3, 3, 3, 3),
