@@ -31,11 +31,12 @@ from edgefer.host.on_disk import Rows
 from edgefer.host.threads import ahead
 from edgefer.plan import Plan
 from edgefer.quantize.fit.rounding import Inputs, rounded
-from edgefer.quantize.observe.per_image import Reached, each_image, run, run_each, runnable, spread
+from edgefer.quantize.observe.per_image import Reached, each_image, run, run_each, runnable, some_rows, spread
 from edgefer.quantize.scales.integer_kernels import bias_params
 from edgefer.quantize.scales.ranges import Values
 
 _SIDE = 6  # at most so many rows and columns of each feature map are looked at
+_ROWS = 64  # likewise, where a Gemm makes several for an image
 _CORRELATED = 0.5  # share of a channel's power that must be signal for its slope to count
 _CHANNELS = 32  # whose values are float64 together
 _KEPT = 1 << 18  # numbers in a value that is kept, in a file, for all images; larger ones are computed again
@@ -214,16 +215,16 @@ def _with_stored_weights(graph: Graph, plan: Plan, node: Node) -> Graph:
     return graph.with_constants({_stored(node): params.dequantize(params.quantize(weights))})
 
 
-def _sampled(values: Array) -> Array:
-    """Of each feature map, the values at some positions, evenly spaced."""
+def _sampled(values: Array, images: int) -> Array:
+    """Of each feature map, the values at some positions, evenly spaced; of each image's rows, some."""
     if values.ndim < 4:
-        return values
+        return some_rows(values, images, _ROWS)
     rows, columns = (spread(size, _SIDE) for size in values.shape[2:])
     return np.ascontiguousarray(values[:, :, rows, columns])
 
 
 def _all_sampled(values: list[Array], images: int) -> _Samples:
-    return images, [_sampled(value) for value in values]
+    return images, [_sampled(value, images) for value in values]
 
 
 def _blocks(samples: Iterator[_Samples], count: int) -> list[Array]:

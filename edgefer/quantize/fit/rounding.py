@@ -16,10 +16,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.plan import QuantParams
-from edgefer.quantize.observe.per_image import spread
+from edgefer.quantize.observe.per_image import some_rows, spread
 from edgefer.quantize.scales.ranges import Values
 
 _SIDE = 4  # at most so many rows and columns of a layer's output are looked at
+_ROWS = 64  # likewise, where a Gemm makes several for an image
 _AT_ONCE = 1 << 18  # numbers that are multiplied together
 _DAMPING = 0.01  # of the mean variance of inputs, added to that of each: covariances are of samples
 _SETTLED = 0.25  # of a step: how far a weight may lie from its integer
@@ -53,6 +54,7 @@ class Inputs:
         self._node = node
         self._kernel = graph.shape(node.inputs[1])[2:]
         self._positions = [spread(size, _SIDE) for size in graph.shape(node.output)[2:]]
+        self._rows = graph.shape(node.output)[0]
         self._seen: list[Array] = []
         self._count = 0
         self._origin: Array = np.zeros((), np.float32)
@@ -66,7 +68,7 @@ class Inputs:
     def patches(self, x: Array) -> Array:
         """What some outputs are made from, for one image or several: (groups, inputs, images * positions)."""
         if not self._positions:
-            return x.T[np.newaxis]
+            return some_rows(x, len(x) // self._rows, _ROWS).T[np.newaxis]
         node = self._node
         top, left, bottom, right = node.ints("pads", (0, 0, 0, 0))
         (down, across), (below, beside) = (node.ints(name, (1, 1)) for name in ("strides", "dilations"))

@@ -43,6 +43,13 @@ def test_of_large_maps_some_positions_from_all_over_are_looked_at():
     assert np.array_equal(Inputs(graph, node).patches(x)[0], x[0, :, 2::5, 2::5].reshape(3, 16))
 
 
+def test_of_many_rows_some_from_all_over_each_image_are_looked_at():
+    graph = network("y = Gemm(x, w)", "y", {"w": numbers(3, 4)}, (130, 3))
+    x = numbers(260, 3, seed=1)  # of two images
+    patches = Inputs(graph, graph.named["Gemm_0"]).patches(x)
+    assert np.array_equal(patches[0], x.reshape(2, 130, 3)[:, 1::3].reshape(-1, 3).T)
+
+
 def seen(graph, node, images=40):
     inputs = Inputs(graph, node)
     feeds = [sample(graph, seed) for seed in range(images)]
