@@ -67,5 +67,5 @@ def by_channel(array: Array, shape: tuple[int, ...], axis: int) -> Array | None:
     if array.ndim > len(shape) or array.dtype != np.float32:
         return None
     whole = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    isby_channel = all(size == 1 for index, size in enumerate(whole.shape) if index != axis)
-    return np.broadcast_to(whole.reshape(-1), shape[axis : axis + 1]) if isby_channel else None
+    is_by_channel = all(size == 1 for index, size in enumerate(whole.shape) if index != axis)
+    return np.broadcast_to(whole.reshape(-1), shape[axis : axis + 1]) if is_by_channel else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from types import MappingProxyType
@@ -76,7 +76,7 @@ def plan_int8(
     curves = CURVES.keys() - FIXED_OUTPUT.keys()  # float computes them, of integers
     rounded = [n for n in graph.nodes if n.name in names or (n.op in curves and {*n.inputs, *n.outputs} <= stored)]
     avoid_ties(graph, rounded, layout.groups.find, chosen, set(layout.fixed))
-    _coarsen_summands(graph, layout.nodes, groups, chosen)
+    _coarsen_summands(graph, layout, groups, chosen)
     tensors = {member: chosen[root] for root, members in groups.items() for member in members}
     nodes: dict[str, Compute] = {}
     in_int8 = {node.name for node in layout.nodes}
@@ -156,16 +156,16 @@ def _lay_out(graph: Graph, keep_float: frozenset[str]) -> _Layout:
 
 
 def _coarsen_summands(
-    graph: Graph, nodes: Iterable[Node], groups: Mapping[str, list[str]], chosen: dict[str, QuantParams]
+    graph: Graph, layout: _Layout, groups: Mapping[str, list[str]], chosen: dict[str, QuantParams]
 ) -> None:
     """Give what is added, and read by nothing else, steps that are large enough beside the sum's."""
-    root_of = {member: root for root, members in groups.items() for member in members}
-    for node in nodes:
+    for node in layout.nodes:
         for value in node.inputs if node.op in ("Add", "Sub") else ():
-            members = groups.get(root_of.get(value, ""), [])
+            root = layout.groups.find(value)
+            members = groups.get(root, []) if root not in layout.fixed else []
             if members and all(graph.consumers.get(m) == (node,) or _stays_inside(graph, m, members) for m in members):
-                floor = SMALLEST_SUMMAND * chosen[root_of[node.output]].scale[0]
-                chosen[root_of[value]] = coarser(chosen[root_of[value]], floor)
+                floor = SMALLEST_SUMMAND * chosen[layout.groups.find(node.output)].scale[0]
+                chosen[root] = coarser(chosen[root], floor)
 
 
 def _activations(graph: Graph, node: Node) -> list[str]:

@@ -67,6 +67,14 @@ def test_what_is_read_elsewhere_keeps_its_steps():
     assert plan.tensors["t"].scale[0] < plan.tensors["y"].scale[0] / 1024
 
 
+def test_what_kernels_prescribe_is_not_made_coarser():
+    constants = {"w": numbers(4, 3, 1, 1) * np.float32(1e4)}
+    graph = network("a = Conv(x, w)\nt = Sigmoid(a)\nb1 = Conv(x, w)\ny = Add(b1, t)", "y", constants)
+    plan = planned(graph)
+    assert plan.tensors["t"] == FIXED_OUTPUT["Sigmoid"]
+    assert plan.tensors["t"].scale[0] < plan.tensors["y"].scale[0] / 1024
+
+
 def test_keeping_all_float_is_the_empty_plan():
     graph = network("a = Conv(x, w)\ny = Relu(a)", "y", WEIGHTS)
     plan = plan_int8(graph, {}, frozenset(graph.named))
