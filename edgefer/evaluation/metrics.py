@@ -174,12 +174,17 @@ def recall_at(scores: Floats, positive: Bools, rate: float) -> tuple[float, floa
 
 
 def best_f1_threshold(scores: Floats, positive: Bools) -> float:
-    """From which score on F1 of the positive class is largest: halfway to the next lower one; NaN without positives."""
+    """From which score on F1 of the positive class is largest: halfway to the next lower one; NaN without positives.
+
+    Where float32 has no number halfway, it is the score itself.
+    """
     if not positive.any():
         return float("nan")
     found, right, lowest = _ranked(scores, positive)
     best = int((2 * right / (found + positive.sum())).argmax())
-    return float(lowest[best : best + 2].mean(dtype=np.float64))
+    score, *lower = map(float, lowest[best : best + 2])
+    halfway = (score + sum(lower)) / (1 + len(lower))
+    return halfway if np.float32(halfway) > max(lower, default=-np.inf) else score
 
 
 def _ranked(scores: Floats, positive: Bools) -> tuple[Ints, Ints, Floats]:

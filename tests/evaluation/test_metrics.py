@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import special, stats
@@ -162,6 +162,7 @@ def test_recall_at_a_rate_is_the_largest_of_the_roc_curve_that_keeps_it(scores, 
 
 
 @given(scores=arrays(np.float32, 25, elements=levels), positive=arrays(np.bool_, 25))
+@example(scores=np.float32([1e-45, 0.0]), positive=np.array([True, False]))
 def test_no_threshold_has_a_better_f1(scores, positive):
     best = metrics.best_f1_threshold(scores, positive)
     if not positive.any():
