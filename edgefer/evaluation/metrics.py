@@ -182,9 +182,9 @@ def best_f1_threshold(scores: Floats, positive: Bools) -> float:
         return float("nan")
     found, right, lowest = _ranked(scores, positive)
     best = int((2 * right / (found + positive.sum())).argmax())
-    score, *lower = map(float, lowest[best : best + 2])
-    halfway = (score + sum(lower)) / (1 + len(lower))
-    return halfway if np.float32(halfway) > max(lower, default=-np.inf) else score
+    ends = lowest[best : best + 2]
+    halfway = float(ends.mean(dtype=np.float64))
+    return halfway if np.float32(halfway) > ends[-1] else float(ends[0])
 
 
 def _ranked(scores: Floats, positive: Bools) -> tuple[Ints, Ints, Floats]:
