@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from math import inf
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -79,6 +80,11 @@ class Region:
     constants: tuple[ChannelConstant, ...]
     axis: int = 1
 
+    @property
+    def limit(self) -> float:
+        """What a Relu6 cuts values off at, however its channels are scaled; infinite where there is none."""
+        return 6.0 if any(node.activation == "Relu6" for node in (*self.producers, *self.inside)) else inf
+
 
 def find_region(graph: Graph, value: str, links: Links = "order") -> Region | None:
     """The region of `value`; None where something that cannot take part touches it, or the caller sees it."""
@@ -146,7 +152,8 @@ def scale(graph: Graph, region: Region, factors: Array) -> Graph:
     Args:
         graph: that `region` was found in.
         region: found for its channels' scale.
-        factors: (channels,).
+        factors: (channels,); where the region has a limit, 1 or more, and outputs stay what they were for all images
+            whose channels stay below the limit once they are multiplied.
     """
     arrays: dict[str, Array] = {}
     for constant in region.constants:
@@ -240,7 +247,7 @@ def _bounds(graph: Graph, node: Node, links: Links) -> bool:
 def linked(graph: Graph, node: Node, value: str, links: Links) -> tuple[str, ...] | None:
     """The values whose channels are `value`'s because of `node`, which touches it; None where it cannot take part."""
     bounds = _bounds(graph, node, links)
-    if links == "scale" and (value == node.output or not bounds) and node.activation not in ("", "Relu"):
+    if links == "scale" and (value == node.output or not bounds) and node.activation not in ("", "Relu", "Relu6"):
         return None
     if bounds:
         return ()

@@ -253,7 +253,7 @@ def quantize(
             solution = solution and solution.improved(stored, size(stored, plan), noise, drop)
         else:
             progress.note("learned weights do no better on the held-back images: they stay rounded layer by layer")
-    return Quantized(stored, plan, evened.left_out, tuple(evened.prescribed), steps, noises.result(), solution)
+    return Quantized(stored, plan, evened.left_out, evened.equalised, steps, noises.result(), solution)
 
 
 def _plainly(

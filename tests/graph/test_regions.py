@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -151,11 +152,12 @@ def test_what_is_not_homogeneous_cannot_be_scaled(activation):
     assert find_region(graph, "a", "scale") is None
 
 
-@pytest.mark.parametrize(("fused", "regions"), [("Relu", [("a", "b")]), ("Relu6", [])])
-def test_a_fused_limit_is_not_homogeneous(fused, regions):
+@pytest.mark.parametrize(("fused", "limit"), [("", inf), ("Relu", inf), ("Relu6", 6.0)])
+def test_a_region_knows_what_a_fused_activation_cuts_off(fused, limit):
     graph = network(CONVOLUTIONS.replace("ACT", "Identity(a)"), "y", WEIGHTS)
     nodes = [replace(node, activation=fused) if node.output == "a" else node for node in graph.nodes]
-    assert [region.values for region in find_regions(graph.with_nodes(nodes), "scale")] == regions
+    (region,) = find_regions(graph.with_nodes(nodes), "scale")
+    assert (region.values, region.limit) == (("a", "b"), limit)
 
 
 def test_what_a_reader_does_with_its_output_is_its_own():

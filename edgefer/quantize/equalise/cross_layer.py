@@ -1,23 +1,23 @@
 """Cross-layer equalisation: channels of like ranges, by factors that layers hand to each other exactly.
 
-Where activations are positively homogeneous, f(s x) = s f(x) for s > 0, as ReLU, LeakyReLU and PReLU are, the
-convolutions that make a channel can take a factor that the convolutions that read it take back (Nagel et
-al., 2019, arXiv:1906.04721).  It costs nothing in the artifacts.  Regions without such an activation are left alone:
-those of EfficientNets, the linear bottlenecks, were never worth scaling when measured.  The scale and bias of a
-LayerNormalization take a factor likewise (Xiao et al., SmoothQuant, 2023, arXiv:2211.10438): transformers have a few
-channels there that are many times as loud as the others.
+Where activations are positively homogeneous, f(s x) = s f(x) for s > 0, as ReLU, LeakyReLU and PReLU are, or where
+there are none, the convolutions that make a channel can take a factor that the convolutions that read it take back
+(Nagel et al., 2019, arXiv:1906.04721).  It costs nothing in the artifacts.  The scale and bias of a LayerNormalization
+take a factor likewise (Xiao et al., SmoothQuant, 2023, arXiv:2211.10438): transformers have a few channels there that
+are many times as loud as the others.
 
-ReLU6 and other Clips are left alone: scaled channels would need a limit each, which no kernel has, and by
-their limit their channels are of like ranges already.
+Behind a ReLU6, channels would need a limit each, which no kernel has.  But most never come near theirs: such a channel
+can grow until the loudest image reaches it.  What is louder still would be cut off by the range of int8 anyway.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 import numpy as np
 
-from edgefer.graph.ir import Graph
+from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.norm_regions import find_norm_regions
 from edgefer.graph.regions import Region, find_regions, scale
 from edgefer.plan import QuantParams
@@ -33,22 +33,25 @@ NEGLIGIBLE = 0.01
 WORTHWHILE = 0.9
 """Channels are scaled where at most so much of the noise is left: what changes less may be chance."""
 
-_ACTIVATIONS = frozenset(["LeakyRelu", "PRelu", "Relu"])
 _QUIETEST = 2.0**-8  # of the loudest: what is quieter counts as this loud
 
 
-def equalise_layers(graph: Graph, sensitivity: Sensitivity, plainly: Callable[[], float]) -> Graph:
+def equalise_layers(
+    graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity, plainly: Callable[[], float]
+) -> Graph:
     """The graph with channels scaled where that lowers the noise of storing them; its outputs stay what they were.
 
     Args:
         graph: the float network.
+        feeds: calibration inputs, which tell how far channels stay below a limit.
         sensitivity: measures the noise of storing a region's activations and what reads them.
         plainly: tells the noise over signal at the heads that int8 adds without any of this, which may take a while.
     """
-    regions = [region for region in find_regions(graph, "scale") if _is_activated(region)]
-    regions += find_norm_regions(graph)
+    regions = (*find_regions(graph, "scale"), *find_norm_regions(graph))
     if not regions:
         return graph
+    limited = [value for region in regions if region.limit < inf for value in region.values]
+    most = loudness(graph, limited, feeds) if limited else {}
     params = _params(graph, [value for region in regions for value in region.values], sensitivity)
     negligible = NEGLIGIBLE * plainly()
     for region in regions:
@@ -56,7 +59,7 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity, plainly: Callable[[]
         before = sensitivity.noise_of(graph, values | _weight_params(graph, region), negligible)
         if before < negligible:
             continue
-        candidates = [scale(graph, region, factors) for factors in _factors(graph, region, sensitivity)]
+        candidates = [scale(graph, region, factors) for factors in _factors(graph, region, most, sensitivity)]
         noises = [_noise(candidate, region, sensitivity) for candidate in candidates]
         best = int(np.argmin(noises))
         if noises[best] <= WORTHWHILE * before:
@@ -64,13 +67,14 @@ def equalise_layers(graph: Graph, sensitivity: Sensitivity, plainly: Callable[[]
     return graph
 
 
-def _is_activated(region: Region) -> bool:
-    nodes = (*region.producers, *region.inside)
-    return any(node.op in _ACTIVATIONS or node.activation for node in nodes)
+def _factors(graph: Graph, region: Region, most: Mapping[str, Values], sensitivity: Sensitivity) -> list[Values]:
+    """Factors that make activations even, and that make them and the weights that read them equally uneven.
 
-
-def _factors(graph: Graph, region: Region, sensitivity: Sensitivity) -> list[Values]:
-    """Factors that make activations even, and that make them and the weights that read them equally uneven."""
+    Where there is a limit, those that bring the channels up to it that are below it on all images.
+    """
+    if region.limit < inf:
+        largest = np.max([most[value] for value in region.values], axis=0)
+        return [region.limit / np.clip(largest, region.limit * _QUIETEST, region.limit)]
     part = sensitivity.part(graph, region.values)
     found = loudness(part.graph, region.values, part.feeds, region.axis)
     loud = _evenness(np.max([values / (values.max() or 1.0) for values in found.values()], axis=0))

@@ -111,6 +111,15 @@ def mse_optimal_of(seen: Sequence[tuple[Histogram, View]], caution: Caution = PL
     return affine(low * caution.beyond, high * caution.beyond)
 
 
+def best_zero_point(histogram: Histogram, scale: float) -> QuantParams:
+    """Parameters of this scale whose zero point minimises E[(Q(x) - x)^2] over the histogram."""
+    seen = _Seen(histogram, identity, 1.0)
+    lowest, highest = (round(end / scale) for end in (histogram.minimum, histogram.maximum))
+    ends = sorted(min(max(point, -128), 127) for point in (-128 - lowest, 127 - highest))
+    zero_point = min(range(ends[0], ends[1] + 1), key=lambda point: (seen.error(scale, point), abs(point)))
+    return QuantParams("int8", (scale,), (zero_point,))
+
+
 class _Seen:
     """A histogram through a view, of which values beyond the range count several times."""
 

@@ -53,11 +53,11 @@ def int8(graph):
 
 def equalised(graph):
     sensitivity = measured(graph)
-    return equalise_layers(graph, sensitivity, lambda: sensitivity.noise(graph, int8(graph)))
+    return equalise_layers(graph, feeds(), sensitivity, lambda: sensitivity.noise(graph, int8(graph)))
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "PRelu"])
+@pytest.mark.parametrize("activation", ["", "Relu", "LeakyRelu", "PRelu"])
 def test_the_int8_network_comes_closer_and_the_float_outputs_stay(activation, depthwise):
     graph = network(LOUD, activation, depthwise=depthwise)
     sensitivity = measured(graph)
@@ -80,7 +80,49 @@ def test_channels_of_like_ranges_are_left_alone():
 
 def test_what_is_not_homogeneous_is_left_alone():
     graph = network(LOUD, "HardSwish")
-    assert equalise_layers(graph, measured(graph), lambda: pytest.fail("there is nothing to scale")) is graph
+    treated = equalise_layers(graph, feeds(), measured(graph), lambda: pytest.fail("there is nothing to scale"))
+    assert treated is graph
+
+
+def limited(loudness):
+    """Two convolutions with a ReLU6 between, whose channels are so loud."""
+    rng = np.random.default_rng(1)
+
+    def weights(*shape):
+        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    build = GraphBuilder("network")
+    image = build.input("image", (1, 3, 4, 4))
+    column = loudness.reshape(-1, 1, 1, 1).astype(np.float32)
+    bias = (np.abs(weights(CHANNELS)) * loudness).astype(np.float32)
+    x = build.relu6("act", build.conv("first", image, weights(CHANNELS, 3, 3, 3) * column, bias, padding=1))
+    reading = weights(8, CHANNELS, 1, 1) / column.reshape(1, -1, 1, 1)
+    mean = build.global_average_pool("mean", build.silu("act3", build.conv("last", x, reading, weights(8))))
+    return normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights(4, 8), weights(4))))
+
+
+def test_channels_that_stay_below_a_limit_grow_up_to_it_and_those_that_reach_it_stay():
+    graph = limited(np.where(np.arange(CHANNELS) % 3 == 0, 20.0, 0.05))
+    first = graph.named["first"].inputs[1]
+    treated = equalised(graph)
+    grown = treated.constants[first] / graph.constants[first]
+    assert grown[::3] == pytest.approx(1.0)
+    assert grown[1::3].min() > 5
+    for feed in feeds():
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, treated))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    sensitivity = measured(graph)
+    assert sensitivity.noise(treated, int8(treated)) < sensitivity.noise(graph, int8(graph)) / 2
+
+
+def test_factors_keep_to_what_all_images_show_not_those_alone_that_are_measured():
+    graph = limited(np.full(CHANNELS, 0.5))
+    louder = [{"image": 4 * feed["image"]} for feed in feeds()]
+    sensitivity = measured(graph)
+    treated = equalise_layers(graph, louder, sensitivity, lambda: sensitivity.noise(graph, int8(graph)))
+    for feed in louder:
+        expected, found = (onnx_session(to_onnx(g)).run(None, feed)[0] for g in (graph, treated))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def attending(loudness):
