@@ -38,7 +38,7 @@ ResNet-50, briefly trained, 3 to 11 dB.  On other images it is about twice as mu
 out and layers corrected is a fraction: with a fifth, an EfficientNet-B0 that knew its faces well lost 3 dB."""
 
 TWICE = 0.6
-"""What taking twice as long is worth at most, likewise: so much of what plain int8 adds."""
+"""What taking twice as long is worth at most: so much of what plain int8 adds, but where bounds ask for more."""
 
 _STEPS = (
     *((WORTH, times) for times in (1, 2, 4, 8)),
@@ -46,7 +46,7 @@ _STEPS = (
 )
 """What taking twice as long is worth, and what leaving channels out may add, over what it may at first.
 
-Both are ever more, until the bounds are kept."""
+Both are ever more, the share by squares, until the bounds are kept."""
 
 _STEPS_IF_THIN = (*((times * WORTH, 0) for times in (1, 1.5, 2, 3, 4)), *_STEPS[4:])
 """The same where what hardly mattered is gone already: first channels are evened out less, then more are left out."""
@@ -101,10 +101,11 @@ def even_out(
     allowed = latency * int8_cost(graph, machines[0])
 
     def most(times: float) -> float:
-        return times * min(QUIET, SHARE * plainly())
+        return min(times * QUIET, times**2 * SHARE * plainly())
 
     for worth, times in _STEPS_IF_THIN if is_thin else _STEPS:
-        prices = Prices(graph, machines, worth * min(1.0, TWICE / WORTH * plainly()))
+        calm = min(TWICE * plainly() / WORTH, 1.0) if times < inf else 1.0
+        prices = Prices(graph, machines, calm * worth)
         thinned = _thinned(graph, heads, images, spec, few, prices, partial(most, times)) if times else graph
         sensitivity = Sensitivity(thinned, heads, few)
         with holding():

@@ -110,7 +110,7 @@ def test_ways_to_store_what_is_left_are_measured_against_the_network_as_it_was(w
     pytest.importorskip("torch", reason="needs torch", exc_type=ImportError)
     bundle = wide(tmp_path / "out", budget=int(0.3 * largest(wide(tmp_path / "whole"))), shrink=True, mixed=True)
     last, points = bundle.manifest["rounds"][-1], bundle.manifest["solution"]["points"]
-    assert last["sqnr_db"] < 30
+    assert last["sqnr_db"] < 32
     assert all(point["sqnr_db"] < last["sqnr_db"] + 2 for point in points)
 
 

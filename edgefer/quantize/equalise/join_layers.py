@@ -54,10 +54,11 @@ def join_layers(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph
 
 
 def _can_be_joined(graph: Graph, first: Node, second: Node) -> bool:
-    """Whether both are convolutions of all channels, the second of one tap, and nothing lies between."""
+    """Whether both are convolutions of all channels by weights of their own, the second of one tap."""
     are_layers = all(node.op == "Conv" and has_constant_weights(graph, node) for node in (first, second))
     return (
         are_layers
+        and all(len(graph.consumers[name]) == 1 for node in (first, second) for name in node.inputs[1:2])
         and first.int("group", 1) == 1
         and not first.activation
         and is_pointwise(graph, second)

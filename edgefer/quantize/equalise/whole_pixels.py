@@ -52,8 +52,12 @@ def _seen(graph: Graph, value: str, sensitivity: Sensitivity) -> Histogram:
 
 
 def _shifts_pixels(graph: Graph, node: Node) -> bool:
-    """Whether a node adds constants to pixels, and convolutions with biases alone read what it makes."""
+    """Whether a node adds a number for each channel to pixels, which convolutions with biases alone read."""
     if node.op != "Add" or node.activation or not graph.is_constant(node.inputs[1]) or node.output in graph.outputs:
+        return False
+    added = graph.constants[node.inputs[1]]
+    is_by_channel = added.ndim == 4 and bool(np.all(added == added[:1, :, :1, :1]))
+    if not is_by_channel or len(graph.consumers[node.inputs[1]]) > 1:
         return False
     source = node.inputs[0]
     while (maker := graph.producers.get(source)) is not None and maker.op in _SHAPING:
@@ -71,8 +75,7 @@ def _with_whole_shift(graph: Graph, shift: Node) -> Graph:
     """The graph with the shift rounded, and biases that make up for it."""
     added = graph.constants[shift.inputs[1]]
     whole = np.rint(added)
-    channels = graph.shape(shift.output)[1]
-    fraction = np.broadcast_to(added - whole, (1, channels, 1, graph.shape(shift.output)[3]))[0, :, 0, 0]
+    fraction = np.broadcast_to((added - whole)[0, :, 0, 0], graph.shape(shift.output)[1:2])
     constants: dict[str, Array] = {shift.inputs[1]: whole}
     for conv in graph.consumers[shift.output]:
         weights, bias = (graph.constants[name] for name in conv.inputs[1:])

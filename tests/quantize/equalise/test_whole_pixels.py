@@ -64,3 +64,10 @@ def test_means_that_differ_are_whole_where_pixels_leave_room_and_not_where_they_
 def test_what_is_read_otherwise_stays(reader):
     graph = network(reader=reader)
     assert stored(graph, faces()) == (graph, {})
+
+
+@pytest.mark.parametrize("shape", [(1, 3, SIZE, SIZE), (1, 1, 1, SIZE), (3, 1, 1)])
+def test_what_is_no_number_for_each_channel_stays(shape):
+    graph = network()
+    fractions = np.linspace(0, 1, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    assert stored(graph.with_constants({"mean": fractions - 127}), faces())[1] == {}
