@@ -28,10 +28,10 @@ THINNED_ON = 256
 """At most so many calibration images are run to guess channels that are left out from others."""
 
 QUIET = 4e-4
-"""What channels that are left out may add to the noise over signal at the heads, or less:"""
+"""What channels that are left out may add to the noise over signal at the heads at first, and"""
 
 SHARE = 0.02
-"""no more than such a share of what plain int8 adds.
+"""what share at most of what plain int8 adds.
 
 By what time is worth alone, a network that int8 hardly disturbs would lose most of its fidelity: of ResNet-18, DACL and
 ResNet-50, briefly trained, 3 to 11 dB.  On other images it is about twice as much, and int8 once channels are evened
@@ -44,9 +44,8 @@ _STEPS = (
     *((WORTH, times) for times in (1, 2, 4, 8)),
     *((times * WORTH, inf) for times in (1, 1.5, 2, 3, 4, 8, 16)),
 )
-"""What taking twice as long is worth, and what leaving channels out may add, over what it may at first.
-
-Both are ever more, the share by squares, until the bounds are kept."""
+"""What taking twice as long is worth, and how many times `QUIET` channels that are left out may add, or `SHARE` by the
+square of it; ever more, until the bounds are kept."""
 
 _STEPS_IF_THIN = (*((times * WORTH, 0) for times in (1, 1.5, 2, 3, 4)), *_STEPS[4:])
 """The same where what hardly mattered is gone already: first channels are evened out less, then more are left out."""
@@ -101,6 +100,7 @@ def even_out(
     allowed = latency * int8_cost(graph, machines[0])
 
     def most(times: float) -> float:
+        """What channels that are left out may add."""
         return min(times * QUIET, times**2 * SHARE * plainly())
 
     for worth, times in _STEPS_IF_THIN if is_thin else _STEPS:

@@ -179,7 +179,7 @@ def quantize(
             stays_small,
             is_thin=lessons is not None,
         )
-        beside = in_float()
+    beside = carrying
     equalised = with_whole_slopes(evened.graph)
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
@@ -199,7 +199,7 @@ def quantize(
         def stored_so(caution: Caution) -> tuple[Plan, frozenset[str]]:
             plan_of = cache(partial(planned, caution, merged))
             last: frozenset[str] = frozenset()
-            if beside <= carrying and not integer_heads:  # what others lose by now is less
+            if not integer_heads:  # others lose less by now, and layers are others
                 last, _ = last_in_float(equalised, sensitivity, plan_of, keep_float, machines)
             return plan_of(last), last
 

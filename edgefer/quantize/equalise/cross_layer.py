@@ -7,7 +7,7 @@ take a factor likewise (Xiao et al., SmoothQuant, 2023, arXiv:2211.10438): trans
 are many times as loud as the others.
 
 Behind a ReLU6, channels would need a limit each, which no kernel has.  But most never come near theirs: such a channel
-can grow until the loudest image reaches it.  What is louder still would be cut off by the range of int8 anyway.
+can grow until the loudest images come near it.  What is louder still, the range of int8 would cut off as well.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ WORTHWHILE = 0.9
 """Channels are scaled where at most so much of the noise is left: what changes less may be chance."""
 
 _QUIETEST = 2.0**-8  # of the loudest: what is quieter counts as this loud
+
+_ROOM = 1.25  # how many times as loud as on any image channels that grow may become
+_LARGEST_GROWTH = 16.0  # where there is a limit: rare channels are not cut off for nothing
 
 
 def equalise_layers(
@@ -74,7 +77,8 @@ def _factors(graph: Graph, region: Region, most: Mapping[str, Values], sensitivi
     """
     if region.limit < inf:
         largest = np.max([most[value] for value in region.values], axis=0)
-        return [region.limit / np.clip(largest, region.limit * _QUIETEST, region.limit)]
+        grown = region.limit / np.maximum(largest * _ROOM, region.limit / _LARGEST_GROWTH)
+        return [np.where(largest > 0, np.maximum(grown, 1.0), 1.0)]
     part = sensitivity.part(graph, region.values)
     found = loudness(part.graph, region.values, part.feeds, region.axis)
     loud = _evenness(np.max([values / (values.max() or 1.0) for values in found.values()], axis=0))

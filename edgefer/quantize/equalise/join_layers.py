@@ -48,7 +48,7 @@ def join_layers(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph
             graph, {first.name: [], second.name: [both]}, dict(zip(names, (weights, bias), strict=True))
         )
         price = prices.of(node_works(graph, [first, second]), node_works(candidate, [both]))
-        return candidate if price <= 0 or price < _noise(graph, first.output, sensitivity, price) else graph
+        return candidate if price < 0 or price < _noise(graph, first.output, sensitivity, price) else graph
 
     return each_node(graph, joined)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.patterns import has_constant_weights
 from edgefer.plan import QuantParams
 from edgefer.quantize.equalise.cross_layer import NEGLIGIBLE
 from edgefer.quantize.observe.activations import collect
@@ -68,7 +69,11 @@ def _shifts_pixels(graph: Graph, node: Node) -> bool:
 
 def _takes_bias(graph: Graph, node: Node) -> bool:
     is_plain = node.op == "Conv" and node.int("group", 1) == 1 and bool(node.input(2))
-    return is_plain and all(len(graph.consumers.get(name, ())) == 1 for name in node.inputs[1:])
+    return (
+        is_plain
+        and has_constant_weights(graph, node)
+        and all(len(graph.consumers.get(name, ())) == 1 for name in node.inputs[1:])
+    )
 
 
 def _with_whole_shift(graph: Graph, shift: Node) -> Graph:

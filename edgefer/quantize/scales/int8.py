@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from types import MappingProxyType
 
@@ -179,6 +179,8 @@ def _group_params(
     seen = [value for value in members if not _only_clipped(graph, value, members)] or members
     views = {_view(graph, value, silu_inputs) for value in seen if not _stays_inside(graph, value, members)}
     merged = reduce(Histogram.merged, (histograms[value] for value in seen if value in histograms))
+    if all(value in graph.producers and graph.producers[value].activation == "Relu6" for value in seen):
+        caution = replace(caution, beyond=1.0)  # nothing is louder
     return mse_optimal(merged, views.pop() if len(views) == 1 else identity, caution)
 
 

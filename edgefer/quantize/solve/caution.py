@@ -21,10 +21,10 @@ LITTLE = 0.8
 """What each may leave of the noise."""
 
 FREE = 2e-4
-"""Noise over signal that answers do not tell.  What networks have less is given for images louder than any seen:"""
+"""Noise over signal that answers do not tell: networks that have less may have as much for wider ranges."""
 
 FURTHER = 1.25
-"""ranges reach up to so many times as far.
+"""Up to so many times as far they then reach, for images that are louder than any seen.
 
 Where one image of hundreds is, it holds nearly all of the noise: of a ResNet-18 and a DAN, briefly trained, 6 dB."""
 

@@ -46,13 +46,13 @@ def last_in_float(
     chosen, others, cost = frozenset[str](), everything, left
     if sensitivity.noise_of_heads(plan) < NOTABLE * left:
         return chosen, others
-    for layers in _last_layers(graph, sensitivity.heads):
-        last = layers - keep_float
+    tails = dict.fromkeys(layers - keep_float for layers in _last_layers(graph, sensitivity.heads))
+    for last in filter(None, tails):
         slower = max(_slower(graph, last, machine) for machine in machines)
         if slower > HALVING:
             break
         noise, left_of_others = sensitivity.noise_and_left(graph, planned(last))
-        if left_of_others <= (1 - NOTABLE) * left and left_of_others * 2 ** (slower / HALVING) <= cost:
+        if left_of_others <= (1 - NOTABLE) * left and left_of_others * 2 ** (slower / HALVING) < cost:
             chosen, others, cost = last, noise, left_of_others * 2 ** (slower / HALVING)
     return chosen, others
 

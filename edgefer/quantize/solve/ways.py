@@ -207,5 +207,5 @@ def with_stored_weights(graph: Graph, plan: Plan, floats: frozenset[str]) -> Pla
         if axis is not None and graph.is_constant(node.inputs[1]):
             array = graph.constants[node.inputs[1]]
             weights[node.inputs[1]] = per_channel_symmetric(array, axis, floor=np.zeros(array.shape[axis]))
-    computes: Mapping[str, Compute] = dict.fromkeys(sorted(floats), "float")
+    computes: Mapping[str, Compute] = dict.fromkeys(sorted(floats & graph.named.keys()), "float")
     return Plan({**weights, **plan.tensors}, {**computes, **plan.nodes})
