@@ -115,6 +115,16 @@ def test_channels_that_stay_below_a_limit_grow_up_to_it_and_those_that_reach_it_
     assert sensitivity.noise(treated, int8(treated)) < sensitivity.noise(graph, int8(graph)) / 2
 
 
+def test_a_channel_that_no_image_shows_stays_as_it_is():
+    graph = limited(np.where(np.arange(CHANNELS) % 3 == 0, 20.0, 0.05))
+    first, bias = graph.named["first"].inputs[1:]
+    silent = graph.constants[bias] - 5 * (np.arange(CHANNELS) == 2).astype(np.float32)
+    graph = graph.with_constants({bias: silent})
+    grown = equalised(graph).constants[first] / graph.constants[first]
+    assert grown[4].min() > 2
+    assert grown[2] == pytest.approx(1.0)
+
+
 def test_factors_keep_to_what_all_images_show_not_those_alone_that_are_measured():
     graph = limited(np.full(CHANNELS, 0.5))
     louder = [{"image": 4 * feed["image"]} for feed in feeds()]

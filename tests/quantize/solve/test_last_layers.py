@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from edgefer.conversion.convert import convert
+from edgefer.evaluation.inspection import inspect
 from edgefer.graph.builder import GraphBuilder
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
@@ -128,3 +129,27 @@ def test_they_are_looked_at_again_once_others_lose_less(loud, tmp_path, monkeypa
     assert not computed_in_float(loud, tmp_path / "once")
     assert len(looks) >= 3  # before, after, and with wider ranges
     assert not any(names for names, _ in looks)
+
+
+def test_a_plan_names_no_layers_that_are_joined(tmp_path):
+    rng = np.random.default_rng(0)
+    build = GraphBuilder("narrow")
+    x = build.input("image", (1, 3, 32, 32))
+    for index, (read, made) in enumerate(((3, 64), (64, 64), (64, 16), (16, 64))):
+        taps = 3 if index < 2 else 1
+        weights = rng.normal(size=(made, read, taps, taps)).astype(np.float32) / np.float32(np.sqrt(read * taps**2))
+        if made == 16:
+            weights[0] *= 40
+        x = build.conv(f"conv{index}", x, weights, np.zeros(made, np.float32), padding=taps // 2)
+        x = x if made == 16 else build.relu(f"act{index}", x)
+    x = build.flatten("flat", build.global_average_pool("pool", x))
+    y = build.linear("y", x, rng.normal(size=(5, 64)).astype(np.float32), np.full(5, 20, np.float32))
+    onnx.save(to_onnx(normalise(build.graph(y))), tmp_path / "narrow.onnx")
+    faces = write_faces(tmp_path / "faces", 40)
+    head = {"name": "expression", "kind": "expression", "activation": "softmax", "labels": [*"abcde"]}
+    spec = {"input": {"size": [32, 32], "mean": [0.5] * 3, "std": [0.25] * 3}, "outputs": [head]}
+    bundle = convert(tmp_path / "narrow.onnx", tmp_path / "out", calibration=faces, spec=spec)
+    nodes = Plan.from_json((bundle.path / "plan.json").read_text("utf-8")).nodes
+    assert "conv3" in nodes
+    assert "conv2" not in nodes
+    assert inspect(bundle.path).artifacts
