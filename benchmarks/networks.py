@@ -372,9 +372,10 @@ Each network was trained from nothing for {STEPS} steps of {BATCH} images (fewer
 of faces one is, of kinds that k-means found in FER2013's train file: half a minute suffices for that, and there is
 something to lose.  How well it came to know them stands in the table.
 
-When last layers compute in float, how much is left out at most, and how far ranges clip where few images were seen was
-settled while looking at some of these networks, calibrated on 40 images, and when ranges allow for louder images while
-looking at mini_xception and at others of timm: gains near a bound are optimistic.
+When last layers compute in float, how much is left out at most, what is evened out, joined and stored as whole pixels,
+and how far ranges reach was settled while looking at some of these networks on other faces, and at others of timm:
+mini_xception, shufflenetv2, mobilenetv2, emotion_heads, mobilenetv3_large, ghostnet, cnn_bilstm, resnet18, facenet,
+eac, vgg16_bn and dan.  Their gains are optimistic where they are near a bound.
 """
 FIDELITY = (
     "\n## What is lost\n\n"
