@@ -15,16 +15,27 @@ LOUD = np.where(np.arange(CHANNELS) % 5 == 0, 400.0, 1.0)
 EVEN = np.ones(CHANNELS)
 
 
-def network(loudness, activation="Relu", *, depthwise=False):
-    """Conv, an activation whose channels are so loud, and readers that hear all of them alike."""
+def beginning(loudness):
+    """A builder, its image, a column of so much for each channel, and what draws weights."""
     rng = np.random.default_rng(1)
 
     def weights(*shape):
         return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
 
     build = GraphBuilder("network")
-    image = build.input("image", (1, 3, 4, 4))
-    column = loudness.reshape(-1, 1, 1, 1).astype(np.float32)
+    return build, build.input("image", (1, 3, 4, 4)), loudness.reshape(-1, 1, 1, 1).astype(np.float32), weights
+
+
+def ended(build, x, column, weights):
+    """The network whose readers hear all channels of `x` alike."""
+    reading = weights(8, CHANNELS, 1, 1) / column.reshape(1, -1, 1, 1)
+    mean = build.global_average_pool("mean", build.silu("act3", build.conv("last", x, reading, weights(8))))
+    return normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights(4, 8), weights(4))))
+
+
+def network(loudness, activation="Relu", *, depthwise=False):
+    """Conv, an activation whose channels are so loud, and readers that hear all of them alike."""
+    build, image, column, weights = beginning(loudness)
     x = build.conv("first", image, weights(CHANNELS, 3, 3, 3) * column, weights(CHANNELS), padding=1)
     settings = [build.constant("slope", np.full((CHANNELS, 1, 1), 0.25, np.float32))] if activation == "PRelu" else []
     if activation:
@@ -33,9 +44,7 @@ def network(loudness, activation="Relu", *, depthwise=False):
         kernel = weights(CHANNELS, 1, 3, 3)
         x = build.conv("depthwise", x, kernel, weights(CHANNELS), padding=1, groups=CHANNELS)
         x = build.relu("act2", x)
-    reading = weights(8, CHANNELS, 1, 1) / column.reshape(1, -1, 1, 1)
-    mean = build.global_average_pool("mean", build.silu("act3", build.conv("last", x, reading, weights(8))))
-    return normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights(4, 8), weights(4))))
+    return ended(build, x, column, weights)
 
 
 def feeds(count=8):
@@ -86,19 +95,10 @@ def test_what_is_not_homogeneous_is_left_alone():
 
 def limited(loudness):
     """Two convolutions with a ReLU6 between, whose channels are so loud."""
-    rng = np.random.default_rng(1)
-
-    def weights(*shape):
-        return (rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
-
-    build = GraphBuilder("network")
-    image = build.input("image", (1, 3, 4, 4))
-    column = loudness.reshape(-1, 1, 1, 1).astype(np.float32)
+    build, image, column, weights = beginning(loudness)
     bias = (np.abs(weights(CHANNELS)) * loudness).astype(np.float32)
     x = build.relu6("act", build.conv("first", image, weights(CHANNELS, 3, 3, 3) * column, bias, padding=1))
-    reading = weights(8, CHANNELS, 1, 1) / column.reshape(1, -1, 1, 1)
-    mean = build.global_average_pool("mean", build.silu("act3", build.conv("last", x, reading, weights(8))))
-    return normalise(build.graph(build.linear("head", build.flatten("flat", mean), weights(4, 8), weights(4))))
+    return ended(build, x, column, weights)
 
 
 def test_channels_that_stay_below_a_limit_grow_up_to_it_and_those_that_reach_it_stay():
