@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import inf
 
 from edgefer.graph.ir import Feed, Graph
@@ -17,7 +17,7 @@ from edgefer.quantize.costs.cost import CostModel
 from edgefer.quantize.costs.prices import WORTH, Prices, int8_cost
 from edgefer.quantize.equalise.cross_layer import equalise_layers
 from edgefer.quantize.equalise.join_layers import join_layers
-from edgefer.quantize.equalise.leave_out import leave_out
+from edgefer.quantize.equalise.leave_out import Losable, leave_out, losable
 from edgefer.quantize.equalise.split_channels import split
 from edgefer.quantize.equalise.through_silu import equalise
 from edgefer.quantize.equalise.whole_pixels import store_whole
@@ -103,10 +103,12 @@ def even_out(
         """What channels that are left out may add."""
         return min(times * QUIET, times**2 * SHARE * plainly())
 
+    channels = cache(partial(_channels, graph, heads, images, spec, few))
     for worth, times in _STEPS_IF_THIN if is_thin else _STEPS:
+        spare = channels() if times else None  # before `plainly` is waited for
         calm = min(TWICE * plainly() / WORTH, 1.0) if times < inf else 1.0
         prices = Prices(graph, machines, calm * worth)
-        thinned = _thinned(graph, heads, images, spec, few, prices, partial(most, times)) if times else graph
+        thinned = leave_out(spare, prices, most(times)) if spare is not None else graph
         sensitivity = Sensitivity(thinned, heads, few)
         with holding():
             whole, pixels = store_whole(thinned, sensitivity, plainly)
@@ -118,16 +120,8 @@ def even_out(
     return Evened(evened, {**pixels, **prescribed}, tuple(prescribed), parameters(graph) - parameters(thinned))
 
 
-def _thinned(
-    graph: Graph,
-    heads: Sequence[str],
-    images: ImageSet,
-    spec: Spec,
-    few: Sequence[Feed],
-    prices: Prices,
-    most: Callable[[], float],
-) -> Graph:
-    """The graph without channels that hardly matter, as `few` images tell; it is fitted on others."""
+def _channels(graph: Graph, heads: Sequence[str], images: ImageSet, spec: Spec, few: Sequence[Feed]) -> Losable:
+    """Channels that may be left out, as `few` images tell; they are guessed from what others show."""
     known = {feed[INPUT].tobytes() for feed in few}
     others = [feed for feed in iter_feeds(images.some(THINNED_ON), spec) if feed[INPUT].tobytes() not in known] or few
-    return leave_out(graph, others, Sensitivity(graph, heads, few), prices, most)
+    return losable(graph, others, Sensitivity(graph, heads, few))

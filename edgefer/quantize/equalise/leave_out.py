@@ -11,7 +11,8 @@ noise at the heads, measured, against the time that it saves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import inf
 
 import numpy as np
@@ -31,29 +32,49 @@ _HEARD = 0.003
 """Of the noise in a layer's output, relative to its signal, this much is expected at the heads until it is measured."""
 
 
-def leave_out(
-    graph: Graph,
-    feeds: Sequence[Feed],
-    sensitivity: Sensitivity,
-    prices: Prices,
-    most: Callable[[], float] = lambda: inf,
-) -> Graph:
-    """The graph without the channels that are not worth computing; its outputs are nearly what they were.
+@dataclass(frozen=True)
+class Losable:
+    """A network and its channels that may be left out, however many of them are.
+
+    Attributes:
+        graph: the float network.
+        producers: names of nodes, in network order, each the first that makes such channels.
+        samples: of what layers read of them, by name.
+        sensitivity: measures the noise of leaving them out.
+    """
+
+    graph: Graph
+    producers: tuple[str, ...]
+    samples: Mapping[str, Array]
+    sensitivity: Sensitivity
+
+
+def losable(graph: Graph, feeds: Sequence[Feed], sensitivity: Sensitivity) -> Losable:
+    """What may be left out of a network.
 
     Args:
         graph: the float network.
         feeds: calibration inputs, others than those of `sensitivity`, which would flatter what was fitted on them.
         sensitivity: measures the noise of leaving channels out.
-        prices: what that saves.
-        most: tells the noise over signal at the heads that all of it may add, which may take a while.
     """
     regions = [region for region in find_regions(graph) if _can_lose_channels(graph, region)]
     samples = channel_samples(graph, [node.inputs[0] for region in regions for node in region.readers], feeds)
-    noise, allowed = 0.0, most()
-    for producer in [region.producers[0].name for region in regions]:
+    return Losable(graph, tuple(region.producers[0].name for region in regions), samples, sensitivity)
+
+
+def leave_out(channels: Losable, prices: Prices, most: float = inf) -> Graph:
+    """The graph without the channels that are not worth computing; its outputs are nearly what they were.
+
+    Args:
+        channels: of the float network.
+        prices: what leaving them out saves.
+        most: the noise over signal at the heads that all of it may add.
+    """
+    graph, noise = channels.graph, 0.0
+    for producer in channels.producers:
         region = find_region(graph, graph.named[producer].output)
         assert region is not None
-        graph, noise = _thinned(graph, region, samples, sensitivity, prices, noise, allowed)
+        graph, noise = _thinned(graph, region, channels, prices, noise, most)
     return graph
 
 
@@ -71,13 +92,13 @@ def _can_lose_channels(graph: Graph, region: Region) -> bool:
 def _thinned(
     graph: Graph,
     region: Region,
-    samples: Mapping[str, Array],
-    sensitivity: Sensitivity,
+    channels: Losable,
     prices: Prices,
     before: float,
     most: float,
 ) -> tuple[Graph, float]:
     """The graph with as few of a region's channels as pay, and the noise at the heads that was `before`."""
+    samples = channels.samples
     read = [(samples[node.inputs[0]], graph.constants[node.inputs[1]], _axis(graph, node)) for node in region.readers]
     largest = np.max([shares(*each) for each in read], axis=0)
     order = np.argsort(largest, kind="stable")
@@ -94,7 +115,7 @@ def _thinned(
             break
         tried.add(count)
         candidate = _without(graph, region, order[:count], samples)
-        noise = sensitivity.noise_of(candidate, {}, changed=region.values)
+        noise = channels.sensitivity.noise_of(candidate, {}, changed=region.values)
         added = max(noise - before, 0.0)
         if noise <= most and saved[count] - added > gain:
             best, least, gain = candidate, noise, saved[count] - added

@@ -9,7 +9,7 @@ from edgefer.graph.passes import normalise
 from edgefer.plan import Plan
 from edgefer.quantize.costs.machines import EVERYWHERE
 from edgefer.quantize.costs.prices import WORTH, Prices
-from edgefer.quantize.equalise.leave_out import leave_out
+from edgefer.quantize.equalise.leave_out import leave_out, losable
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.runtime.runners import onnx_session
 
@@ -45,7 +45,8 @@ def feeds(count, seed):
 
 def thinned(graph, most=inf, worth=WORTH):
     sensitivity = Sensitivity(graph, ["head"], feeds(16, seed=3))
-    return leave_out(graph, feeds(48, seed=2), sensitivity, Prices(graph, EVERYWHERE, worth), lambda: most), sensitivity
+    channels = losable(graph, feeds(48, seed=2), sensitivity)
+    return leave_out(channels, Prices(graph, EVERYWHERE, worth), most), sensitivity
 
 
 @pytest.mark.parametrize("spare", ["quiet", "copies"])
