@@ -183,7 +183,7 @@ def quantize(
     equalised = with_whole_slopes(evened.graph)
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
-    tensors = tensors_to_observe(equalised, keep_float | beside)
+    tensors = tensors_to_observe(equalised, keep_float)
 
     unseen = max(ENOUGH / len(images.calibration), 1.0)
 

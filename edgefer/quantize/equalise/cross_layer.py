@@ -21,7 +21,6 @@ from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.norm_regions import find_norm_regions
 from edgefer.graph.regions import Region, find_regions, scale
 from edgefer.plan import QuantParams
-from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.loudness import loudness
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import weight_axis
@@ -55,7 +54,7 @@ def equalise_layers(
         return graph
     limited = [value for region in regions if region.limit < inf for value in region.values]
     most = loudness(graph, limited, feeds) if limited else {}
-    params = _params(graph, [value for region in regions for value in region.values], sensitivity)
+    params = sensitivity.stored_alone(graph, {value: identity for region in regions for value in region.values})
     negligible = NEGLIGIBLE * plainly()
     for region in regions:
         values = {value: params[value] for value in region.values}
@@ -109,13 +108,8 @@ def _weights_reading(graph: Graph, region: Region) -> Values:
 
 def _noise(graph: Graph, region: Region, sensitivity: Sensitivity) -> float:
     """The noise of storing the region's values, and the weights of what reads them."""
-    return sensitivity.noise_of(graph, _params(graph, region.values, sensitivity) | _weight_params(graph, region))
-
-
-def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
-    """How each of `values` would be stored by itself."""
-    part = sensitivity.part(graph, values)
-    return stored_alone(part.graph, dict.fromkeys(values, identity), part.feeds)
+    stored = sensitivity.stored_alone(graph, dict.fromkeys(region.values, identity))
+    return sensitivity.noise_of(graph, stored | _weight_params(graph, region))
 
 
 def _weight_params(graph: Graph, region: Region) -> dict[str, QuantParams]:

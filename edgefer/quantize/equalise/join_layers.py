@@ -17,7 +17,6 @@ from edgefer.graph.ir import Array, Graph, Node, fresh_name
 from edgefer.graph.passes.rewrite import each_node, substitute
 from edgefer.graph.patterns import has_constant_weights, is_pointwise
 from edgefer.quantize.costs.prices import Prices, node_works
-from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.ranges import identity
 
@@ -48,7 +47,10 @@ def join_layers(graph: Graph, sensitivity: Sensitivity, prices: Prices) -> Graph
             graph, {first.name: [], second.name: [both]}, dict(zip(names, (weights, bias), strict=True))
         )
         price = prices.of(node_works(graph, [first, second]), node_works(candidate, [both]))
-        return candidate if price < 0 or price < _noise(graph, first.output, sensitivity, price) else graph
+        if price < 0:
+            return candidate
+        stored = sensitivity.stored_alone(graph, {first.output: identity})
+        return candidate if price < sensitivity.noise_of(graph, stored, price) else graph
 
     return each_node(graph, joined)
 
@@ -74,8 +76,3 @@ def _product(graph: Graph, first: Node, second: Node) -> tuple[Array, Array]:
     bias = graph.constants[second.inputs[2]] if second.input(2) else np.zeros(len(after))
     weights = np.tensordot(outer, before, 1)
     return weights.astype(np.float32), (outer @ shift.reshape(-1) + bias.reshape(-1)).astype(np.float32)
-
-
-def _noise(graph: Graph, value: str, sensitivity: Sensitivity, price: float) -> float:
-    part = sensitivity.part(graph, [value])
-    return sensitivity.noise_of(graph, stored_alone(part.graph, {value: identity}, part.feeds), price)

@@ -28,7 +28,6 @@ from edgefer.plan import QuantParams
 from edgefer.quantize.costs.cost import Work, work
 from edgefer.quantize.costs.prices import Prices, node_works
 from edgefer.quantize.equalise.through_silu import is_cheaper_equalised
-from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.loudness import loudness
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import FIXED_OUTPUT
@@ -169,5 +168,4 @@ def _treat(graph: Graph, site: _Site, loud: Values, sizes: tuple[int, ...]) -> t
 def _params(graph: Graph, values: Sequence[str], sensitivity: Sensitivity) -> dict[str, QuantParams]:
     """How each of `values` would be stored by itself."""
     inputs = {site.x for site in find_silus(graph)}
-    part = sensitivity.part(graph, values)
-    return stored_alone(part.graph, {name: silu if name in inputs else identity for name in values}, part.feeds)
+    return sensitivity.stored_alone(graph, {name: silu if name in inputs else identity for name in values})

@@ -75,16 +75,16 @@ def _guessed(samples: Array, rows: Values, kept: Array, gone: Array) -> tuple[Va
     inverted is as large as there are channels or samples, whichever are fewer.
     """
     mean = samples.mean(axis=1, dtype=np.float64)
-    centred = (samples - mean[:, np.newaxis]).astype(np.float32)  # damped so, what is solved loses nothing by it
-    left, made = centred[kept], rows.astype(np.float32) @ centred[gone]
-    damping = _DAMPING * float(np.square(centred).sum(dtype=np.float64)) / len(samples) + 1e-12
+    centred = samples - mean[:, np.newaxis]
+    left, made = centred[kept], rows @ centred[gone]
+    damping = _DAMPING * np.square(centred).sum() / len(samples) + 1e-12
     if left.shape[0] <= left.shape[1]:
-        found = np.linalg.solve(_damped(left @ left.T, damping), left @ made.T).T.astype(np.float64)
+        found: Values = np.linalg.solve(_damped(left @ left.T, damping), left @ made.T).T
     else:
-        found = (np.linalg.solve(_damped(left.T @ left, damping), made.T).T @ left.T).astype(np.float64)
+        found = np.linalg.solve(_damped(left.T @ left, damping), made.T).T @ left.T
     return found, rows @ mean[gone] - found @ mean[kept]
 
 
-def _damped(matrix: Array, damping: float) -> Array:
+def _damped(matrix: Values, damping: float) -> Values:
     np.einsum("nn->n", matrix)[:] += damping
     return matrix

@@ -12,10 +12,11 @@ import numpy as np
 from edgefer.graph.ir import Feed, Graph
 from edgefer.graph.subgraph import observing
 from edgefer.plan import Plan, QuantParams
+from edgefer.quantize.observe.activations import stored_alone
 from edgefer.quantize.observe.chain import Chain, Part
 from edgefer.quantize.observe.drop import Answer, expected_changes, expected_drop
 from edgefer.quantize.observe.per_image import run_each, runnable
-from edgefer.quantize.scales.ranges import Values
+from edgefer.quantize.scales.ranges import Values, View
 
 _UNUSUAL = 16  # one image in so many may be unlike the others
 _FIRST = 8  # images after which a measurement may end
@@ -119,6 +120,11 @@ class Sensitivity:
         return self._noise(
             {head: params.dequantize(params.quantize(self._expected[head])) for head, params in stored.items()}
         )
+
+    def stored_alone(self, graph: Graph, views: Mapping[str, View]) -> dict[str, QuantParams]:
+        """How each value would be stored by itself, judged through its view, as the images have it."""
+        part = self.part(graph, views)
+        return stored_alone(part.graph, views, part.feeds)
 
     def part(self, graph: Graph, values: Iterable[str]) -> Part:
         """The part of `graph` that makes and reads `values`, and what it reads for each image."""
