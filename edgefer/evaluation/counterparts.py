@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -127,8 +128,8 @@ def _matched(
     sizes = {len(original[name]) for name in names.values()}
     if len(sizes) != 1:
         return {}
-    pairs = [(_directions(held[value]), _directions(original[name])) for value, name in names.items()]
-    alike = np.sum([np.square(first @ second.T) for first, second in pairs], axis=0)
+    pairs = ((_directions(held[value]), _directions(original[name])) for value, name in names.items())
+    alike = reduce(np.add, (np.square(first @ second.T) for first, second in pairs))
     if alike.shape[0] > alike.shape[1]:
         return {}
     in_order = np.arange(len(alike))
