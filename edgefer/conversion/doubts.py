@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from math import log10
 
+import numpy as np
+
 from edgefer.evaluation.heads import chooses_class
 from edgefer.evaluation.quick_look import Values, measure_name, shown, sqnr
 from edgefer.evaluation.results import REFERENCE
@@ -29,6 +31,13 @@ def doubts(agreements: Mapping[str, Mapping[str, float]], outputs: Mapping[str, 
     for format, heads in agreements.items():
         ratios = sqnr(reference, outputs[format], spec)
         for head in spec.outputs:
+            found = outputs[format][head.name]
+            if without := len(found) - int(np.isfinite(found).all(axis=1).sum()):
+                yield (
+                    f"{head.name!r} of the {format} file is no number for {without} of {len(found)} held-back images: "
+                    "do not use it.  A root, logarithm or divisor in the network has no answer where rounding leads"
+                )
+                continue
             value, ratio = heads[head.name], ratios[head.name]
             is_noisy = not chooses_class(head) and len(reference[head.name]) >= _SEVERAL and ratio < _NOISY
             if value < _POOR or is_noisy:

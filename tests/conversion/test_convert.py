@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -18,6 +19,7 @@ from edgefer.images.preprocess import to_pixels
 from edgefer.plan import Plan
 from edgefer.quantize.costs.cost import CostModel, Line
 from edgefer.quantize.costs.machines import LITERT_X86
+from edgefer.quantize.equalise.leave_out import losable
 from edgefer.quantize.observe.drop import Answer
 from edgefer.runtime.runners import open_runner
 from tests.conversion.files import replaced, write_faces, write_network
@@ -101,11 +103,11 @@ class Listener(Silent):
 def test_few_images_too_are_fitted_on_and_measured_on_apart(model, faces, out, monkeypatch):
     seen = []
 
-    def heard(graph, feeds, sensitivity, *_):
+    def heard(graph, feeds, sensitivity):
         seen.append([{feed["image"].tobytes() for feed in each} for each in (feeds, sensitivity.feeds)])
-        return graph
+        return losable(graph, feeds, sensitivity)
 
-    monkeypatch.setattr("edgefer.quantize.evened.leave_out", heard)
+    monkeypatch.setattr("edgefer.quantize.evened.losable", heard)
     convert(model, out, calibration=faces, samples=20)
     ((fitted, measured),) = seen
     assert fitted
@@ -276,6 +278,23 @@ def test_any_head_that_is_noisy_is_told_though_its_answers_agree(model, tmp_path
     (note,) = (note for note in notes if "far from float" in note)
     assert note.startswith("'affect' of the onnx file is far from float on held-back images, with ")
     assert "correlation and a signal-to-noise ratio of 11.2 dB;" in note
+
+
+def test_answers_that_are_no_numbers_are_told(model, faces, out, monkeypatch):
+    real = edgefer.conversion.convert.quantize_weights
+
+    def broken(*args, **options):
+        found = real(*args, **options)
+        bias = next(name for name in found.graph.constants if name.startswith("b4"))
+        return replace(
+            found, graph=found.graph.with_constants({bias: found.graph.constants[bias] * np.float32(np.nan)})
+        )
+
+    monkeypatch.setattr("edgefer.conversion.convert.quantize_weights", broken)
+    _, notes = convert_and_listen(model, out, calibration=faces, precision="w8")
+    told = [note for note in notes if "is no number for" in note]
+    assert told
+    assert not any("try more calibration images" in note for note in notes)
 
 
 def test_a_network_that_always_gives_the_same_answer_is_told(tmp_path, out):

@@ -24,6 +24,7 @@ from edgefer.quantize.costs.prices import Prices, node_works
 from edgefer.quantize.observe.guesses import channel_samples, refitted, shares
 from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.scales.integer_kernels import weight_axis
+from edgefer.quantize.scales.unstorable import must_keep_sign
 
 _TRIES = 3
 """At most so many numbers of channels are measured in each place."""
@@ -83,7 +84,10 @@ def _can_lose_channels(graph: Graph, region: Region) -> bool:
         region.channels > TILE
         and bool(region.readers)
         and all(
-            node.input(2) and len(graph.consumers[node.inputs[2]]) == 1 and node.inputs[0] in region.values
+            node.input(2)
+            and len(graph.consumers[node.inputs[2]]) == 1
+            and node.inputs[0] in region.values
+            and not must_keep_sign(graph, node)
             for node in region.readers
         )
     )

@@ -34,6 +34,7 @@ from edgefer.quantize.fit.rounding import Inputs, rounded
 from edgefer.quantize.observe.per_image import Reached, each_image, run, run_each, runnable, some_rows, spread
 from edgefer.quantize.scales.integer_kernels import bias_params
 from edgefer.quantize.scales.ranges import Values
+from edgefer.quantize.scales.unstorable import must_keep_sign
 
 _SIDE = 6  # at most so many rows and columns of each feature map are looked at
 _ROWS = 64  # likewise, where a Gemm makes several for an image
@@ -131,11 +132,11 @@ def _piece_ends(graph: Graph) -> tuple[tuple[str, ...], ...]:
 
 
 def _can_be_corrected(graph: Graph, plan: Plan, node: Node) -> bool:
-    """Whether a node is a linear layer with a bias of its own and stored weights."""
+    """Whether a node is a linear layer with a bias of its own and stored weights, which may be moved."""
     is_layer = node.op == "Gemm" or (node.op == "Conv" and len(graph.shape(node.output)) == 4)
     if not (is_layer and node.input(2) and node.inputs[1] in plan.tensors):
         return False
-    return len(graph.consumers[node.inputs[2]]) == 1
+    return len(graph.consumers[node.inputs[2]]) == 1 and not must_keep_sign(graph, node)
 
 
 def _tied(graph: Graph, node: Node) -> tuple[Node, ...]:
@@ -264,7 +265,9 @@ def _lines(expected: Values, found: Values, with_slope: bool = True) -> tuple[Va
     power, noisy_power, common = (np.mean(a * b, axis=1) for a, b in ((exact, exact), (noisy, noisy), (exact, noisy)))
     is_signal = with_slope & (common > 0) & (np.square(common) >= _CORRELATED * power * noisy_power)
     gain = np.divide(power, common, out=np.ones_like(power), where=is_signal)
-    return gain, means[0] - gain * means[1]
+    shift = means[0] - gain * means[1]
+    is_known = np.isfinite(shift)  # not where the quantized network made no number of an image
+    return np.where(is_known, gain, 1.0), np.where(is_known, shift, 0.0)
 
 
 def _corrected(graph: Graph, plan: Plan, node: Node, gain: Values, shift: Values) -> tuple[Graph, Plan]:

@@ -17,6 +17,7 @@ _FILLED_BY = frozenset(["Add", "Concat", "Max", "Min", "Pad", "Sub", "Where"])
 _MEANS = frozenset(["AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"])
 _BY_A_CONSTANT = frozenset(["Add", "Clip", "Div", "Max", "Min", "Mul", "Relu", "Sub"])
 _WITHOUT_WEIGHTS = _MOVING | _MEANS | _BY_A_CONSTANT
+_WITHOUT_SIGN = frozenset(["Clip", "Max", "Relu"])
 
 
 def filled_values(graph: Graph) -> frozenset[str]:
@@ -34,18 +35,34 @@ def is_read_by_root(graph: Graph, node: Node) -> bool:
 
     Those are steep at zero, where int8 has one number for all that is small.
     """
-    if node.op not in _WITHOUT_WEIGHTS:
-        return False
+    return node.op in _WITHOUT_WEIGHTS and _leads_to_root(graph, node, with_sign=False)
+
+
+def must_keep_sign(graph: Graph, layer: Node) -> bool:
+    """Whether what a layer makes goes into a root, logarithm or divisor with its sign.
+
+    There is none below zero, where a correction of the layer's weights or biases could lead.
+    """
+    return not layer.activation and _leads_to_root(graph, layer, with_sign=True)
+
+
+def _leads_to_root(graph: Graph, node: Node, with_sign: bool) -> bool:
+    """Whether a root reads what `node` makes, or what others make of it with constants alone."""
     for value in node.outputs:
         for reader in graph.consumers.get(value, ()):
             if _is_steep(graph, reader, value):
                 return True
-            passes = reader.op in _MOVING | _MEANS or (
-                reader.op in _BY_A_CONSTANT and all(v == value or graph.is_constant(v) for v in reader.inputs if v)
-            )
-            if passes and is_read_by_root(graph, reader):
+            if _hands_on(graph, reader, value, with_sign) and _leads_to_root(graph, reader, with_sign):
                 return True
     return False
+
+
+def _hands_on(graph: Graph, node: Node, value: str, with_sign: bool) -> bool:
+    if node.op in _MOVING | _MEANS:
+        return True
+    computed = [read for read in node.inputs if read and not graph.is_constant(read)]
+    loses_sign = node.op in _WITHOUT_SIGN or len(computed) > 1  # as a square does
+    return node.op in _BY_A_CONSTANT and set(computed) == {value} and not (with_sign and loses_sign)
 
 
 def _is_fill(array: np.ndarray) -> bool:

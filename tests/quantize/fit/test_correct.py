@@ -44,6 +44,9 @@ RESIDUAL = (STEM + "c = Conv<group=8, pads=[1, 1, 1, 1]>(r, depth, b)\ny = Add(c
 ALL = {**CONSTANTS, "thirds": numbers(8, 6, 1, 1, seed=9)}
 
 
+WINDOWS = STEM + "c = Pow(r, three)\nm = Conv<kernel_shape=[2, 2], group=8>(c, window)\n"
+
+
 def planned(text, outputs, constants=ALL, images=16):
     """A graph of `text`, its Plan, and the inputs that it was planned on."""
     used = {name: array for name, array in constants.items() if name in text.replace("(", " ").replace(",", " ")}
@@ -224,3 +227,31 @@ def test_the_slope_of_a_channel_that_is_mostly_noise_does_not_count():
     gain, shift = _lines(exact, np.concatenate([0.8 * signal + 0.1 * noise + 1, 0.2 * signal + noise]))
     assert gain == pytest.approx([1.25, 1.0], abs=0.02)
     assert shift == pytest.approx([-1.25, 0.0], abs=0.1)
+
+
+@pytest.mark.parametrize("root", ["g = Pow(m, third)", "g = Sqrt(m)"])
+def test_what_goes_into_a_root_is_not_moved_below_zero(root):
+    constants = {
+        **{name: CONSTANTS[name] for name in ("w", "b", "plain")},
+        "window": np.full((8, 1, 2, 2), 0.25, np.float32),
+        "three": np.float32(3),
+        "third": np.float32(1 / 3),
+    }
+    graph, plan, feeds = planned(f"{WINDOWS}{root}\ny = Conv(g, plain)", "y", constants)
+    stored, plan = correct(graph, plan, feeds)
+    layer = next(node for node in stored.nodes if node.inputs[0] == "c")
+    np.testing.assert_array_equal(stored.constants[layer.inputs[2]], 0)
+    assert all(np.isfinite(array).all() for array in stored.constants.values() if array.dtype.kind == "f")
+    for exact, int8 in outputs(graph, stored, plan, feeds).values():
+        assert np.isfinite(int8).all()
+        assert np.abs(int8 - exact).mean() < 0.05 * np.abs(exact).max()
+
+
+def test_gain_and_shift_are_nothing_where_no_number_was_found():
+    rng = np.random.default_rng(0)
+    exact = rng.normal(size=(2, 50))
+    found = 2 * exact
+    found[1, 3] = np.nan
+    gain, shift = _lines(exact, found)
+    np.testing.assert_allclose(gain, [0.5, 1.0])
+    assert shift[1] == 0

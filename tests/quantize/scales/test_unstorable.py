@@ -8,7 +8,7 @@ from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.passes import normalise
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from edgefer.quantize.scales.unstorable import filled_values, is_read_by_root
+from edgefer.quantize.scales.unstorable import filled_values, is_read_by_root, must_keep_sign
 from tests.emit.harness import run_as_shipped, run_onnx, run_tflite, sample
 from tests.graph.networks import network, numbers
 
@@ -118,6 +118,25 @@ def test_what_lies_between_a_mean_and_a_root_is_not_stored_either(steep):
 def test_a_layer_with_weights_is_stored_whatever_reads_it():
     graph = network("a = Conv(x, w)\ny = Exp(a)\nz = Sqrt(a)", "y z", {"w": numbers(4, 3, 1, 1)})
     assert not is_read_by_root(graph, graph.nodes[0])
+
+
+@pytest.mark.parametrize(
+    ("between", "kept"),
+    [
+        ("z = Sqrt(a)", True),
+        ("z = Pow(a, third)", True),
+        ("m = ReduceMean(a, axes)\nn = Add(m, third)\nz = Log(n)", True),
+        ("d = Mul(a, third)\nz = Div(x, d)", True),
+        ("z = Div(a, third)", False),
+        ("s = Mul(a, a)\nz = Sqrt(s)", False),
+        ("r = Relu(a)\nz = Sqrt(r)", False),
+        ("z = Exp(a)", False),
+    ],
+)
+def test_layers_whose_sign_a_root_reads_are_known(between, kept):
+    constants = {"w": numbers(3, 3, 1, 1), "third": np.float32(1 / 3), "axes": np.array([1])}
+    graph = network(f"a = Conv(x, w)\n{between}", "z", constants)
+    assert must_keep_sign(graph, graph.nodes[0]) == kept
 
 
 def test_scales_that_no_kernel_can_bring_together_are_not_brought_together():
