@@ -6,9 +6,9 @@ from edgefer.conversion.trial import run_of, sample
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import unsupported
 from edgefer.errors import InputError, UnsupportedOperatorError, about
-from edgefer.graph.batches import that_may_mix_images
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Graph
+from edgefer.graph.number_of_images import for_any_number
 from edgefer.graph.passes.integer_steps import in_integer_steps
 from edgefer.networks.network import Network
 from edgefer.quantize.observe.activations import collect
@@ -48,13 +48,13 @@ def require_images_apart(network: Network, graph: Graph) -> None:
                 "a batch of any size is not possible: it looks at a sequence, one frame or clip at a time",
                 remedy="Leave out --batch dynamic.",
             )
-        node = that_may_mix_images(graph)
-        if node is not None:
+        try:
+            for_any_number(graph)
+        except InputError as error:
             raise InputError(
-                f"a batch of any size is not possible: node {node.name!r} ({node.op}) may mix its images, or has their "
-                "number in a shape",
+                f"a batch of any size is not possible: {error.message}",
                 remedy="Leave out --batch dynamic; images one at a time, several instances side by side, need nothing.",
-            )
+            ) from error
 
 
 def require_integers(network: Network, graph: Graph) -> None:

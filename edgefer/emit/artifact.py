@@ -9,6 +9,7 @@ from edgefer.emit.onnx import emit_onnx, leave_ends_stored
 from edgefer.emit.tflite import describe, emit_tflite
 from edgefer.graph.batches import free_batch
 from edgefer.graph.ir import Graph
+from edgefer.graph.number_of_images import for_any_number
 from edgefer.plan import Plan
 from edgefer.spec import ENDS_KEY, METADATA_KEY, Spec
 
@@ -26,12 +27,13 @@ def emit(format: str, graph: Graph, plan: Plan, spec: Spec, name: str, *, batche
 
     Raises:
         UnsupportedOperatorError: TFLite cannot express a node.
+        InputError: it is to be batched, and a node mixes images.
     """
     if format == "tflite":
         return describe(emit_tflite(graph, plan), spec, name)
     ends = integer_ends(format, graph, plan)
     metadata = {METADATA_KEY: json.dumps(spec.to_dict()), **({ENDS_KEY: json.dumps(ends)} if ends else {})}
-    model = emit_onnx(graph, plan, metadata)
+    model = emit_onnx(for_any_number(graph) if batched else graph, plan, metadata)
     if ends:
         leave_ends_stored(model)
     if batched:

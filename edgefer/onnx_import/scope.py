@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
+import onnx
 from onnx import helper
 
 from edgefer.errors import InputError, UnsupportedOperatorError
@@ -22,6 +23,7 @@ LARGEST_COUNT = 20_000  # nodes: a file that unfolds to more is hostile
 
 _WHERE = "edgefer's import of ONNX"
 _EXPORT = f"Export the network with opset {OPSET} (torch.onnx.export(..., opset_version={OPSET}))."
+_OTHERS = "Export the network with other operators, of tensors alone."
 
 
 class Scope:
@@ -66,6 +68,7 @@ class Scope:
 
         Raises:
             InputError: its inputs do not fit, or the shape of an output depends on what is in the image.
+            UnsupportedOperatorError: ONNX tells no shape of what it makes, whatever it is given.
         """
         if unknown := [value for value in node.inputs if value and value not in self.info]:
             raise InputError(f"node {node.name!r} ({node.op}): nothing makes its input {unknown[0]!r}")
@@ -83,6 +86,8 @@ class Scope:
 
     def _keep(self, node: Node, outputs: Mapping[str, TensorInfo | None]) -> None:
         for value, info in outputs.items():
+            if info is None and not _tells_shapes(node.op):
+                raise UnsupportedOperatorError(node.name, node.op, _WHERE, remedy=_OTHERS)
             if info is None:
                 raise InputError(
                     f"node {node.name!r} ({node.op}): the shape of its output {value!r} depends on the image",
@@ -105,6 +110,13 @@ class Scope:
     def _require_new(self, value: str) -> None:
         if value in self.info:
             raise InputError(f"value {value!r} is made twice", remedy="Is the file damaged?")
+
+
+def _tells_shapes(op: str) -> bool:
+    """Whether an operator makes tensors, and ONNX has rules for their shapes."""
+    schema = onnx.defs.get_schema(op, OPSET, "")
+    kinds = {kind for output in schema.outputs for kind in output.types}
+    return schema.has_type_and_shape_inference_function and any(kind.startswith("tensor(") for kind in kinds)
 
 
 @dataclass(frozen=True)

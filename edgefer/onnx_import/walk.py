@@ -17,7 +17,7 @@ import onnx
 
 from edgefer.errors import NOT_THE_FILE, InputError
 from edgefer.graph.ir import OPSET, Graph, Node
-from edgefer.graph.one_image import for_one_image
+from edgefer.graph.number_of_images import for_one_image
 from edgefer.graph.onnx_io import array_of, constant_of, dense, node_of
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.onnx_import.functions import called, needed, reads, taken

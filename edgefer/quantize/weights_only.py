@@ -2,7 +2,8 @@
 
 A GPU computes what is stored in float16 in float16 too, whose largest number is 65,504.  So what the network makes of
 faces is looked at: means of many numbers, which are sums before they are divided, are taken an axis at a time, and what
-is normalised is made smaller first, which changes nothing; what is too large all the same is refused, and named.
+is normalised, or whose length is taken, is made smaller first, which changes nothing; what is too large all the same
+is refused, and named.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import numpy as np
 from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Feed, Graph, Node
 from edgefer.graph.passes.formula import Formula, Term
+from edgefer.graph.passes.remove_dead import remove_dead
+from edgefer.graph.passes.rewrite import scalar_constant
 from edgefer.images import ImageSet
 from edgefer.images.preprocess import iter_feeds
 from edgefer.plan import Plan, QuantParams
@@ -89,7 +92,11 @@ def within_float16(graph: Graph, sizes: Mapping[str, float]) -> Graph:
     Raises:
         InputError: a value is too large by itself.
     """
+    lengths = {root.name: squares for root in graph.nodes if (squares := _squares_under(graph, root)) is not None}
+    inside = {node.name for squares in lengths.values() for node in squares}
     for node in graph.nodes:
+        if node.name in inside:
+            continue
         for value in node.outputs:
             _require(sizes.get(value, 0.0), f"node {node.name!r} ({node.op}) makes numbers")
     for node in graph.nodes:
@@ -98,6 +105,8 @@ def within_float16(graph: Graph, sizes: Mapping[str, float]) -> Graph:
             graph = _mean_by_axis(graph, node, size)
         elif node.op in _NORMS and (2 * size) ** 2 * _ROOM > LARGEST:
             graph = _smaller_norm(graph, node, size)
+        elif node.name in lengths and size * _ROOM > LARGEST:
+            graph = _smaller_length(graph, node, *lengths[node.name], size)
     return graph
 
 
@@ -118,6 +127,29 @@ def _smaller_norm(graph: Graph, node: Node, size: float) -> Graph:
     epsilon = node.float("epsilon", _EPSILON) * unit**2
     others: list[Term | Array] = [at.input(index) for index in range(1, len(node.inputs))]
     return at.become((at.input(0) * unit).to(node.op, *others, **{**node.attributes, "epsilon": epsilon}))
+
+
+def _squares_under(graph: Graph, root: Node) -> tuple[Node, Node] | None:
+    """What squares and what adds the squares up, where a root is of nothing but that: a length."""
+    total = graph.producers.get(root.inputs[0]) if root.op == "Sqrt" else None
+    if total is None or total.op != "ReduceSum" or graph.sole_consumer(total.output) is None:
+        return None
+    square = graph.producers.get(total.inputs[0])
+    if square is None or square.activation or graph.sole_consumer(square.output) is None:
+        return None
+    by_itself = square.op == "Mul" and square.inputs[0] == square.inputs[1]
+    is_square = by_itself or (square.op == "Pow" and scalar_constant(graph, square.inputs[1]) == 2.0)
+    return (square, total) if is_square else None
+
+
+def _smaller_length(graph: Graph, root: Node, square: Node, total: Node, size: float) -> Graph:
+    """The length in another unit, whose squares fit together, and then in its own."""
+    unit = 2.0 ** -ceil(log2(size * _ROOM / LARGEST) / 2)
+    at = Formula(graph, root)
+    x = at.value(square.inputs[0]) * unit
+    axes = [at.value(value) for value in total.inputs[1:]]
+    length = (x * x).to("ReduceSum", *axes, **total.attributes).to("Sqrt")
+    return remove_dead(at.become(length * (1 / unit)))
 
 
 def _require(size: float, what: str) -> None:

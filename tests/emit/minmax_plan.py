@@ -9,7 +9,7 @@ import numpy as np
 from edgefer.graph.ir import Array, Graph, Node
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.scales.integer_kernels import is_representable
-from edgefer.quantize.scales.unstorable import filled_values
+from edgefer.quantize.scales.unstorable import filled_values, is_read_by_root
 from tests.emit.harness import values_of
 
 LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
@@ -25,7 +25,7 @@ OPERANDS = {"Add", "Mul", "Sub", "Concat"}
 def minmax_plan(graph: Graph, samples: Sequence[Mapping[str, Array]], *, io_int8: bool = False) -> Plan:
     """A Plan for `graph` from the values it computes on `samples`."""
     filled = filled_values(graph)
-    chosen = [node for node in graph.nodes if _is_quantizable(graph, node)]
+    chosen = [node for node in graph.nodes if _is_quantizable(graph, node) and not is_read_by_root(graph, node)]
     chosen = [node for node in chosen if filled.isdisjoint(_activations(graph, node))]
     values = {v for node in chosen for v in _activations(graph, node)}
     if not io_int8:

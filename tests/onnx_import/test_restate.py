@@ -148,6 +148,8 @@ CASES = {
         "y = BatchNormalization<epsilon=0.1>(x, gamma, beta, mean, variance)",
         norm_constants(4),
     ),
+    "MeanVarianceNormalization": (9, "y = MeanVarianceNormalization(x)", {}),
+    "MeanVarianceNormalization by axes": (13, "y = MeanVarianceNormalization<axes=[2, 3]>(x)", {}),
     "Gemm of one number": (11, "f = Flatten(x)\ny = Gemm(f, w, c)", {"w": numbers(256, 5), "c": np.float32(2)}),
     "Gemm without a summand": (11, "f = Flatten(x)\ny = Gemm<transB=1>(f, w)", {"w": numbers(5, 256)}),
     "Scatter": (9, "y = Scatter<axis=3>(x, i, u)", {"i": np.zeros((1, 4, 8, 1), INT), "u": numbers(1, 4, 8, 1)}),

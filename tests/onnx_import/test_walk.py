@@ -263,6 +263,11 @@ def test_a_shape_known_only_at_run_time_is_an_error_that_names_the_node():
         imported(model("i = NonZero(x)\ny = Cast<to=1>(i)"))
 
 
+def test_an_operator_whose_shapes_onnx_does_not_tell_is_refused_by_name():
+    with pytest.raises(InputError, match="'SplitToSequence_0': operator SplitToSequence is not supported"):
+        imported(model("s = SplitToSequence<axis=1>(x)\ny = SequenceAt(s, first)", {"first": np.array(0)}))
+
+
 def test_an_operator_that_cannot_be_restated_is_refused_by_name():
     with pytest.raises(InputError, match="'ImageDecoder_0': operator ImageDecoder of opset 20 is not supported"):
         imported(model("y = ImageDecoder(x)", opset=20))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
 from edgefer.emit.tflite.flatbuffer import schema, unpack
 from edgefer.errors import InputError
+from edgefer.graph.passes import normalise
 from edgefer.plan import Plan
 from edgefer.quantize.weights_only import FLOAT16, within_float16
 from edgefer.runtime.delegation import undelegated
@@ -37,6 +40,33 @@ def test_means_of_large_maps_and_norms_of_large_numbers_are_said_in_steps_that_f
     changed = within_float16(graph, {"x": 900.0, "b": 1800.0})
     assert operators(changed) == ["ReduceMean", "ReduceMean", "Add", "Mul", "LayerNormalization"]
     assert_same_outputs(graph, changed)
+
+
+@pytest.mark.parametrize("square", ["Mul(x, x)", "Pow(x, two)"])
+def test_lengths_of_large_numbers_are_taken_in_another_unit(square):
+    text = f"s = {square}\nt = ReduceSum<keepdims=0>(s, axes)\na = Sqrt(t)\ny = Relu(a)"
+    constants = {"axes": np.array([1, 2]), "two": np.float32(2)}
+    graph = network(text, "y", constants, x=(1, 3, 9, 9))
+    assert within_float16(graph, {"s": 50.0, "t": 9_000.0, "a": 95.0}) is graph
+    changed = within_float16(graph, {"s": 900.0, "t": 120_000.0, "a": 350.0})
+    assert operators(changed) == ["Mul", "Mul", "ReduceSum", "Sqrt", "Mul", "Relu"]
+    assert changed.constants[changed.nodes[0].inputs[1]] == 0.25
+    assert_same_outputs(graph, changed)
+
+
+def test_squares_that_others_read_too_must_fit():
+    text = "s = Mul(x, x)\nt = ReduceSum(s, axes)\na = Sqrt(t)\ny = Add(s, a)"
+    graph = network(text, "y", {"axes": np.array([1])}, x=(1, 3, 9, 9))
+    with pytest.raises(InputError, match=r"node .*Mul.* makes numbers of up to 90,000"):
+        within_float16(graph, {"s": 90_000.0})
+
+
+@pytest.mark.parametrize("op", ["Mish", "Sign", "Erf", "Softplus", "ThresholdedRelu", "Shrink", "Selu"])
+def test_what_activations_are_restated_as_fits_where_their_numbers_do(op):
+    graph = normalise(network(f"a = Mul(x, wide)\ny = {op}(a)", "y", {"wide": np.float32(30)}, x=(1, 3, 9, 9)))
+    made = tuple(value for node in graph.nodes for value in node.outputs)
+    found = run_onnx(replace(graph, outputs=made), sample(graph))
+    assert within_float16(graph, {value: float(np.abs(array).max()) for value, array in found.items()}) is graph
 
 
 @pytest.mark.parametrize("sizes", [{"a": 70_000.0}, {"x": 9_000.0}])

@@ -1,4 +1,4 @@
-"""Normalisation: batch norms as they infer, also by pixel; groups as instances."""
+"""Normalisation: batch norms as they infer, also by pixel; groups as instances; means and deviations step by step."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from edgefer.onnx_import.restate.restatements import restates
 from edgefer.onnx_import.scope import Call
+
+_ABOVE_ZERO = 1e-9  # what MeanVarianceNormalization's definition adds to the deviation
 
 _AS_IT_INFERS = "Export it as it infers: model.eval() before exporting."
 
@@ -38,6 +40,16 @@ def batch_norm(call: Call) -> None:
     factor = call.add("Div", scale, deviation)
     offset = call.add("Sub", shift, call.add("Mul", mean, factor))
     call.end("Add", call.add("Mul", x, factor), offset)
+
+
+@restates("MeanVarianceNormalization", 9, 13)
+def mean_variance_norm(call: Call) -> None:
+    """What is left of the mean over its deviation; ONNX's inference knows no shape of the operator itself."""
+    x = call.node.inputs[0]
+    axes = call.number("axes", call.node.ints("axes", (0, 2, 3)))
+    rest = call.add("Sub", x, call.add("ReduceMean", x, axes))
+    deviation = call.add("Sqrt", call.add("ReduceMean", call.add("Mul", rest, rest), axes))
+    call.end("Div", rest, call.add("Add", deviation, call.scalar("above_zero", _ABOVE_ZERO)))
 
 
 @restates("GroupNormalization", 18)

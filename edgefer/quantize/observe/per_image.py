@@ -11,8 +11,10 @@ from typing import TypeVar
 import numpy as np
 
 from edgefer.emit.onnx import emit_onnx
+from edgefer.errors import InputError
 from edgefer.graph.batches import free_batch, images_at_once
 from edgefer.graph.ir import Array, Feed, Graph
+from edgefer.graph.number_of_images import for_any_number
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.subgraph import extract
 from edgefer.host.threads import in_order
@@ -50,12 +52,21 @@ def runnable(graph: Graph, plan: Plan | None = None, *, is_kept: bool = False) -
     Raises:
         InputError: ONNX Runtime refuses it.
     """
-    at_once = images_at_once(graph)
+    graph, at_once = _for_several(graph)
     held: dict[str, Array] = {}
     model = to_onnx(graph, held=held) if plan is None else emit_onnx(graph, plan, held=held)
     if at_once > 1:
         free_batch(model)
     return Runnable(onnx_session(model, round_weights=plan is None, arena=not is_kept, held=held), at_once)
+
+
+def _for_several(graph: Graph) -> tuple[Graph, int]:
+    """A graph that takes several images, and how many at once; or the graph itself, and 1."""
+    try:
+        several = for_any_number(graph)
+    except InputError:
+        return graph, 1
+    return several, images_at_once(several)
 
 
 def observe(

@@ -7,9 +7,6 @@ from edgefer.graph.passes.formula import Formula, Term
 
 _SELU_ALPHA = 1.6732631921768188
 _SELU_GAMMA = 1.0507010221481323
-_FLAT = 20.0  # x * tanh(softplus(x)) is x to the last bit from here on
-
-_LARGE = 1e30  # that numbers are multiplied by to be limited to 1
 
 _ERF = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 _ERF_P = 0.3275911
@@ -40,11 +37,11 @@ def softplus(at: Formula) -> Term:
 
 @decomposes("Mish")
 def mish(at: Formula) -> Term:
-    """X * tanh(softplus(x)) = x * n / (n + 2) where n = exp(x) * (exp(x) + 2)."""
+    """X * tanh(softplus(x)) = x * t / (2 - t) where t = s * (2 - s) and s = sigmoid(x): no step is larger than 2."""
     x = at.input(0)
-    grown = x.to("Min", _FLAT).to("Exp")
-    n = grown * (grown + 2.0)
-    return n / (n + 2.0) * x
+    s = x.to("Sigmoid")
+    t = s * (2.0 - s)
+    return t / (2.0 - t) * x
 
 
 @decomposes("Softsign")
@@ -74,8 +71,9 @@ def elu(at: Formula) -> Term | None:
 
 @decomposes("Sign")
 def sign(at: Formula) -> Term:
-    """-1, 0 or 1: the number as large as can be, then limited."""
-    return (at.input(0) * _LARGE).to("Max", -1.0).to("Min", 1.0)
+    """-1, 0 or 1: what is left of 0 rounded down, what is right of it rounded up, of numbers that round to no more."""
+    near = at.input(0).to("Max", -0.5).to("Min", 0.5)
+    return near.to("Ceil") + near.to("Floor")
 
 
 @decomposes("ThresholdedRelu")
@@ -93,7 +91,8 @@ def shrink(at: Formula) -> Term:
 
 
 def _is_positive(x: Term) -> Term:
-    return (x * _LARGE).to("Max", 0.0).to("Min", 1.0)
+    """1 or 0: what is limited to 0 to 1, rounded up."""
+    return x.to("Max", 0.0).to("Min", 1.0).to("Ceil")
 
 
 @decomposes("LogSoftmax")
@@ -114,7 +113,7 @@ def erf(at: Formula) -> Term:
     polynomial = t * _ERF[-1]
     for coefficient in reversed(_ERF[:-1]):
         polynomial = (polynomial + coefficient) * t
-    return (x * _LARGE).to("Max", -1.0).to("Min", 1.0) * (1.0 - polynomial * (-(x * x)).to("Exp"))
+    return x.to("Sign") * (1.0 - polynomial * (-(x * x)).to("Exp"))
 
 
 @decomposes("Sinh", "Cosh")

@@ -1,4 +1,4 @@
-"""A network that was exported for a batch of several images, restated for one.
+"""A network that was exported for a batch of several images, restated for one; or one for one image, for any number.
 
 Exporters write an example's batch into targets of Reshape and Expand and into constants.  So where the images lie in
 each value is followed from the input on; what mixes them is refused by name.
@@ -41,20 +41,39 @@ def for_one_image(graph: Graph) -> Graph:
     return _Restated(graph, shape[0]).graph() if len(shape) > 1 and shape[0] > 1 else graph
 
 
+def for_any_number(graph: Graph) -> Graph:
+    """The graph of a network that takes (1, ...), whose nodes take (N, ...) as well; it says the shapes of one.
+
+    Raises:
+        InputError: a node mixes images, or how it takes several is not known.
+    """
+    restated = _Restated(graph, 1)
+    restated.require_first()
+    return restated.graph()
+
+
 class _Restated:
-    """The nodes of a graph in the making, with one of `count` images in each value."""
+    """The nodes of a graph in the making: for one of `count` images, or where it is for one, for any number."""
 
     def __init__(self, graph: Graph, count: int) -> None:
         self._graph = graph
         self._count = count
+        self._is_open = count == 1
         self._constants: dict[str, Array] = {}
-        self._places = {graph.inputs[0]: _Place(0)}
+        self._places = dict.fromkeys(graph.inputs, _Place(0))
         self._nodes = [self._visit(node) for node in graph.nodes]
 
     def graph(self) -> Graph:
         """The graph that results."""
         info = {value: self._info(value) for value in self._places}
         return self._graph.with_constants(self._constants).with_nodes(self._nodes, info)
+
+    def require_first(self) -> None:
+        """Make sure that all that is given and returned has its images, and nothing else, along the first axis."""
+        for value in (*self._graph.inputs, *self._graph.outputs):
+            shape = self._graph.shape(value)
+            if shape[:1] != (1,) or self._places.get(value) != _Place(0):
+                raise InputError(f"the first axis of {value!r}, of shape {shape}, is not that of images alone")
 
     def _visit(self, node: Node) -> Node:
         if self._places.keys().isdisjoint(node.inputs):
@@ -84,10 +103,27 @@ class _Restated:
         """Operators that compute each number from those at its own place, operands repeated to fit."""
         return self._aligned(node, range(len(node.inputs)))
 
+    def sampled(self, node: Node) -> tuple[_Place, Node]:
+        """GridSample, whose operands are not repeated."""
+        if self._is_open and self._beside(node):
+            raise self._unknown(node)
+        return self._aligned(node, range(len(node.inputs)))
+
     def first_axis(self, node: Node) -> tuple[_Place, Node]:
         """Operators to which the first axis is the batch."""
         place = self._only(node)
         if place.axis != 0:
+            raise self._coupled(node)
+        return place, node
+
+    def beside_first(self, node: Node) -> tuple[_Place, Node]:
+        """What is repeated or gets borders, along other axes than that of the images."""
+        place, rank = self._only(node), len(self._graph.shape(node.inputs[0]))
+        stated = self._graph.constants.get(node.input(1))
+        is_whole = stated is not None and len(stated.reshape(-1)) % rank == 0 and not node.input(3)
+        if place.axis != 0 or stated is None or not is_whole:
+            raise self._unknown(node)
+        if (stated.reshape(-1)[::rank] != (1 if node.op == "Tile" else 0)).any():
             raise self._coupled(node)
         return place, node
 
@@ -117,17 +153,18 @@ class _Restated:
         place, before = self._place(node, 0), self._graph.shape(node.inputs[0])
         after = self._graph.shape(node.output)
         step = place.inner * prod(before[place.axis + 1 :])  # from an image to the next
-        for axis, side in enumerate(after):
-            below = prod(after[axis + 1 :])
-            if step % below == 0 and (side * below) % (step * self._count) == 0:
-                found = _Place(axis, side * below // (step * self._count), step // below)
-                break
-        else:
+        belows = [prod(after[axis + 1 :]) for axis in range(len(after))]
+        possible = [
+            _Place(axis, side * below // (step * self._count), step // below)
+            for axis, (side, below) in enumerate(zip(after, belows, strict=True))
+            if step % below == 0 and (side * below) % (step * self._count) == 0
+        ]
+        if not possible:
             raise self._unknown(node)
+        found = min(possible, key=lambda each: (each.outer, each.inner))
         if node.op not in ("Reshape", "Squeeze") or (node.op == "Squeeze" and node.input(1)):
             return found, node
-        sides = [side // self._count if axis == found.axis else side for axis, side in enumerate(after)]
-        target = self._named(f"{node.output}/shape", np.asarray(sides, np.int64))
+        target = self._target(node, after, found, of_any=-1)
         return found, replace(node, op="Reshape", inputs=(node.inputs[0], target), attributes={})
 
     def transposed(self, node: Node) -> tuple[_Place, Node]:
@@ -140,9 +177,9 @@ class _Restated:
         """What is repeated to a target."""
         after = self._graph.shape(node.output)
         place = self._shifted(node, 0, len(after))
-        sides = [side // self._count if axis == place.axis else side for axis, side in enumerate(after)]
-        target = self._named(f"{node.output}/shape", np.asarray(sides, np.int64))
-        return place, replace(node, inputs=(node.inputs[0], target))
+        if self._is_open and place.axis != 0:
+            raise self._unknown(node)
+        return place, replace(node, inputs=(node.inputs[0], self._target(node, after, place, of_any=1)))
 
     def resized(self, node: Node) -> tuple[_Place, Node]:
         """Maps of another size."""
@@ -152,6 +189,12 @@ class _Restated:
             raise self._unknown(node)
         if sizes is None or node.ints("axes"):
             return place, node
+        if self._is_open:
+            target = self._named(f"{node.output}/sizes", sizes[1:])
+            others = tuple(range(1, len(sizes)))
+            return place, replace(
+                node, inputs=(*node.inputs[:3], target), attributes={**node.attributes, "axes": others}
+            )
         target = self._named(f"{node.output}/sizes", np.concatenate([sizes[:1] // self._count, sizes[1:]]))
         return place, replace(node, inputs=(*node.inputs[:3], target))
 
@@ -161,6 +204,8 @@ class _Restated:
         axis = node.int("axis") % rank
         places = {self._places.get(value) for value in node.inputs}
         place = next(filter(None, places))
+        if self._is_open and None in places:
+            raise self._unknown(node)  # what is the same for all would have to be repeated
         if axis != place.axis:
             return self._aligned(node, range(len(node.inputs)))
         if len(places) > 1 or len({self._graph.shape(value) for value in node.inputs}) > 1:
@@ -215,6 +260,8 @@ class _Restated:
         if place.axis != 1 or node.int("layout"):
             raise self._coupled(node)
         inputs = list(node.inputs)
+        if self._is_open and any(inputs[4:7]):
+            raise self._unknown(node)
         if node.input(4) in self._graph.constants:
             inputs[4] = self._named(node.inputs[4], self._graph.constants[node.inputs[4]][:1])
         for index in (5, 6):
@@ -226,16 +273,40 @@ class _Restated:
 
     # --- what they share ---------------------------------------------------------------------------------------
 
+    def _target(self, node: Node, after: tuple[int, ...], place: _Place, of_any: int) -> str:
+        """The name of a shape with one image, or with any number, which `of_any` stands for."""
+        sides = list(after)
+        sides[place.axis] = of_any if self._is_open else sides[place.axis] // self._count
+        stated = self._graph.constants.get(node.input(1))
+        if stated is not None and stated.reshape(-1).tolist() == sides:
+            return node.inputs[1]
+        return self._named(f"{node.output}/shape", np.asarray(sides, np.int64))
+
     def _aligned(self, node: Node, operands: range) -> tuple[_Place, Node]:
         rank = len(self._graph.shape(node.output))
         places = {self._shifted(node, index, rank) for index in operands if node.input(index) in self._places}
         if len(places) > 1:
             raise self._coupled(node)
         place = places.pop()
+        if self._is_open and not all(self._fits_any(value, place, rank) for value in self._beside(node)):
+            raise self._unknown(node)
         inputs = tuple(
             self._of_one(value, place, rank, node) if value in self._graph.constants else value for value in node.inputs
         )
         return place, replace(node, inputs=inputs)
+
+    def _beside(self, node: Node) -> list[str]:
+        """Operands that are the same for all images."""
+        return [value for value in node.inputs if value and value not in self._places]
+
+    def _fits_any(self, value: str, place: _Place, rank: int) -> bool:
+        """Whether an operand is repeated along the axis of images, however many there are.
+
+        Files hold some repeated already, along all axes, so that images must have an axis of their own.
+        """
+        shape = self._graph.shape(value)
+        axis = place.axis - rank + len(shape)
+        return prod(shape) == 1 or (place.outer == place.inner == 1 and (axis < 0 or shape[axis] == 1))
 
     def _of_one(self, value: str, place: _Place, rank: int, node: Node) -> str:
         """A constant operand as one image sees it, which all must see alike."""
@@ -243,6 +314,8 @@ class _Restated:
         axis = place.axis - rank + array.ndim
         if axis < 0 or array.shape[axis] == 1:
             return value
+        if self._is_open:
+            raise self._unknown(node)
         parts = array.reshape(*array.shape[:axis], place.outer, self._count, place.inner, *array.shape[axis + 1 :])
         one = parts.take([0], axis + 1)
         if not np.array_equal(np.broadcast_to(one, parts.shape), parts):
@@ -269,13 +342,15 @@ class _Restated:
         return replace(place, axis=place.axis + rank - len(self._graph.shape(node.inputs[index])))
 
     def _named(self, stem: str, array: Array) -> str:
-        name = fresh_name(self._graph, f"{stem}/one_image")
+        name = fresh_name(self._graph, f"{stem}/{'any_number' if self._is_open else 'one_image'}")
         while name in self._constants and not np.array_equal(self._constants[name], array):
             name += "_"
         self._constants[name] = np.ascontiguousarray(array)
         return name
 
     def _coupled(self, node: Node) -> InputError:
+        if self._is_open:
+            return InputError(f"node {node.name!r} ({node.op}) mixes the images of a batch")
         return InputError(
             f"node {node.name!r} ({node.op}) mixes the {self._count} images of a batch: the answer for one of them "
             "depends on the others, and alone it would be that of another network",
@@ -283,6 +358,8 @@ class _Restated:
         )
 
     def _unknown(self, node: Node) -> InputError:
+        if self._is_open:
+            return InputError(f"node {node.name!r} ({node.op}): how it would take several images is not known")
         return InputError(
             f"node {node.name!r} ({node.op}): how it takes a batch of {self._count} images apart is not known",
             remedy=f"{_REMEDY}.",
@@ -290,13 +367,13 @@ class _Restated:
 
 
 _BY_NUMBER = (
-    "Abs Add And Cast Ceil Clip Cos Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual GridSample "
+    "Abs Add And Cast Ceil Clip Cos Div Dropout Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual "
     "HardSigmoid HardSwish Identity LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow "
     "Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub Sum Tanh ThresholdedRelu Where Xor"
 )
 _FIRST_AXIS = (
     "AveragePool BatchNormalization Conv ConvTranspose DepthToSpace GlobalAveragePool GlobalLpPool GlobalMaxPool "
-    "InstanceNormalization LRN LpPool MaxPool Pad SpaceToDepth Tile"
+    "InstanceNormalization LRN LpPool MaxPool SpaceToDepth"
 )
 _REDUCED = "L1 L2 LogSum LogSumExp Max Mean Min Prod Sum SumSquare"
 _RULES: Mapping[str, _Rule] = {
@@ -311,8 +388,10 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Gemm", "MatMul"), _Restated.multiplied),
     **dict.fromkeys(("ArgMax", "ArgMin"), _Restated.reduced),
     **{f"Reduce{what}": _Restated.reduced for what in _REDUCED.split()},
+    **dict.fromkeys(("Pad", "Tile"), _Restated.beside_first),
     "Concat": _Restated.joined,
     "Expand": _Restated.expanded,
+    "GridSample": _Restated.sampled,
     "Resize": _Restated.resized,
     "Transpose": _Restated.transposed,
 }

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from edgefer.errors import InputError
+from edgefer.graph.batches import free_batch
 from edgefer.graph.ir import Graph
-from edgefer.graph.one_image import for_one_image
+from edgefer.graph.number_of_images import for_any_number, for_one_image
 from edgefer.graph.onnx_io import to_onnx
 from tests.emit.harness import run_model
 from tests.graph.networks import network, numbers
@@ -97,3 +98,53 @@ def test_a_graph_of_one_image_is_handed_back():
     graph = network("y = Relu(x)", "y", {}, (1, 3, 4, 4))
     assert isinstance(graph, Graph)
     assert for_one_image(graph) is graph
+
+
+OF_ONE = {"a class token", "both halves", "recurrent", "a layer on rows"}  # with a number in a constant, or returned
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in OF_ONE])
+def test_any_number_of_images_give_what_they_give_alone(name):
+    one = for_one_image(network(NETWORKS[name], "y", CONSTANTS, SHAPE))
+    graph = for_any_number(one)
+    model = to_onnx(graph)
+    free_batch(model)
+    for count in (1, 3, COUNT):
+        images = numbers(count, *SHAPE[1:], seed=6)
+        together = run_model(model, {"x": images})["y"]
+        alone = [run_model(to_onnx(one), {"x": image[np.newaxis]})["y"] for image in images]
+        np.testing.assert_allclose(together, np.concatenate(alone), 1e-5, 1e-6)
+    assert for_any_number(graph) == graph
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (NETWORKS["a class token"], r"\(Concat\): how it would take several images is not known"),
+        ("y = Softmax<axis=0>(x)", r"\(Softmax\) mixes the images of a batch"),
+        ("y = Concat<axis=0>(x, x)", "the first axis of 'y'"),
+        ("y = Transpose<perm=[1, 0, 2, 3]>(x)", "the first axis of 'y'"),
+        ("y = Mul(x, many)", r"\(Mul\): how it would take several images is not known"),
+        ("y = Tile(x, twice)", r"\(Tile\) mixes"),
+        ("y = Pad(x, border)", r"\(Pad\) mixes"),
+        ("y = GridSample(x, grid)", r"\(GridSample\): how it would take"),
+        ("a = Reshape(x, merged)\nb = Mul(a, rows)\ny = Reshape(b, like)", r"\(Mul\): how it would take"),
+    ],
+)
+def test_a_network_that_takes_no_other_number_is_told_by_name(text, message):
+    constants = {
+        **CONSTANTS,
+        "many": numbers(3, 4, 1, 1),
+        "twice": ints(2, 1, 1, 1),
+        "border": ints(1, 0, 0, 0, 0, 0, 0, 0),
+        "grid": numbers(1, 3, 3, 2),
+        "rows": numbers(4, 30),
+        "like": ints(1, 4, 6, 5),
+        **{name: np.where(CONSTANTS[name] == COUNT, 1, CONSTANTS[name]) for name in ("merged",)},
+        "token": TOKEN,
+        "tokens": TOKEN,
+    }
+    if "token" in text:
+        constants["rows"] = ints(1, 30, 4)
+    with pytest.raises(InputError, match=message):
+        for_any_number(network(text, "y", constants, (1, *SHAPE[1:])))
