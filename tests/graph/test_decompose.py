@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
+from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.passes import normalise
 from edgefer.graph.passes.decompose import decompose
+from edgefer.plan import Plan
+from edgefer.runtime.delegation import undelegated
+from tests.emit.harness import run_onnx, run_tflite
 from tests.graph.networks import assert_same_outputs, network, numbers, operators
 
 SIXTH = "alpha=0.16666667, beta=0.5"
@@ -14,14 +18,14 @@ COMPOSED = {
     f"HardSigmoid<{SIXTH}>(x)": "Mul Add Clip Mul",
     "PRelu(x, one)": "LeakyRelu",
     "Softplus(x)": "Max Abs Neg Exp Add Log Add",
-    "Mish(x)": "Min Exp Add Mul Add Div Mul",
+    "Mish(x)": "Sigmoid Sub Mul Sub Div Mul",
     "Softsign(x)": "Abs Add Div",
     "Elu<alpha=0.5>(x)": "Max Mul Min Elu Mul Add",
     "Celu<alpha=1.5>(x)": "Mul Elu Mul",
     "Selu(x)": "Max Mul Min Elu Mul Add",
-    "ThresholdedRelu<alpha=0.3>(x)": "Sub Mul Max Min Mul",
+    "ThresholdedRelu<alpha=0.3>(x)": "Sub Max Min Ceil Mul",
     "Shrink<bias=0.2>(x)": None,
-    "Sign(x)": "Mul Max Min",
+    "Sign(x)": "Max Min Ceil Floor Add",
     "Erf(x)": None,
     "LogSoftmax<axis=1>(x)": "ReduceMax Sub Exp ReduceSum Log Sub",
     "Sum(x, x, x)": "Add Add",
@@ -75,6 +79,15 @@ def test_what_runtimes_have_is_left_alone(text):
 def test_softplus_and_mish_do_not_overflow():
     graph = network("a = Mul(x, scale)\ny = Softplus(a)\nz = Mish(a)", "y z", {"scale": np.float32(200)}, MAP)
     assert_same_outputs(graph, normalise(graph), rtol=1e-6)
+
+
+def test_the_sign_of_zero_is_zero_and_that_of_tiny_and_of_huge_numbers_is_theirs():
+    x = np.array([[0, 1e-37, -1e-37, 1e-30, -0.5, 0.5, 1, -3, 3e38, -3e38]], np.float32)
+    graph = normalise(network("y = Sign(x)", "y", x=x.shape))
+    model = emit_tflite(graph, Plan())
+    for found in (run_onnx(graph, {"x": x}), run_tflite(model, {"x": x})):
+        np.testing.assert_array_equal(found["y"], np.sign(x))
+    assert undelegated(model) == []
 
 
 def test_a_norm_of_zeros_is_zero():
@@ -213,7 +226,8 @@ def test_sampling_by_a_grid_is_a_product_with_how_near_it_is(padding, aligned):
     assert_same_outputs(graph, after)
 
 
-def test_other_ways_to_sample_by_a_grid_are_left_alone():
-    text = 'g = Reshape(x, shape)\ny = GridSample<mode="bicubic", padding_mode="border">(x, g)'
-    graph = network(text, "y", {"shape": np.array([1, 5, 6, 2])}, MAP)
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_sampling_of_several_maps_by_a_grid_is_left_alone(padding):
+    text = f'g = Reshape(x, shape)\ny = GridSample<mode="bicubic", padding_mode="{padding}">(x, g)'
+    graph = network(text, "y", {"shape": np.array([2, 5, 6, 2])}, (2, 4, 3, 5))
     assert decompose(graph) is graph

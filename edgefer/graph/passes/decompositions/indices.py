@@ -32,11 +32,11 @@ def gather_elements(at: Formula) -> Term | None:
 
 @decomposes("GatherND")
 def gather_nd(at: Formula) -> Term | None:
-    """Indices of the first axes for each part of the result."""
+    """Indices of the first axes, or of those after the batch's, for each part of the result."""
     indices, x = at.constant(1), at.input(0)
-    if indices is None or at.node.int("batch_dims"):
+    if indices is None:
         return None
-    return _picked(x, _of_first_axes(x.shape, indices)).reshaped(*_made(at))
+    return _picked(x, _of_first_axes(x.shape, indices, at.node.int("batch_dims"))).reshaped(*_made(at))
 
 
 @decomposes("ScatterElements")
@@ -135,10 +135,11 @@ def _along(shape: tuple[int, ...], indices: Array, axis: int) -> Array:
     return np.asarray(np.ravel_multi_index(tuple(grid), shape))
 
 
-def _of_first_axes(shape: tuple[int, ...], indices: Array) -> Array:
-    """Places of all elements of the parts that indices of the first axes name."""
-    count = indices.shape[-1]
-    firsts = tuple(indices[..., axis] % shape[axis] for axis in range(count))
+def _of_first_axes(shape: tuple[int, ...], indices: Array, batch: int = 0) -> Array:
+    """Places of all elements of the parts that indices of the first axes name, behind as many as indices share."""
+    count = batch + indices.shape[-1]
+    own = np.indices(indices.shape[:-1])[:batch]
+    firsts = (*own, *(indices[..., axis - batch] % shape[axis] for axis in range(batch, count)))
     size = prod(shape[count:])
     first = np.asarray(np.ravel_multi_index(firsts, shape[:count])) if count else np.zeros(indices.shape[:-1], np.int64)
     return first.reshape(-1, 1) * size + np.arange(size)

@@ -1,50 +1,97 @@
-"""Einsum, determinants and Fourier transforms in terms of products."""
+"""Products with vectors, Einsum, determinants and Fourier transforms in terms of products."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from typing import TypeAlias
 
 import numpy as np
 
 from edgefer.graph.passes.decompositions.table import decomposes
 from edgefer.graph.passes.formula import Formula, Term
 
+_LARGEST_RANK = 5  # that runtimes multiply element by element
+
+_Labelled: TypeAlias = tuple[Term, list[str]]
+"""A term, and a label for each of its axes."""
+
+
+@decomposes("MatMul")
+def of_a_vector(at: Formula) -> Term | None:
+    """A vector is a matrix of one column; one on the left turns what it is multiplied with."""
+    left, right = at.input(0), at.input(1)
+    if min(len(left.shape), len(right.shape)) > 1:
+        return None
+    if len(right.shape) == 1:
+        matrix, vector = (left if len(left.shape) > 1 else left.reshaped(1, *left.shape)), right
+    else:
+        last = len(right.shape) - 1
+        matrix, vector = right.transposed(*range(last - 1), last, last - 1), left
+    return matrix.to("MatMul", vector.reshaped(*vector.shape, 1)).reshaped(*at.info(at.node.output).shape)
+
 
 @decomposes("Einsum")
 def einsum(at: Formula) -> Term | None:
-    """Two operands with their axes in order: those in common and kept, those of one alone, those summed over."""
-    read = _labels(at)
-    if read is None:
-        return None
-    labels, wanted = read
+    """Diagonals are picked, what one operand has alone is summed, and operands are joined two at a time."""
+    labels, wanted = _labels(at)
     terms = []
     for index, own in enumerate(labels):
-        others = set().union(*(set(other) for place, other in enumerate(labels) if place != index))
-        alone = [own.index(label) for label in own if label not in others and label not in wanted]
-        term = at.input(index)
-        terms.append(term.over("ReduceSum", *alone, keepdims=False) if alone else term)
-        labels[index] = [label for label in own if label in others or label in wanted]
+        term, labels[index] = _diagonal(at.input(index), own)
+        terms.append(term)
+    for index, own in enumerate(labels):
+        needed = set(wanted).union(*(other for place, other in enumerate(labels) if place != index))
+        alone = [own.index(label) for label in own if label not in needed]
+        if alone:
+            terms[index] = terms[index].over("ReduceSum", *alone, keepdims=False)
+            labels[index] = [label for label in own if label in needed]
     pairs = {pair for own, term in zip(labels, terms, strict=True) for pair in zip(own, term.shape, strict=True)}
     sizes = dict(pairs)
     if len(sizes) < len(pairs):
         return None  # an axis of one element that is repeated
-    if len(terms) == 1:
-        return _ordered(terms[0], labels[0], wanted)
-    first, second = labels
-    common = [label for label in first if label in second]
-    kept, summed = ([label for label in common if (label in wanted) == is_kept] for is_kept in (True, False))
-    left, right = ([label for label in own if label not in common] for own in (first, second))
+    made, term = labels[0], terms[0]
+    for index in range(1, len(terms)):
+        needed = set(wanted).union(*labels[index + 1 :])
+        term, made = _joined((term, made), (terms[index], labels[index]), needed, sizes)
+    return _ordered(term, made, wanted)
 
-    def matrices(term: Term, own: list[str], *groups: list[str]) -> Term:
+
+def _diagonal(term: Term, own: list[str]) -> _Labelled:
+    """The elements whose places along axes of the same label are the same."""
+    labels = list(dict.fromkeys(own))
+    if len(labels) == len(own):
+        return term, own
+    places = np.arange(prod(term.shape)).reshape(term.shape)
+    places = np.einsum(places, [labels.index(label) for label in own], list(range(len(labels))))
+    row = term.reshaped(prod(term.shape))
+    return row.to("Gather", places.reshape(-1), axis=0).reshaped(*places.shape), labels
+
+
+def _joined(first: _Labelled, second: _Labelled, needed: set[str], sizes: Mapping[str, int]) -> _Labelled:
+    """A product, summed over axes in common that are not needed: element by element, or of matrices."""
+    common = [label for label in first[1] if label in second[1]]
+    kept, summed = ([label for label in common if (label in needed) == is_kept] for is_kept in (True, False))
+    left, right = ([label for label in own if label not in common] for _, own in (first, second))
+
+    if not summed and len(kept) + len(left) + len(right) <= _LARGEST_RANK:
+        made = [*first[1], *right]
+        term, own = second
+        beside = _ordered(term, own, [label for label in made if label in own])
+        beside = _shaped(beside, [sizes[label] if label in own else 1 for label in made])
+        return _shaped(first[0], [*first[0].shape, *(1 for _ in right)]) * beside, made
+
+    def matrices(labelled: _Labelled, *groups: list[str]) -> Term:
         order = [label for group in groups for label in group]
         shape = [prod(sizes[label] for label in group) for group in groups]
-        return _ordered(term, own, order).reshaped(*(shape if kept else shape[1:]))
+        return _shaped(_ordered(*labelled, order), shape if kept else shape[1:])
 
-    product = matrices(terms[0], first, kept, left, summed).to(
-        "MatMul", matrices(terms[1], second, kept, summed, right)
-    )
+    product = matrices(first, kept, left, summed).to("MatMul", matrices(second, kept, summed, right))
     made = [*kept, *left, *right]
-    return _ordered(product.reshaped(*(sizes[label] for label in made)), made, wanted)
+    return _shaped(product, [sizes[label] for label in made]), made
+
+
+def _shaped(term: Term, shape: list[int]) -> Term:
+    return term if term.shape == tuple(shape) else term.reshaped(*shape)
 
 
 def _ordered(term: Term, labels: list[str], wanted: list[str]) -> Term:
@@ -52,8 +99,8 @@ def _ordered(term: Term, labels: list[str], wanted: list[str]) -> Term:
     return term if order == tuple(range(len(order))) else term.transposed(*order)
 
 
-def _labels(at: Formula) -> tuple[list[list[str]], list[str]] | None:
-    """A label for each axis of the operands, and of the result; None where an operand's diagonal is meant."""
+def _labels(at: Formula) -> tuple[list[list[str]], list[str]]:
+    """A label for each axis of the operands, and of the result."""
     equation = at.node.str("equation").replace(" ", "")
     written, arrow, result = equation.partition("->")
     labels = []
@@ -62,8 +109,6 @@ def _labels(at: Formula) -> tuple[list[list[str]], list[str]] | None:
         hidden = len(at.input(index).shape) - len(before) - len(after) if dots else 0
         labels.append([*before, *_hidden(hidden), *after])
     every = [label for own in labels for label in own]
-    if len(labels) > 2 or any(len(set(own)) < len(own) for own in labels):
-        return None
     most = max((sum(len(label) > 1 for label in own) for own in labels), default=0)
     if not arrow:
         return labels, [
