@@ -14,6 +14,7 @@ _SHAPING = frozenset(["Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Ti
 _MOVING = _SHAPING | {"Concat", "Gather", "Pad", "Slice", "Split"}
 _HANDING_ON = _MOVING | {"Add", "Div", "Max", "Min", "Mul", "Neg", "Sub", "Where"}
 _FILLED_BY = frozenset(["Add", "Concat", "Max", "Min", "Pad", "Sub", "Where"])
+_BIASED = frozenset(["Conv", "ConvTranspose", "Gemm"])
 _MEANS = frozenset(["AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"])
 _BY_A_CONSTANT = frozenset(["Add", "Clip", "Div", "Max", "Min", "Mul", "Relu", "Sub"])
 _WITHOUT_WEIGHTS = _MOVING | _MEANS | _BY_A_CONSTANT
@@ -25,7 +26,8 @@ def filled_values(graph: Graph) -> frozenset[str]:
     found = {value for value, array in graph.constants.items() if _is_fill(array)}
     for node in graph.nodes:
         handed = [value for value in node.inputs if value in found]
-        if node.op in _HANDING_ON and any(not graph.is_constant(v) or node.op in _FILLED_BY for v in handed):
+        hands_on = node.op in _HANDING_ON and any(not graph.is_constant(v) or node.op in _FILLED_BY for v in handed)
+        if hands_on or (node.op in _BIASED and node.input(2) in found):
             found.update(node.outputs)
     return frozenset(found)
 

@@ -51,6 +51,13 @@ def test_a_masks_fill_enters_no_range_and_ends_no_process(fill, masked):
         assert_litert_agrees(graph, plan)
 
 
+@pytest.mark.parametrize("fill", FILLS)
+def test_a_mask_that_became_a_layers_bias_enters_no_range(fill):
+    text = "scores = Gemm(x, w, b)\nturned = Reshape(scores, s)\ny = Softmax(turned)"
+    graph = network(text, "y", {"w": numbers(5, 5), "b": fill * MASK[0], "s": np.array([1, 4, 5])}, (4, 5))
+    assert not planned(graph).nodes
+
+
 @pytest.mark.parametrize("fill", [-100.0, -np.inf])
 @pytest.mark.parametrize(
     "masked",
