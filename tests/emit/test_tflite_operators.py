@@ -317,3 +317,11 @@ def test_an_int8_constant_with_a_number_per_channel_is_stored_for_a_row():
     model = emit_tflite(graph, minmax_plan(graph, [sample(graph)], io_int8=True))
     tensors = Interpreter(model_content=model).get_tensor_details()
     assert [tuple(tensor["shape"]) for tensor in tensors if tensor["name"].startswith("c")] == [(1, 1, 8, 6)]
+
+
+def test_places_along_an_axis_are_repeated_as_integers():
+    text = "a = ArgMax<axis=1, keepdims=1>(x)\nb = Expand(a, s)\ny = Cast<to=1>(b)"
+    graph = network(text, "y", {"s": np.array([1, 3, 4, 5])}, (1, 3, 4, 5))
+    feeds = sample(graph)
+    found = run_tflite(emit_tflite(graph, Plan()), feeds)["y"]
+    np.testing.assert_array_equal(found, run_onnx(graph, feeds)["y"])

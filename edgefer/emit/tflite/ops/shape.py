@@ -62,7 +62,7 @@ def expand(at: Site) -> None:
     have = at.values.writer.tensors[source].shape
     ones = [size if size != old else 1 for size, old in zip(permuted(shape, layout), have, strict=True)]
     params = QuantParams("int8", (1.0,), (0,)) if at.quantized else None
-    factor = at.values.constant("ones", np.ones(ones, np.float32), params)
+    factor = at.values.constant("ones", np.ones(ones, at.graph.info[at.node.output].dtype), params)
     at.emit("MUL", [source, factor], at.output(layout), "MulOptions")
 
 
