@@ -20,7 +20,7 @@ from edgefer.emit.onnx import CHANNELS_LAST
 from edgefer.errors import InputError, UnsupportedOperatorError
 from edgefer.graph.batches import for_one, takes_batches
 from edgefer.graph.ir import Array, Graph, Node
-from edgefer.graph.onnx_io import from_onnx
+from edgefer.graph.onnx_io import from_onnx, with_whole_nodes
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.plan import Plan
 from edgefer.runtime.runners import onnx_session
@@ -65,7 +65,7 @@ def rebuild(bundle: Bundle) -> Rebuilt:
 
 def _read(path: Path, plan: Plan) -> Graph:
     try:
-        return _with_fused_activations(from_onnx(_dequantized(onnx.load(path), plan)))
+        return remove_dead(with_whole_nodes(_with_fused_activations(from_onnx(_dequantized(onnx.load(path), plan)))))
     except InputError as error:
         raise InputError(
             f"{path}: cannot be rebuilt: {error.message}", remedy=error.remedy, detail=error.detail
@@ -160,4 +160,4 @@ def _with_fused_activations(graph: Graph) -> Graph:
         else:
             nodes.append(node)
     info = {name: entry for name, entry in graph.info.items() if name not in between}
-    return remove_dead(replace(graph, nodes=tuple(nodes), info=info))
+    return replace(graph, nodes=tuple(nodes), info=info)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from math import pi, prod, sqrt
 
 import numpy as np
@@ -265,6 +267,34 @@ def _prelu(graph: Graph, node: Node) -> list[onnx.NodeProto]:
 
 
 _SPELLED = {"Gelu": _gelu, "PRelu": _prelu}
+_STEP = re.compile(r"(?P<node>.+)/(?P<step>[A-Z][A-Za-z]*_\d+)")
+
+
+def with_whole_nodes(graph: Graph) -> Graph:
+    """The graph of a model that `to_onnx` wrote, with the nodes that it spelled out."""
+    steps: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        if found := _STEP.fullmatch(node.name):
+            steps.setdefault(found["node"], []).append(node)
+    whole = {name: made for name, some in steps.items() if (made := _whole(name, some))}
+    last = {steps[name][-1].name: node for name, node in whole.items()}
+    between = {step.name: step.output for name in whole for step in steps[name][:-1]}
+    nodes = tuple(last.get(node.name, node) for node in graph.nodes if node.name not in between)
+    info = {value: entry for value, entry in graph.info.items() if value not in between.values()}
+    return replace(graph, nodes=nodes, info=info)
+
+
+def _whole(name: str, steps: Sequence[Node]) -> Node | None:
+    """The node of that name which these steps, in order, spell out; None where they are others."""
+    first, last = steps[0], steps[-1]
+    match tuple(step.name.removeprefix(f"{name}/") for step in steps):
+        case ("Div_1", "Erf_2", "Add_4", "Mul_5", "Mul_7"):
+            return Node(name, "Gelu", first.inputs[:1], last.outputs)
+        case ("Pow_1", "Mul_3", "Add_4", "Mul_6", "Tanh_7", "Mul_9", "Add_11", "Mul_12"):
+            return Node(name, "Gelu", first.inputs[:1], last.outputs, {"approximate": "tanh"})
+        case ("Mul_0", "Max_1" | "Min_1") if last.inputs == (first.inputs[0], first.output):
+            return Node(name, "PRelu", first.inputs, last.outputs)
+    return None
 
 
 def _value_info(graph: Graph, value: str) -> onnx.ValueInfoProto:
