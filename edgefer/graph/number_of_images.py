@@ -187,14 +187,16 @@ class _Restated:
         sizes = self._graph.constants.get(node.input(3))
         if place.axis != 0:
             raise self._unknown(node)
-        if sizes is None or node.ints("axes"):
+        if sizes is None or not sizes.size or node.ints("axes"):
             return place, node
         if self._is_open:
-            target = self._named(f"{node.output}/sizes", sizes[1:])
-            others = tuple(range(1, len(sizes)))
-            return place, replace(
-                node, inputs=(*node.inputs[:3], target), attributes={**node.attributes, "axes": others}
+            before, after = (
+                np.asarray(self._graph.shape(value), np.float32) for value in (node.inputs[0], node.output)
             )
+            scales = after / before
+            if (np.floor(before * scales) != after).any():
+                raise self._unknown(node)
+            return place, replace(node, inputs=(*node.inputs[:2], self._named(f"{node.output}/scales", scales)))
         target = self._named(f"{node.output}/sizes", np.concatenate([sizes[:1] // self._count, sizes[1:]]))
         return place, replace(node, inputs=(*node.inputs[:3], target))
 

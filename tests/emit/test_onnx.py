@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from onnx import numpy_helper
 
 from edgefer.emit.onnx import emit_onnx
+from edgefer.emit.tflite import emit_tflite
 from edgefer.graph.ir import Node
 from edgefer.graph.onnx_io import to_onnx
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.observe.activations import collect
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
-from tests.emit.harness import run_as_shipped, run_model, sample
+from tests.emit.harness import run_as_shipped, run_model, run_tflite, sample
 from tests.emit.random_networks import networks
 from tests.graph.networks import network, numbers
 
@@ -151,6 +152,19 @@ def test_float_nodes_among_int8_ones_read_what_is_exact_where_they_can():
     plan = planned(graph)
     assert set(plan.nodes) == {"Conv_0", "Sigmoid_3"}
     assert_within_one_step(graph, plan, sample(graph, 9))
+
+
+def test_float_nodes_read_a_mean_of_windows_before_it_is_stored_in_both_files():
+    text = "a = Conv<pads=[1, 1, 1, 1]>(x, w, b)\nm = AveragePool<kernel_shape=[2, 2], strides=[2, 2]>(a)\ny = Exp(m)"
+    graph = network(text, "y", {"w": CONSTANTS["w"], "b": CONSTANTS["b"]}, (1, 3, 6, 6))
+    plan, feeds = planned(graph), sample(graph, 9)
+    plan = Plan({**plan.tensors, "m": QuantParams("int8", (0.1,), (0,))}, {**plan.nodes, "AveragePool_1": "int8"})
+    stored = {name: plan.tensors[name].quantize(array) for name, array in feeds.items()}
+    tflite, onnx_file = (
+        run_tflite(emit_tflite(graph, plan), stored)["y"],
+        run_as_shipped(emit_onnx(graph, plan), feeds)["y"],
+    )
+    np.testing.assert_allclose(tflite, onnx_file, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)

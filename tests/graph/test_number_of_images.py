@@ -30,6 +30,7 @@ CONSTANTS = {
     "rows": ints(COUNT, 30, 4),
     "wide": ints(COUNT, 4, 6, 5),
     "sizes": ints(COUNT, 4, 12, 10),
+    "scales": np.float32([1, 1, 2, 2]),
     "token": np.broadcast_to(TOKEN, (COUNT, 1, 4)).copy(),
     "tokens": np.broadcast_to(TOKEN, (COUNT, 1, 4)).copy(),
     "heads": ints(30, COUNT * 2, 2),
@@ -55,6 +56,7 @@ NETWORKS = {
     "a class token": "a = Reshape(x, rows)\nb = Concat<axis=1>(token, a)\ny = Mul(b, tokens)",
     "expand": "a = GlobalMaxPool(x)\ny = Expand(a, wide)",
     "resize": 'y = Resize<mode="linear">(x, , , sizes)',
+    "resize by scales": 'y = Resize<mode="linear">(x, , scales)',
     "both halves": "a = Neg(x)\nb = Concat<axis=0>(x, a)\nd = Conv(b, w)\ny = Relu(d)",
     "squeeze": "a = GlobalAveragePool(x)\nb = Squeeze(a)\ny = Softmax(b)",
     "recurrent": "a = Reshape(x, apart)\nb = Transpose<perm=[2, 0, 1]>(a)\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
+from edgefer.emit.onnx import MADE_IN_FLOAT
 from edgefer.graph.ir import Graph, Node
 from edgefer.plan import Plan, QuantParams
 from edgefer.quantize.scales.integer_kernels import SAME_SCALE
@@ -33,7 +34,7 @@ def that_may_differ(graph: Graph, plan: Plan) -> list[str]:
             same = _is_same_in_int8(graph, node, plan.tensors)
         else:
             same = _is_same_in_float(node, exact) or _is_same_curve(graph, node, plan)
-        if is_int8 or same:
+        if (is_int8 and node.op not in MADE_IN_FLOAT) or (same and not is_int8):
             exact.update(node.outputs)
         if not same and not plan.tensors.keys().isdisjoint(node.outputs):
             found.append(f"{node.op} ({node.output})")

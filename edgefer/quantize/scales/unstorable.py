@@ -27,7 +27,7 @@ def filled_values(graph: Graph) -> frozenset[str]:
     for node in graph.nodes:
         handed = [value for value in node.inputs if value in found]
         hands_on = node.op in _HANDING_ON and any(not graph.is_constant(v) or node.op in _FILLED_BY for v in handed)
-        if hands_on or (node.op in _BIASED and node.input(2) in found):
+        if hands_on or (node.op in _BIASED and _is_mask(graph.constants.get(node.input(2)))):
             found.update(node.outputs)
     return frozenset(found)
 
@@ -69,6 +69,11 @@ def _hands_on(graph: Graph, node: Node, value: str, with_sign: bool) -> bool:
 
 def _is_fill(array: np.ndarray) -> bool:
     return array.dtype.kind == "f" and array.size > 0 and bool(np.abs(array).max() >= FILL)
+
+
+def _is_mask(bias: np.ndarray | None) -> bool:
+    """Whether a bias fills some channels, not all."""
+    return bias is not None and _is_fill(bias) and bool(np.abs(bias).min() < FILL)
 
 
 def _is_steep(graph: Graph, node: Node, value: str) -> bool:
