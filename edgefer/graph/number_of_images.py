@@ -16,6 +16,7 @@ import numpy as np
 from edgefer.errors import InputError
 from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name
 
+_ANY = np.iinfo(np.int64).max  # as the end of a slice: however many there are
 _REMEDY = "Export the network with one image as its example (torch.zeros(1, ...))"
 
 
@@ -162,10 +163,34 @@ class _Restated:
         if not possible:
             raise self._unknown(node)
         found = min(possible, key=lambda each: (each.outer, each.inner))
-        if node.op not in ("Reshape", "Squeeze") or (node.op == "Squeeze" and node.input(1)):
-            return found, node
         target = self._target(node, after, found, of_any=-1)
         return found, replace(node, op="Reshape", inputs=(node.inputs[0], target), attributes={})
+
+    def flattened(self, node: Node) -> tuple[_Place, Node]:
+        """Two axes, of all before one and of all from it on."""
+        place, before = self._only(node), self._graph.shape(node.inputs[0])
+        middle = node.int("axis", 1) % len(before) if node.int("axis", 1) < 0 else node.int("axis", 1)
+        begin, end = (0, middle) if place.axis < middle else (middle, len(before))
+        outer = prod(before[begin : place.axis]) * place.outer
+        inner = prod(before[place.axis + 1 : end]) * place.inner
+        return _Place(int(place.axis >= middle), outer, inner), node
+
+    def squeezed(self, node: Node) -> tuple[_Place, Node]:
+        """Without axes of one element: those stated, or all."""
+        stated = self._graph.constants.get(node.input(1))
+        if stated is None:
+            return self.reshaped(node)
+        place, rank = self._only(node), len(self._graph.shape(node.inputs[0]))
+        axes = {int(axis) % rank for axis in stated.reshape(-1)}
+        if place.axis in axes:
+            raise self._unknown(node)
+        return replace(place, axis=place.axis - sum(axis < place.axis for axis in axes)), node
+
+    def unsqueezed(self, node: Node) -> tuple[_Place, Node]:
+        """With more axes of one element."""
+        place, rank = self._only(node), len(self._graph.shape(node.output))
+        axes = {int(axis) % rank for axis in self._graph.constants[node.inputs[1]].reshape(-1)}
+        return replace(place, axis=[axis for axis in range(rank) if axis not in axes][place.axis]), node
 
     def transposed(self, node: Node) -> tuple[_Place, Node]:
         """Axes in another order."""
@@ -227,6 +252,12 @@ class _Restated:
                 start, end, step = whole[place.axis]
                 if start != 0 or end < shape[place.axis] or step != 1:
                     raise self._coupled(node)
+                if self._is_open and end < _ANY:
+                    last = [
+                        _ANY if int(axis) % rank == place.axis else end for axis, end in zip(axes, ends, strict=True)
+                    ]
+                    named = self._named(f"{node.output}/ends", np.asarray(last, np.int64))
+                    return place, replace(node, inputs=(*node.inputs[:2], named, *node.inputs[3:]))
             return place, node
         axis = node.int("axis") % rank
         if axis == place.axis:
@@ -384,7 +415,6 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(
         ("Hardmax", "LayerNormalization", "LogSoftmax", "LpNormalization", "Softmax"), _Restated.along_axis
     ),
-    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), _Restated.reshaped),
     **dict.fromkeys(("Gather", "Slice", "Split"), _Restated.taken),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _Restated.recurrent),
     **dict.fromkeys(("Gemm", "MatMul"), _Restated.multiplied),
@@ -393,7 +423,11 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Pad", "Tile"), _Restated.beside_first),
     "Concat": _Restated.joined,
     "Expand": _Restated.expanded,
+    "Flatten": _Restated.flattened,
     "GridSample": _Restated.sampled,
+    "Reshape": _Restated.reshaped,
     "Resize": _Restated.resized,
+    "Squeeze": _Restated.squeezed,
     "Transpose": _Restated.transposed,
+    "Unsqueeze": _Restated.unsqueezed,
 }

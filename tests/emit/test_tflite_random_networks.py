@@ -7,7 +7,10 @@ from hypothesis import HealthCheck, given, settings
 
 from edgefer.emit.onnx import emit_onnx
 from edgefer.emit.tflite import emit_tflite
+from edgefer.errors import InputError
+from edgefer.graph.batches import free_batch
 from edgefer.graph.ir import Graph
+from edgefer.graph.number_of_images import for_any_number
 from edgefer.graph.passes import normalise
 from edgefer.plan import Plan
 from edgefer.quantize.observe.activations import collect
@@ -84,3 +87,26 @@ def test_nodes_that_are_not_said_to_differ_come_to_the_same_integers_in_both_fil
             for value in single.outputs:
                 steps = np.abs(its_plan.tensors[value].quantize(expected[value]).astype(int) - found[value].astype(int))
                 assert steps.max(initial=0) <= (1 if that_may_differ(single, its_plan) else 0), node
+
+
+@SLOW
+@given(networks())
+def test_networks_that_take_any_number_of_images_answer_each_as_if_it_were_alone(graph: Graph) -> None:
+    graph = normalise(graph)
+    try:
+        several = for_any_number(graph)
+    except InputError:
+        return
+    images = [sample(graph, seed) for seed in range(3)]
+    together = {value: np.concatenate([feeds[value] for feeds in images]) for value in graph.inputs}
+    for plan in (Plan(), minmax_plan(graph, images[:1])):
+        model = emit_onnx(several, plan)
+        free_batch(model)
+        found = run_model(model, together)
+        alone = [run_model(emit_onnx(graph, plan), feeds) for feeds in images]
+        for name in graph.outputs:
+            expected = np.concatenate([each[name] for each in alone])
+            tolerance = (
+                1e-4 * max(np.abs(expected).max(initial=0), 1) if not plan.nodes else float(np.ptp(expected)) * 0.1
+            )
+            np.testing.assert_allclose(found[name], expected, rtol=0, atol=max(tolerance, 3 * SIGMOID_STEP))

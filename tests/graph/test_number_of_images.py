@@ -37,6 +37,10 @@ CONSTANTS = {
     "back": ints(30, COUNT, 4),
     "unlike": numbers(COUNT, 1, 1, 1),
     "first": ints(0),
+    "split": ints(4, COUNT, 30),
+    "zeros": ints(0, 1),
+    "ends": ints(COUNT, 4),
+    "firsts": ints(0, 2),
     "second": ints(1),
     "axes": ints(0),
     "lw": numbers(1, 12, 4),
@@ -59,6 +63,10 @@ NETWORKS = {
     "resize by scales": 'y = Resize<mode="linear">(x, , scales)',
     "both halves": "a = Neg(x)\nb = Concat<axis=0>(x, a)\nd = Conv(b, w)\ny = Relu(d)",
     "squeeze": "a = GlobalAveragePool(x)\nb = Squeeze(a)\ny = Softmax(b)",
+    "axes more and fewer": "a = Unsqueeze(x, axes)\nb = Sigmoid(a)\nd = Squeeze(b, axes)\ny = Neg(d)",
+    "flat on either side": "a = Transpose<perm=[1, 0, 2, 3]>(x)\nb = Flatten<axis=2>(a)\nd = Neg(b)\n"
+    "e = Reshape(d, split)\ny = Transpose<perm=[1, 0, 2]>(e)",
+    "a slice of all": "y = Slice(x, zeros, ends, firsts)",
     "recurrent": "a = Reshape(x, apart)\nb = Transpose<perm=[2, 0, 1]>(a)\n"
     "z, h = LSTM<hidden_size=3>(b, lw, lr, lb, , h0)\ny = Transpose<perm=[1, 0, 2]>(h)",
 }
@@ -127,6 +135,9 @@ def test_any_number_of_images_give_what_they_give_alone(name):
         ("y = Concat<axis=0>(x, x)", "the first axis of 'y'"),
         ("y = Transpose<perm=[1, 0, 2, 3]>(x)", "the first axis of 'y'"),
         ("y = Mul(x, many)", r"\(Mul\): how it would take several images is not known"),
+        ("a = Squeeze(x, axes)\ny = Unsqueeze(a, axes)", r"\(Squeeze\): how it would take"),
+        ("a = Unsqueeze(x, axes)\nb = Relu(a)\ny = Flatten<axis=1>(b)", "the first axis of 'y'"),
+        ("y = Flatten<axis=0>(x)", "the first axis of 'y'"),
         ("y = Tile(x, twice)", r"\(Tile\) mixes"),
         ("y = Pad(x, border)", r"\(Pad\) mixes"),
         ("y = GridSample(x, grid)", r"\(GridSample\): how it would take"),
