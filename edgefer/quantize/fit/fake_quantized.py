@@ -21,6 +21,7 @@ from edgefer.graph.ir import Array, Graph, Node
 from edgefer.graph.torch_module import Tensor, TorchGraph, functional, torch
 from edgefer.plan import Plan
 from edgefer.quantize.scales.integer_kernels import weight_axis
+from edgefer.quantize.scales.unstorable import must_keep_sign
 
 
 class FakeQuantized:
@@ -39,7 +40,7 @@ class FakeQuantized:
         """
         self._graph, self._plan = graph, plan
         self._network = TorchGraph(graph)
-        layers = [node for node in graph.nodes if _has_stored_weights(graph, plan, node)]
+        layers = [node for node in graph.nodes if _can_be_learned(graph, plan, node)]
         self._scales = {node.inputs[1]: self._scale(node.inputs[1]) for node in layers}
         self._steps = {
             node.inputs[2]: plan.tensors[node.output].scale[0]
@@ -88,8 +89,10 @@ class FakeQuantized:
         return torch.tensor(params.scale, dtype=torch.float32).reshape(shape)
 
 
-def _has_stored_weights(graph: Graph, plan: Plan, node: Node) -> bool:
-    return weight_axis(graph, node) is not None and node.inputs[1] in plan.tensors
+def _can_be_learned(graph: Graph, plan: Plan, node: Node) -> bool:
+    """Whether a layer has stored weights, which may be moved."""
+    is_stored = weight_axis(graph, node) is not None and node.inputs[1] in plan.tensors
+    return is_stored and not must_keep_sign(graph, node)
 
 
 def _rounded(values: Tensor, scale: float, low: float, high: float) -> Tensor:

@@ -176,6 +176,20 @@ def test_weights_that_several_layers_read_are_learned_as_one():
     assert noise(exact[0], better[0]) < 0.7 * noise(exact[0], nearest[0])
 
 
+def test_what_goes_into_a_root_is_not_moved_below_zero():
+    text = TEXT.replace("r = Add(d, s)", "q = Mul(d, d)\nw = Conv<group=8>(q, windows)\nr = Log(w)")
+    constants = {**CONSTANTS, "windows": np.full((8, 1, 2, 2), 0.25, np.float32)}
+    lengths = apply_contract(normalise(network(text, "y z", constants, (1, 3, SIDE, SIDE))), SPEC)
+    histograms = collect(lengths, tensors_to_observe(lengths), [{"image": each} for each in pictures(24, 0)])
+    plan = plan_int8(lengths, histograms, contract_nodes(lengths))
+    student = FakeQuantized(lengths, plan)
+    layer = next(node for node in lengths.nodes if node.input(1) == "windows")
+    assert "windows" in plan.tensors
+    assert "windows" not in student.weights
+    assert layer.input(2) not in student.biases
+    assert {"stem", "depth"} <= student.weights.keys()
+
+
 def test_gradients_stop_where_a_value_saturates(graph, plan):
     params = plan.tensors["y"]
     tiny = replace(params, scale=(params.scale[0] / 1000,))
