@@ -117,14 +117,15 @@ class _Restated:
             raise self._coupled(node)
         return place, node
 
-    def beside_first(self, node: Node) -> tuple[_Place, Node]:
+    def grown(self, node: Node) -> tuple[_Place, Node]:
         """What is repeated or gets borders, along other axes than that of the images."""
         place, rank = self._only(node), len(self._graph.shape(node.inputs[0]))
-        stated = self._graph.constants.get(node.input(1))
-        is_whole = stated is not None and len(stated.reshape(-1)) % rank == 0 and not node.input(3)
-        if place.axis != 0 or stated is None or not is_whole:
+        stated, axes = (self._graph.constants.get(node.input(index)) for index in (1, 3))
+        if stated is None:
             raise self._unknown(node)
-        if (stated.reshape(-1)[::rank] != (1 if node.op == "Tile" else 0)).any():
+        axes = np.arange(rank) if axes is None else axes.reshape(-1) % rank
+        along = stated.reshape(-1, len(axes))[:, axes == place.axis]
+        if (along != (1 if node.op == "Tile" else 0)).any():
             raise self._coupled(node)
         return place, node
 
@@ -420,7 +421,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("Gemm", "MatMul"), _Restated.multiplied),
     **dict.fromkeys(("ArgMax", "ArgMin"), _Restated.reduced),
     **{f"Reduce{what}": _Restated.reduced for what in _REDUCED.split()},
-    **dict.fromkeys(("Pad", "Tile"), _Restated.beside_first),
+    **dict.fromkeys(("Pad", "Tile"), _Restated.grown),
     "Concat": _Restated.joined,
     "Expand": _Restated.expanded,
     "Flatten": _Restated.flattened,

@@ -38,6 +38,9 @@ CONSTANTS = {
     "unlike": numbers(COUNT, 1, 1, 1),
     "first": ints(0),
     "split": ints(4, COUNT, 30),
+    "more": ints(1, 2, 0, 1),
+    "sides": ints(-1, 1),
+    "thrice": ints(3, 1, 1, 2),
     "zeros": ints(0, 1),
     "ends": ints(COUNT, 4),
     "firsts": ints(0, 2),
@@ -66,6 +69,8 @@ NETWORKS = {
     "axes more and fewer": "a = Unsqueeze(x, axes)\nb = Sigmoid(a)\nd = Squeeze(b, axes)\ny = Neg(d)",
     "flat on either side": "a = Transpose<perm=[1, 0, 2, 3]>(x)\nb = Flatten<axis=2>(a)\nd = Neg(b)\n"
     "e = Reshape(d, split)\ny = Transpose<perm=[1, 0, 2]>(e)",
+    "borders of some axes": "y = Pad(x, more, , sides)",
+    "repeated": "a = Transpose<perm=[1, 0, 2, 3]>(x)\nb = Tile(a, thrice)\ny = Transpose<perm=[1, 0, 2, 3]>(b)",
     "a slice of all": "y = Slice(x, zeros, ends, firsts)",
     "recurrent": "a = Reshape(x, apart)\nb = Transpose<perm=[2, 0, 1]>(a)\n"
     "z, h = LSTM<hidden_size=3>(b, lw, lr, lb, , h0)\ny = Transpose<perm=[1, 0, 2]>(h)",
