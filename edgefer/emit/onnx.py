@@ -233,6 +233,10 @@ class _Emitter:
         self._add(value, "Shape", "Reshape", (pairs, shape), stored)
 
     def _expand(self, value: str, integers: Array, whole: tuple[int, ...], stored: str) -> None:
+        """Repeat a constant from the first axis on that it has more than one element along; images may lie before."""
+        sides = (1,) * (len(whole) - integers.ndim) + integers.shape
+        alike = next((axis for axis, side in enumerate(sides) if side > 1), 1)
+        whole = (1,) * alike + whole[alike:]
         small, shape = (self._name(value, part) for part in ("small", "shape"))
         self.constants |= {small: integers, shape: np.asarray(whole, np.int64)}
         self._add(value, "Expand", "Expand", (small, shape), stored)

@@ -20,6 +20,7 @@ from edgefer.emit.onnx import CHANNELS_LAST
 from edgefer.errors import InputError, UnsupportedOperatorError
 from edgefer.graph.batches import for_one, takes_batches
 from edgefer.graph.ir import Array, Graph, Node
+from edgefer.graph.number_of_images import without_repeats
 from edgefer.graph.onnx_io import from_onnx, with_whole_nodes
 from edgefer.graph.passes.remove_dead import remove_dead
 from edgefer.plan import Plan
@@ -65,7 +66,8 @@ def rebuild(bundle: Bundle) -> Rebuilt:
 
 def _read(path: Path, plan: Plan) -> Graph:
     try:
-        return remove_dead(with_whole_nodes(_with_fused_activations(from_onnx(_dequantized(onnx.load(path), plan)))))
+        graph = without_repeats(from_onnx(_dequantized(onnx.load(path), plan)))
+        return remove_dead(with_whole_nodes(_with_fused_activations(graph)))
     except InputError as error:
         raise InputError(
             f"{path}: cannot be rebuilt: {error.message}", remedy=error.remedy, detail=error.detail

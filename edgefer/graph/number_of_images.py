@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from edgefer.errors import InputError
-from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name
+from edgefer.graph.ir import Array, Graph, Node, TensorInfo, fresh_name, fresh_node_name
 
 _ANY = np.iinfo(np.int64).max  # as the end of a slice: however many there are
 _REMEDY = "Export the network with one image as its example (torch.zeros(1, ...))"
@@ -53,6 +53,19 @@ def for_any_number(graph: Graph) -> Graph:
     return restated.graph()
 
 
+def without_repeats(graph: Graph) -> Graph:
+    """The graph of one image, in which nothing is repeated for as many as there are; what told the number is dead."""
+    targets = {
+        node.output
+        for node in graph.nodes
+        if any(maker is not None and maker.op == "Shape" for maker in map(graph.producers.get, node.inputs))
+    }
+    repeats = {node.output: node.inputs[0] for node in graph.nodes if node.op == "Expand" and node.inputs[1] in targets}
+    return graph.with_nodes(
+        replace(node, inputs=tuple(repeats.get(value, value) for value in node.inputs)) for node in graph.nodes
+    )
+
+
 class _Restated:
     """The nodes of a graph in the making: for one of `count` images, or where it is for one, for any number."""
 
@@ -61,13 +74,18 @@ class _Restated:
         self._count = count
         self._is_open = count == 1
         self._constants: dict[str, Array] = {}
+        self._ones: dict[str, Array] = {}
         self._places = dict.fromkeys(graph.inputs, _Place(0))
-        self._nodes = [self._visit(node) for node in graph.nodes]
+        self._made: dict[str, TensorInfo] = {}
+        self._nodes: list[Node] = []
+        for node in graph.nodes:
+            self._nodes.append(self._visit(node))
 
     def graph(self) -> Graph:
         """The graph that results."""
         info = {value: self._info(value) for value in self._places}
-        return self._graph.with_constants(self._constants).with_nodes(self._nodes, info)
+        constants = {**self._constants, **self._ones}  # so that `without_repeats` leaves no others in another order
+        return self._graph.with_constants(constants).with_nodes(self._nodes, {**info, **self._made})
 
     def require_first(self) -> None:
         """Make sure that all that is given and returned has its images, and nothing else, along the first axis."""
@@ -232,35 +250,36 @@ class _Restated:
         axis = node.int("axis") % rank
         places = {self._places.get(value) for value in node.inputs}
         place = next(filter(None, places))
-        if self._is_open and None in places:
-            raise self._unknown(node)  # what is the same for all would have to be repeated
         if axis != place.axis:
+            if self._is_open and None in places:
+                return place, self._with_repeated(node, place)
             return self._aligned(node, range(len(node.inputs)))
         if len(places) > 1 or len({self._graph.shape(value) for value in node.inputs}) > 1:
             raise self._unknown(node)
         return replace(place, outer=place.outer * len(node.inputs)), node
 
-    def taken(self, node: Node) -> tuple[_Place, Node]:
-        """Parts of a value, along other axes than that of the images."""
+    def sliced(self, node: Node) -> tuple[_Place, Node]:
+        """A part of a value along other axes than that of the images, of which all are taken."""
         place, shape = self._only(node), self._graph.shape(node.inputs[0])
-        rank = len(shape)
-        if node.op == "Slice":
-            starts, ends = (self._graph.constants[value] for value in node.inputs[1:3])
-            axes = self._graph.constants.get(node.input(3), np.arange(len(starts)))
-            steps = self._graph.constants.get(node.input(4), np.ones(len(starts), np.int64))
-            whole = {int(a) % rank: (s, e, t) for s, e, a, t in zip(starts, ends, axes, steps, strict=True)}
-            if place.axis in whole:
-                start, end, step = whole[place.axis]
-                if start != 0 or end < shape[place.axis] or step != 1:
-                    raise self._coupled(node)
-                if self._is_open and end < _ANY:
-                    last = [
-                        _ANY if int(axis) % rank == place.axis else end for axis, end in zip(axes, ends, strict=True)
-                    ]
-                    named = self._named(f"{node.output}/ends", np.asarray(last, np.int64))
-                    return place, replace(node, inputs=(*node.inputs[:2], named, *node.inputs[3:]))
+        starts, ends = (self._graph.constants[value] for value in node.inputs[1:3])
+        axes = self._graph.constants.get(node.input(3), np.arange(len(starts))) % len(shape)
+        steps = self._graph.constants.get(node.input(4), np.ones(len(starts), np.int64))
+        of_images = axes == place.axis
+        if (
+            (starts[of_images] != 0).any()
+            or (ends[of_images] < shape[place.axis]).any()
+            or (steps[of_images] != 1).any()
+        ):
+            raise self._coupled(node)
+        if not self._is_open or (ends[of_images] == _ANY).all():
             return place, node
-        axis = node.int("axis") % rank
+        last = self._named(f"{node.output}/ends", np.where(of_images, _ANY, ends))
+        return place, replace(node, inputs=(*node.inputs[:2], last, *node.inputs[3:]))
+
+    def taken(self, node: Node) -> tuple[_Place, Node]:
+        """Parts of a value, by their places along another axis than that of the images."""
+        place = self._only(node)
+        axis = node.int("axis") % len(self._graph.shape(node.inputs[0]))
         if axis == place.axis:
             raise self._coupled(node)
         more = len(self._graph.shape(node.input(1))) - 1 if node.op == "Gather" and axis < place.axis else 0
@@ -307,6 +326,33 @@ class _Restated:
 
     # --- what they share ---------------------------------------------------------------------------------------
 
+    def _with_repeated(self, node: Node, place: _Place) -> Node:
+        """A Concat with what is the same for all images, as class tokens are, repeated for as many as there are."""
+        beside = self._beside(node)
+        sources = [value for value in node.inputs if value in self._places]
+        if {_Place(place.axis)} != {self._places[value] for value in sources}:
+            raise self._unknown(node)
+        number, target = (fresh_name(self._graph, f"{node.output}/{part}") for part in ("number", "target"))
+        rank = len(self._graph.shape(node.output))
+        before, behind = (self._of_ones(sides) for sides in (place.axis, rank - place.axis - 1))
+        integers = np.dtype(np.int64)
+        self._insert("Shape", (sources[0],), number, TensorInfo((1,), integers), start=place.axis, end=place.axis + 1)
+        self._insert("Concat", (before, number, behind), target, TensorInfo((rank,), integers), axis=0)
+        repeated = {value: fresh_name(self._graph, f"{node.output}/{value}") for value in beside}
+        for value, name in repeated.items():
+            self._insert("Expand", (value, target), name, self._graph.info[value])
+        return replace(node, inputs=tuple(repeated.get(value, value) for value in node.inputs))
+
+    def _of_ones(self, sides: int) -> str:
+        name = fresh_name(self._graph, f"ones/{sides}")
+        self._ones[name] = np.ones(sides, np.int64)
+        return name
+
+    def _insert(self, op: str, inputs: tuple[str, ...], output: str, info: TensorInfo, **attributes: int) -> None:
+        """Append a node that was not there, before the one that is looked at."""
+        self._made[output] = info
+        self._nodes.append(Node(fresh_node_name(self._graph, output), op, inputs, (output,), attributes))
+
     def _target(self, node: Node, after: tuple[int, ...], place: _Place, of_any: int) -> str:
         """The name of a shape with one image, or with any number, which `of_any` stands for."""
         sides = list(after)
@@ -336,11 +382,12 @@ class _Restated:
     def _fits_any(self, value: str, place: _Place, rank: int) -> bool:
         """Whether an operand is repeated along the axis of images, however many there are.
 
-        Files hold some repeated already, along all axes, so that images must have an axis of their own.
+        Files hold some repeated already, from the first axis on that they have more than one element along; there
+        images must have an axis of their own.
         """
-        shape = self._graph.shape(value)
-        axis = place.axis - rank + len(shape)
-        return prod(shape) == 1 or (place.outer == place.inner == 1 and (axis < 0 or shape[axis] == 1))
+        shape = (1,) * (rank - len(self._graph.shape(value))) + self._graph.shape(value)
+        has_own_axis = place == _Place(place.axis) and shape[place.axis] == 1
+        return has_own_axis or prod(shape) == 1 or (place.axis == 0 and shape[0] == 1)
 
     def _of_one(self, value: str, place: _Place, rank: int, node: Node) -> str:
         """A constant operand as one image sees it, which all must see alike."""
@@ -416,7 +463,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(
         ("Hardmax", "LayerNormalization", "LogSoftmax", "LpNormalization", "Softmax"), _Restated.along_axis
     ),
-    **dict.fromkeys(("Gather", "Slice", "Split"), _Restated.taken),
+    **dict.fromkeys(("Gather", "Split"), _Restated.taken),
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _Restated.recurrent),
     **dict.fromkeys(("Gemm", "MatMul"), _Restated.multiplied),
     **dict.fromkeys(("ArgMax", "ArgMin"), _Restated.reduced),
@@ -428,6 +475,7 @@ _RULES: Mapping[str, _Rule] = {
     "GridSample": _Restated.sampled,
     "Reshape": _Restated.reshaped,
     "Resize": _Restated.resized,
+    "Slice": _Restated.sliced,
     "Squeeze": _Restated.squeezed,
     "Transpose": _Restated.transposed,
     "Unsqueeze": _Restated.unsqueezed,

@@ -7,7 +7,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 import edgefer
 from edgefer.device.results import Settings
@@ -121,3 +121,41 @@ def test_a_network_that_mixes_its_images_is_refused_by_the_node_that_does(tmp_pa
 def test_tflite_alone_takes_no_batches(tmp_path):
     with pytest.raises(UsageError, match="one image at a time"):
         edgefer.convert(output=tmp_path / "b", formats=["tflite"], batch="dynamic")
+
+
+def test_class_tokens_are_repeated_for_each_image_and_files_are_rebuilt_without(tmp_path):
+    random = np.random.default_rng(0)
+    model = network()
+    del model.graph.node[-3:]
+    for name, values in {
+        "tokens": np.array([1, 8, 64]),
+        "token": random.normal(size=(1, 1, 8)).astype(np.float32),
+        "places": random.normal(size=(1, 65, 8)).astype(np.float32),
+        "first": np.array(0),
+    }.items():
+        model.graph.initializer.append(numpy_helper.from_array(values, name))
+    model.graph.node.extend(
+        [
+            helper.make_node("Reshape", ["a3", "tokens"], ["flat"], "flatten"),
+            helper.make_node("Transpose", ["flat"], ["rows"], "rows", perm=[0, 2, 1]),
+            helper.make_node("Concat", ["token", "rows"], ["all"], "all", axis=1),
+            helper.make_node("Add", ["all", "places"], ["placed"], "placed"),
+            helper.make_node("MatMul", ["placed", "flat"], ["scores"], "scores"),
+            helper.make_node("Softmax", ["scores"], ["shares"], "shares"),
+            helper.make_node("MatMul", ["shares", "rows"], ["mixed"], "mixed"),
+            helper.make_node("Gather", ["mixed", "first"], ["class"], "class", axis=1),
+            helper.make_node("Gemm", ["class", "w4", "b4"], ["y"], "classifier", transB=1),
+        ]
+    )
+    onnx.save(model, tmp_path / "tiny.onnx")
+    np.savez(tmp_path / "calibration.npz", images=faces(20, seed=9))
+    bundle = edgefer.convert(
+        tmp_path / "tiny.onnx", tmp_path / "b", spec=SPEC, calibration=tmp_path / "calibration.npz", batch="dynamic"
+    )
+    assert rebuild(bundle).exact == {"onnx": True, "tflite": True}
+    pixels = random.integers(0, 256, (3, 16, 16, 3), np.uint8)
+    for precision in ("int8", "float32"):
+        session = onnx_session(bundle.artifact("onnx", precision))
+        together, *alone = (session.run(None, {session.inputs[0]: each}) for each in (pixels, *pixels[:, np.newaxis]))
+        for index, values in enumerate(together):
+            np.testing.assert_allclose(values, np.concatenate([each[index] for each in alone]), rtol=0, atol=1e-6)

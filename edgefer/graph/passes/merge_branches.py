@@ -32,10 +32,10 @@ def merge_branches(graph: Graph) -> Graph:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A convolution.
+    """A convolution of the graph, or what could be one.
 
     Attributes:
-        conv: says of what, and how it steps.
+        conv: says of what, and how it steps; nameless where it is not in the graph.
         weights: (outputs, inputs of a group, *taps).
         bias: (outputs,).
     """
@@ -48,6 +48,11 @@ class _Branch:
     def taps(self) -> tuple[int, ...]:
         """Along each axis."""
         return self.weights.shape[2:]
+
+    @property
+    def is_in_graph(self) -> bool:
+        """Whether the graph has this convolution."""
+        return bool(self.conv.name)
 
     @property
     def group(self) -> int:
@@ -114,10 +119,10 @@ def _is_alone(graph: Graph, node: Node) -> bool:
 
 def _sum(first: _Branch, second: _Branch) -> _Branch | None:
     """Both as one convolution that costs no more than the dearer; None where there is none."""
-    part, whole = sorted((first, second), key=lambda each: (prod(each.taps), -each.group, bool(each.conv.name)))
+    part, whole = sorted((first, second), key=lambda each: (prod(each.taps), -each.group, each.is_in_graph))
     if (
         part.conv.inputs[0] != whole.conv.inputs[0]
-        or not whole.conv.name
+        or not whole.is_in_graph
         or part.group % whole.group
         or part.ints("strides", 1) != whole.ints("strides", 1)
         or (set(part.taps) != {1} and part.ints("dilations", 1) != whole.ints("dilations", 1))

@@ -34,7 +34,7 @@ def that_may_differ(graph: Graph, plan: Plan) -> list[str]:
             same = _is_same_in_int8(graph, node, plan.tensors)
         else:
             same = _is_same_in_float(node, exact) or _is_same_curve(graph, node, plan)
-        if (is_int8 and node.op not in MADE_IN_FLOAT) or (same and not is_int8):
+        if node.op not in MADE_IN_FLOAT if is_int8 else same:
             exact.update(node.outputs)
         if not same and not plan.tensors.keys().isdisjoint(node.outputs):
             found.append(f"{node.op} ({node.output})")
