@@ -46,6 +46,8 @@ def fold(
 
     _require_bounded(node, outputs)
     feeds = {value: constants[value] for value in node.inputs if value}
+    if node.op == "CumSum":  # of which exporters state the axis as a list of one
+        feeds[node.inputs[1]] = feeds[node.inputs[1]].reshape(())
     results = [value for value in node.outputs if value]
     try:
         with np.errstate(all="ignore"):

@@ -72,7 +72,7 @@ class Precision:
         return (f"the network is in {' and '.join(sorted(self.found))}; edgefer computes it in float32",)
 
 
-_MASKED = {"Add", "Concat", "Expand", "Gather", "Max", "Slice", "Where"}
+_MASKED = {"Add", "Concat", "Expand", "Gather", "Max", "ScatterElements", "ScatterND", "Slice", "Where"}
 
 
 def require_finite(name: str, array: Array, readers: Set[str]) -> None:

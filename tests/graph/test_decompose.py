@@ -33,6 +33,8 @@ COMPOSED = {
     "Max(x, one, x)": "Max Max",
     "Div(x, three)": "Mul",
     "CumSum(x, last)": "MatMul",
+    "Trilu(x, last)": "Mul",
+    "MaxPool<kernel_shape=[1, 1], strides=[2, 3]>(x)": "Slice Slice",
     "CumSum<reverse=1, exclusive=1>(x, first)": "Transpose MatMul Transpose",
     "ReduceL1(x, axes)": "Abs ReduceSum",
     "ReduceL2<keepdims=0>(x, axes)": "Mul ReduceSum Sqrt",

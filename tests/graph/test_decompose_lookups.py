@@ -1,4 +1,4 @@
-"""Elements picked by computed indices are products with vectors that say where; ONNX Runtime and LiteRT agree."""
+"""Elements picked or placed by computed indices are found by products with vectors; ONNX Runtime and LiteRT agree."""
 
 import numpy as np
 import pytest
@@ -54,6 +54,9 @@ PICKED = {
     "elements of two axes": "a = ArgMax<axis=2, keepdims=0>(x)\nb = ArgMin<axis=2, keepdims=0>(x)\n"
     "i = Unsqueeze(a, last)\nj = Unsqueeze(b, last)\nc = Concat<axis=3>(i, j)\nr = Reshape(x, rows_of_columns)\n"
     "y = GatherND(r, c)",
+    "placed among zeros": "v, i = TopK<axis=2>(x, k)\ny = ScatterElements<axis=2>(nothing, i, v)",
+    "placed among numbers": "v, i = TopK<axis=3>(x, k)\nt = Tanh(x)\ny = ScatterElements<axis=3>(t, i, v)",
+    "the largest alone": "v, i = TopK<axis=1>(x, k)\ns = ScatterElements<axis=1>(masked, i, v)\ny = Softmax<axis=1>(s)",
     "a one among integers": "i = ArgMax<axis=1, keepdims=0>(x)\no = OneHot(i, depth, onoff)\n"
     "c = Cast<to=1>(o)\ny = MatMul(c, table)",
     "integers among integers": "i = ArgMax<axis=1, keepdims=0>(x)\no = OneHot<axis=1>(i, depth, twofold)\n"
@@ -63,16 +66,18 @@ SHAPES = {
     "entries": numbers(75, seed=4),
     "everywhere": np.array([1, 3, 2, 5]),
     "rows_of_columns": np.array([5, 5, 3]),
+    "nothing": np.zeros((1, 3, 5, 5), np.float32),
+    "masked": np.full((1, 3, 5, 5), -np.inf, np.float32),
 }
 
 
 @pytest.mark.parametrize("name", PICKED)
-def test_what_is_picked_is_what_onnx_runtime_picks(name):
+def test_what_is_picked_or_placed_is_what_onnx_runtime_picks_or_places(name):
     graph = network(PICKED[name], "y", {**CONSTANTS, **SHAPES})
     feeds = sample(graph)
     after = normalise(graph)
     expected = run_onnx(graph, feeds)["y"]
-    assert not {"Gather", "GatherElements", "GatherND"} & {
+    assert not {"Gather", "GatherElements", "GatherND", "ScatterElements"} & {
         node.op for node in after.nodes if node.input(1) and not after.is_constant(node.input(1))
     }
     np.testing.assert_allclose(run_onnx(after, feeds)["y"], expected, rtol=1e-6)
@@ -92,7 +97,13 @@ def test_numbers_that_integers_cannot_hold_are_rounded_as_before():
 
 
 @pytest.mark.parametrize(
-    "text", ["y = Gather(endless, i)", "g = Gather(names, i)\ny = Cast<to=1>(g)", "y = Gather(long, i)"]
+    "text",
+    [
+        "y = Gather(endless, i)",
+        "g = Gather(names, i)\ny = Cast<to=1>(g)",
+        "y = Gather(long, i)",
+        'm = ReduceMax(x, last)\ny = ScatterElements<axis=2, reduction="max">(x, i, m)',
+    ],
 )
 def test_what_products_would_change_or_take_too_long_for_is_left_alone(text):
     long = np.zeros((2**17, 1), np.float32)

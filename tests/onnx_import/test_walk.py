@@ -219,6 +219,15 @@ def test_a_mask_may_be_infinite_where_nothing_is_to_be_seen(masked):
     np.testing.assert_array_equal(run_model(to_onnx(graph), feeds)["y"], run_model(exported, feeds)["y"])
 
 
+def test_a_mask_may_be_infinite_where_nothing_is_placed():
+    places = np.broadcast_to(np.array([2, 0]).reshape(1, 2, 1, 1), (1, 2, 8, 8))
+    constants = {"mask": np.full((1, 3, 8, 8), -np.inf, np.float32), "places": places}
+    exported = model("m = ScatterElements<axis=1>(mask, places, x)\ny = Softmax<axis=1>(m)", constants, (1, 2, 8, 8))
+    graph = normalise(imported(exported))
+    feeds = sample(graph)
+    np.testing.assert_array_equal(run_model(to_onnx(graph), feeds)["y"], run_model(exported, feeds)["y"])
+
+
 def test_a_mask_is_never_infinite_upwards():
     with pytest.raises(InputError, match="constant 'mask' holds values that are not finite"):
         imported(model("y = Add(x, mask)", {"mask": np.array([0, np.inf] * 4, np.float32)}))

@@ -136,7 +136,9 @@ def scalar(at: Site, number: float, like: int) -> int:
 
 def _numbers(at: Site, name: str, values: Array, like: int) -> int:
     source = at.values.writer.tensors[like]
-    if source.scales is None:
+    if source.is_integer:
+        data = values.astype(source.dtype)
+    elif source.scales is None:
         data = np.clip(values, *_FLOAT_LIMITS).astype(np.float32)
     else:
         stored = np.rint(values / source.scales.scale[0]) + source.scales.zero_point[0]

@@ -47,6 +47,11 @@ class StoredTensor:
     scales: Scales | None
     buffer: int
 
+    @property
+    def is_integer(self) -> bool:
+        """Whether its elements are whole numbers as such, which stand for no real ones."""
+        return self.scales is None and self.dtype.startswith("int")
+
 
 @dataclass(frozen=True)
 class _Operator:

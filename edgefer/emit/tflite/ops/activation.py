@@ -95,12 +95,14 @@ def clip(at: Site) -> None:
 
 def _bound(at: Site, index: int, absent: float) -> float:
     stated = at.constant(index)
-    return absent if stated is None else float(stated.item())
+    number: float = absent if stated is None else stated.item()
+    return number
 
 
 def _limit(at: Site, source: int, target: int, low: float, high: float) -> None:
     """Fill `target` with `source` limited to `low` to `high`, both stored alike."""
-    if (low, high) in _LIMITING:
+    tensors = at.values.writer.tensors
+    if (low, high) in _LIMITING and not tensors[source].is_integer:
         at.emit(_LIMITING[low, high][0], [source], target)
         return
     steps = [(op, bound) for op, bound in (("MAXIMUM", low), ("MINIMUM", high)) if np.isfinite(bound)]
@@ -108,7 +110,7 @@ def _limit(at: Site, source: int, target: int, low: float, high: float) -> None:
         at.values.reshape_into(source, target)
     for number, (op, bound) in enumerate(steps, 1):
         last = number == len(steps)
-        result = target if last else at.temporary(at.values.writer.tensors[source].shape, "from below", like=source)
+        result = target if last else at.temporary(tensors[source].shape, "from below", like=source)
         at.emit(op, [source, scalar(at, bound, source)], result, "MaximumMinimumOptions")
         source = result
 

@@ -54,6 +54,13 @@ def divide(at: Site) -> None:
     at.emit("DIV", operands, at.output(layout), "DivOptions", fusedActivationFunction=at.activation)
 
 
+@emits("Mod")
+def remainder(at: Site) -> None:
+    """Of integers, with the sign of the divisor."""
+    layout = common_layout(at)
+    at.emit("FLOOR_MOD", [at.input(0, layout), at.input(1, layout)], at.output(layout), "FloorModOptions")
+
+
 @emits("Reciprocal")
 def reciprocal(at: Site) -> None:
     """One over x, in float."""

@@ -1,4 +1,4 @@
-"""Choices by a condition that is known beforehand, as masks make them, in terms of products and sums."""
+"""Choices by a condition or a place that is known beforehand, as masks make them, in terms of products and sums."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def where(at: Formula) -> Term | None:
         shown = at.input(x) * is_open.astype(np.float32)
         return shown + fill if fill.any() else shown
     return None
+
+
+@decomposes("Trilu")
+def triangle(at: Formula) -> Term | None:
+    """What lies on one side of a diagonal, zeros on the other."""
+    x, offset = at.input(0), at.constant(1)
+    is_known = offset is not None or not at.has_input(1)
+    if not is_known or at.info(at.node.output).dtype != np.float32:
+        return None
+    half = np.triu if at.node.int("upper", 1) else np.tril
+    return x * half(np.ones(x.shape[-2:], np.float32), 0 if offset is None else int(offset.item()))

@@ -1,4 +1,4 @@
-"""Picking by indices that are computed: products with vectors of zeros and a one, which say where."""
+"""Picking and placing by indices that are computed: products with vectors of zeros and a one, which say where."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ def gather_elements(at: Formula) -> Term | None:
     vectors = indices.reshaped(*own).to("OneHot", np.asarray(size), _OFF_AND_ON, axis=axis + 1)
     beside = x.reshaped(*made[:axis], 1, size, *made[axis + 1 :])
     return (beside * vectors).over("ReduceSum", axis + 1, keepdims=False)
+
+
+@decomposes("ScatterElements")
+def scatter_elements(at: Formula) -> Term | None:
+    """Sums of updates times a vector for each, beside what none is placed on; no two are placed on the same element."""
+    x, updates, made = at.input(0), at.input(2), at.info(at.node.output).shape
+    rank, known = len(made), at.constant(0)
+    axis = at.node.int("axis") % rank
+    others_differ = any(a != b for index, (a, b) in enumerate(zip(updates.shape, made, strict=True)) if index != axis)
+    is_real = at.info(at.node.output).dtype == np.float32
+    if at.constant(1) is not None or not is_real or others_differ or at.node.str("reduction", "none") != "none":
+        return None
+    if rank > _LARGEST_RANK or _is_too_much(updates.shape, made[axis]):
+        return None
+    vectors = at.input(1).to("OneHot", np.asarray(made[axis]), _OFF_AND_ON, axis=axis + 1)
+    each = updates.reshaped(*updates.shape[: axis + 1], 1, *updates.shape[axis + 1 :])
+    placed, taken = (values.over("ReduceSum", axis, keepdims=False) for values in (each * vectors, vectors))
+    if known is None or (np.isfinite(known).all() and known.any()):
+        return x * (1.0 - taken) + placed
+    return placed if np.isfinite(known).all() else taken.to("Greater", 0.5).to("Where", placed, x)
 
 
 @decomposes("GatherND")

@@ -13,6 +13,19 @@ from edgefer.graph.passes.formula import Formula, Term
 _LOWEST = float(np.finfo(np.float32).min)
 
 
+@decomposes("AveragePool", "MaxPool")
+def single(at: Formula) -> Term | None:
+    """Windows of one element: what lies at every step."""
+    x, rank = at.input(0), len(at.node.ints("kernel_shape"))
+    is_single = set(at.node.ints("kernel_shape")) == {1} and not any(at.node.ints("pads")) and not at.wants(1)
+    if not is_single or "auto_pad" in at.node.attributes:
+        return None
+    for axis in range(rank):
+        starts = _starts(at, x.shape, axis)
+        x = _every(x, 2 + axis, 0, len(starts), starts.step) if starts.step > 1 else x
+    return x
+
+
 @decomposes("MaxPool")
 def largest(at: Formula) -> Term | None:
     """The largest along one axis, and of those along the next, where LiteRT has no kernel."""
