@@ -13,7 +13,7 @@ AXIS = "batch"
 
 _AT_ONCE = 8
 _NUMBERS = 1 << 21  # in the largest value of a batch: more takes memory for no time
-_RETURNED = 4 << 20  # numbers in all that is returned, likewise
+_RETURNED = 1 << 19  # numbers in all that is returned, likewise
 
 
 def images_at_once(graph: Graph) -> int:

@@ -66,6 +66,8 @@ def is_never_negative(graph: Graph, value: str) -> bool:
     if node.op == "Clip":
         least = graph.constants.get(node.input(1))
         return least is not None and float(least.min()) >= 0
+    if node.op == "Pow" and graph.is_constant(node.inputs[1]):
+        return bool((graph.constants[node.inputs[1]] % 2 == 0).all()) or is_never_negative(graph, node.inputs[0])
     if node.op in _AS_THEIR_INPUT:
         return is_never_negative(graph, node.inputs[0])
     return node.op in _NEVER_NEGATIVE or bool(node.activation)
@@ -75,6 +77,21 @@ _NEVER_NEGATIVE = frozenset(["Abs", "Exp", "Relu", "Sigmoid", "Softmax", "Sqrt"]
 _AS_THEIR_INPUT = frozenset(
     ["AveragePool", "Flatten", "GlobalAveragePool", "MaxPool", "ReduceMean", "Reshape", "Squeeze", "Transpose"]
 )
+
+
+_PLACES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}
+"""Operators that make places along an axis, and which of their outputs are."""
+
+_MOVING = frozenset({"Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+def number_of_places(graph: Graph, value: str) -> int:
+    """Of how many places along an axis each number of a value is one, from 0 on; 0 where they are none."""
+    while (node := graph.producers.get(value)) is not None and node.op in _MOVING:
+        value = node.inputs[0]
+    if node is None or node.op not in _PLACES or value != node.outputs[_PLACES[node.op]]:
+        return 0
+    return graph.shape(node.inputs[0])[node.int("axis", -1 if node.op == "TopK" else 0)]
 
 
 def is_pointwise(graph: Graph, node: Node) -> bool:

@@ -17,6 +17,17 @@ CONSTANTS = {
     "one": np.float32(1),
     "two": np.float32(2),
     "two_places": np.asarray(2),
+    "last_two": np.asarray([-1, -1]),
+    "before_first": np.asarray([-100, -100]),
+    "both": np.asarray([2, 3]),
+    "backwards": np.asarray([-1, -1]),
+    "fourth": np.asarray([3]),
+    "first": np.asarray([0]),
+    "last_axis": np.asarray([3]),
+    "backwards_once": np.asarray([-1]),
+    "zero_th": np.asarray([0]),
+    "fourth_end": np.asarray([4]),
+    "side_by_side": np.asarray([[0, 2], [1, 3]]),
     "divisors": np.asarray([3, -3, 2, -2, 5]),
     "low": np.asarray(-1),
     "high": np.asarray(np.iinfo(np.int64).max),
@@ -72,6 +83,12 @@ CASES = {
     "the other triangle": "a = Tanh(x)\nb = Trilu<upper=0>(a)\ny = Add(b, x)",
     "every other place": "a = MaxPool<kernel_shape=[1, 1], strides=[2, 2]>(x)\n"
     "y = AveragePool<kernel_shape=[1, 1], strides=[1, 3]>(a)",
+    "another way round": "y = Slice(x, last_two, before_first, both, backwards)",
+    "a part another way round": "a = Slice(x, fourth, first, last_axis, backwards_once)\ny = Mul(a, two)",
+    "powers of a number": "y = Pow(two, x)",
+    "windows side by side": "a = Slice(x, zero_th, fourth_end, last_axis)\ny = Gather<axis=3>(a, side_by_side)",
+    "where the largest is": "a = ArgMax<axis=1, keepdims=0>(x)\nb = OneHot<axis=1>(a, depth, onoff)\n"
+    "v, i = TopK<axis=2>(b, k)\ny = Identity(v)",
     "what is no number": "a = IsNaN(x)\nb = IsInf(x)\nc = Or(a, b)\ny = Cast<to=1>(c)",
     "middles": "y = CenterCropPad<axes=[2, 3]>(x, sizes)",
 }
@@ -85,6 +102,21 @@ def test_float_equals_onnx_runtime(name: str) -> None:
     expected = run_onnx(graph, feeds)["y"]
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["powers of a number", "windows side by side", "a triangle", "every other place"])
+def test_restatements_are_in_fast_kernels_alone(name: str) -> None:
+    graph = network(CASES[name], "y", CONSTANTS, x=(1, 3, 5, 5))
+    assert undelegated(emit_tflite(normalise(graph), Plan())) == []
+
+
+def test_the_root_of_what_a_generalised_mean_averages_is_in_fast_kernels() -> None:
+    text = "a = Clip(x, least)\nb = Pow(a, three)\nc = GlobalAveragePool(b)\ny = Pow(c, third)"
+    numbers = {"least": np.float32(1e-6), "three": np.float32(3), "third": np.float32(1 / 3)}
+    graph = network(text, "y", numbers)
+    file, feeds = emit_tflite(normalise(graph), Plan()), sample(graph)
+    assert undelegated(file) == []
+    np.testing.assert_allclose(run_tflite(file, feeds)["y"], run_onnx(graph, feeds)["y"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])

@@ -223,7 +223,7 @@ CASES = {
     "reshape that joins channels with height": case("Reshape", i(1, 54, 8)),
 }
 
-LEFT = {"MIRROR_PAD", "STRIDED_SLICE", "GATHER", "POW", "RESIZE_NEAREST_NEIGHBOR"}
+LEFT = {"MIRROR_PAD", "REVERSE_V2", "GATHER", "POW", "RESIZE_NEAREST_NEIGHBOR"}
 
 
 @pytest.mark.parametrize("name", CASES)

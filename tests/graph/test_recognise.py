@@ -9,6 +9,7 @@ from tests.graph.networks import assert_same_outputs, network, numbers, operator
 NUMBERS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "six": 6, "half": 0.5, "sixth": 1 / 6, "root": 2**0.5,
     "inverse": 2**-0.5, "cubic": 0.044715, "pi": (2 / np.pi) ** 0.5, "eps": 1e-5,
+    "twenty": 20,
 }  # fmt: skip
 CONSTANTS = {name: np.float32(number) for name, number in NUMBERS.items()}
 SIXTH = "alpha=0.16666667, beta=0.5"
@@ -36,6 +37,10 @@ SPELLED = {
     "Mish": [
         "a = Softplus(x)\nb = Tanh(a)\ny = Mul(x, b)",
         "a = Exp(x)\nb = Add(a, one)\nc = Log(b)\nd = Tanh(c)\ny = Mul(d, x)",
+    ],
+    "Softplus": [
+        "a = Greater(x, twenty)\nb = Softplus(x)\ny = Where(a, x, b)",
+        "a = Greater(x, twenty)\nb = Exp(x)\nc = Add(b, one)\nd = Log(c)\ny = Where(a, x, d)",
     ],
 }
 

@@ -17,10 +17,12 @@ from edgefer.graph.passes.rewrite import each_node, scalar_constant, substitute
 
 _CUBIC = 0.044715  # of GELU's tanh form: Hendrycks and Gimpel, 2016, arXiv:1606.08415
 
+_ALIKE = 16.0  # from which on float32 cannot tell log(1 + exp(x)) from x
+
 
 def recognise_activations(graph: Graph) -> Graph:
-    """HardSwish, Gelu in both its forms, and Mish get their names."""
-    return each_node(graph, _recognise_activation)
+    """HardSwish, Gelu in both its forms, Mish, and Softplus that is left out where it is x, get their names."""
+    return each_node(each_node(graph, _recognise_softplus), _recognise_activation)
 
 
 def recognise_layer_norm(graph: Graph) -> Graph:
@@ -45,6 +47,18 @@ def _recognise_activation(graph: Graph, node: Node) -> Graph:
         if number == 1.0 and _is_made_by(graph, gate, "Tanh") and _is_softplus(graph, _argument(graph, gate), x):
             return _named(graph, node, "Mish", x)
     return graph
+
+
+def _recognise_softplus(graph: Graph, node: Node) -> Graph:
+    """Of x up to a bound, x beyond it, as PyTorch's newer exporter says it."""
+    if node.op != "Where" or not _is_made_by(graph, node.inputs[0], "Greater"):
+        return graph
+    x, bound = graph.producers[node.inputs[0]].inputs
+    least = scalar_constant(graph, bound)
+    is_guarded = (
+        least is not None and least >= _ALIKE and node.inputs[1] == x and _is_softplus(graph, node.inputs[2], x)
+    )
+    return _named(graph, node, "Softplus", x) if is_guarded else graph
 
 
 def _named(graph: Graph, node: Node, op: str, x: str, **attributes: str) -> Graph:

@@ -10,6 +10,7 @@ from edgefer.emit.tflite.layout import identity
 from edgefer.emit.tflite.ops.logic import stored_last
 from edgefer.emit.tflite.site import Site
 from edgefer.emit.tflite.window import scalar
+from edgefer.graph.patterns import number_of_places
 
 _TYPES = {"int32": schema.TensorType.INT32, "int64": schema.TensorType.INT64}
 
@@ -67,17 +68,25 @@ def one_hot(at: Site) -> None:
         raise at.unsupported(f"values of type {values.dtype}")
     shape, count = at.shape(), int(depth.item())
     source = at.input(0, identity(len(shape)))
-    whole, negative, moved, index = (
-        at.values.writer.tensor(f"{at.node.output}/{name}", shape, dtype)
-        for name, dtype in (("whole", "int32"), ("negative", "bool"), ("moved", "int32"), ("index", "int32"))
-    )
+    index = at.values.writer.tensor(f"{at.node.output}/whole", shape, "int32")
     types = {"inDataType": _type(at.graph.info[at.node.inputs[0]].dtype.name), "outDataType": _TYPES["int32"]}
-    at.emit("CAST", [source], whole, "CastOptions", **types)
-    at.emit("LESS", [whole, at.values.constant("zero", np.asarray(0, np.int32))], negative, "LessOptions")
-    at.emit("ADD", [whole, at.values.constant("depth", np.asarray(count, np.int32))], moved, "AddOptions")
-    at.emit("SELECT_V2", [negative, moved, whole], index, "SelectV2Options")
+    at.emit("CAST", [source], index, "CastOptions", **types)
+    if not number_of_places(at.graph, at.node.inputs[0]):
+        index = _from_the_end(at, index, count)
     off, on = (float(number) for number in values)
     _one_hot(at, index, count, at.node.int("axis", -1) % len(at.output_shape), (off, on))
+
+
+def _from_the_end(at: Site, index: int, count: int) -> int:
+    """Indices, of which those below 0 count from the end."""
+    negative, moved, counted = (
+        at.values.writer.tensor(f"{at.node.output}/{name}", at.shape(), dtype)
+        for name, dtype in (("negative", "bool"), ("moved", "int32"), ("index", "int32"))
+    )
+    at.emit("LESS", [index, at.values.constant("zero", np.asarray(0, np.int32))], negative, "LessOptions")
+    at.emit("ADD", [index, at.values.constant("depth", np.asarray(count, np.int32))], moved, "AddOptions")
+    at.emit("SELECT_V2", [negative, moved, index], counted, "SelectV2Options")
+    return counted
 
 
 def _one_hot(at: Site, index: int, depth: int, axis: int, values: tuple[float, float]) -> None:
@@ -102,7 +111,8 @@ def top_k(at: Site) -> None:
         negated = at.temporary(at.values.writer.tensors[source].shape, "negated")
         at.emit("NEG", [source], negated, "NegOptions")
         source = negated
-    names = [*at.node.outputs, ""][:2]
+    read = {*at.graph.consumers, *at.graph.outputs}
+    names = [value if value in read else "" for value in (*at.node.outputs, "")][:2]
     values = at.temporary(shape, "largest") if smallest or not names[0] else at.output(layout)
     places = at.values.writer.tensor(f"{names[0] or names[1]}/places", shape, "int32")
     inputs = [source, at.values.constant("k", np.asarray(k, np.int32))]

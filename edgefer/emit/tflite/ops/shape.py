@@ -123,16 +123,11 @@ def slice_(at: Site) -> None:
     ordered = [ranges[axis] for axis in layout]
     source = at.input(0, layout)
     for position, part in enumerate(ordered):
-        if part.step > 1 and (cut := _every_nth(at, source, position, part)) is not None:
-            source, ordered[position] = cut, range(len(part))
-    if all(part.step == 1 for part in ordered):
-        begin = [part.start for part in ordered]
-        at.emit(
-            "SLICE",
-            [source, at.integers(begin, "begin"), at.integers(list(map(len, ordered)), "size")],
-            at.output(layout),
-            "SliceOptions",
-        )
+        forwards = part if part.step > 0 else part[::-1]
+        if forwards.step > 1 and (cut := _every_nth(at, source, position, forwards)) is not None:
+            source, ordered[position] = cut, range(len(part)) if part.step > 0 else range(len(part))[::-1]
+    if all(abs(part.step) == 1 for part in ordered):
+        _turned(at, source, ordered, at.output(layout))
         return
     at.emit(
         "STRIDED_SLICE",
@@ -146,6 +141,20 @@ def slice_(at: Site) -> None:
         "StridedSliceOptions",
         endMask=sum(1 << position for position, part in enumerate(ordered) if part.stop < 0),
     )
+
+
+def _turned(at: Site, source: int, parts: Sequence[range], target: int) -> None:
+    """Fill `target` with parts of `source`, those with a step of -1 backwards, for which there is a faster kernel."""
+    backwards = [axis for axis, part in enumerate(parts) if part.step < 0]
+    begin, sizes = [min(part) for part in parts], [len(part) for part in parts]
+    if not backwards or tuple(sizes) != tuple(at.values.writer.tensors[source].shape):
+        cut = at.temporary(sizes, "part", like=source) if backwards else target
+        at.emit("SLICE", [source, at.integers(begin, "begin"), at.integers(sizes, "size")], cut, "SliceOptions")
+        source = cut
+    for axis in backwards:
+        made = target if axis == backwards[-1] else at.temporary(sizes, f"turned_{axis}", like=source)
+        at.emit("REVERSE_V2", [source, at.integers([axis], "axis")], made, "ReverseV2Options")
+        source = made
 
 
 def _every_nth(at: Site, source: int, axis: int, part: range) -> int | None:

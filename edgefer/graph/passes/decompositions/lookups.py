@@ -9,13 +9,10 @@ from onnx import helper
 
 from edgefer.graph.passes.decompositions.table import decomposes
 from edgefer.graph.passes.formula import Formula, Term
+from edgefer.graph.patterns import number_of_places
 
 _MOST = 2**20  # numbers in the vectors of a node, beyond which a product with them takes too long
 _LARGEST_RANK = 4  # to which an axis may be added
-_PLACES = {"ArgMax": 0, "ArgMin": 0, "TopK": 1}
-"""Operators that make places along an axis, and which of their outputs are."""
-
-_SHAPING = frozenset({"Expand", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _OFF_AND_ON = np.asarray([0, 1], np.float32)
 
 
@@ -89,14 +86,8 @@ def gather_nd(at: Formula) -> Term | None:
 @decomposes("Mod")
 def remainder(at: Formula) -> Term | None:
     """Places along an axis that has no more elements than the divisor, as exporters bring indices into bounds."""
-    divisor, value = at.constant(1), at.node.inputs[0]
-    while (node := at.graph.producers.get(value)) is not None and node.op in _SHAPING:
-        value = node.inputs[0]
-    if node is None or node.op not in _PLACES or value != node.outputs[_PLACES[node.op]] or divisor is None:
-        return None
-    shape = at.graph.shape(node.inputs[0])
-    size = shape[node.int("axis", -1 if node.op == "TopK" else 0)]
-    return at.input(0) if np.all(divisor >= size) else None
+    divisor, places = at.constant(1), number_of_places(at.graph, at.node.inputs[0])
+    return at.input(0) if divisor is not None and places and np.all(divisor >= places) else None
 
 
 @decomposes("OneHot")

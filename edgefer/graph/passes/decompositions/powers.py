@@ -1,4 +1,4 @@
-"""Powers by exponents that are real numbers, as runtimes have them."""
+"""Powers by exponents that are real numbers, and of numbers, as runtimes have them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import numpy as np
 
 from edgefer.graph.passes.decompositions.table import decomposes
 from edgefer.graph.passes.formula import Formula, Term
+
+
+@decomposes("Pow")
+def exponential(at: Formula) -> Term | None:
+    """Powers of a positive number."""
+    base = at.constant(0)
+    if base is None or base.dtype != np.float32 or base.size != 1 or base.ndim > len(at.input(1).shape):
+        return None
+    is_real = base.item() > 0 and at.constant(1) is None and at.info(at.node.inputs[1]).dtype == np.float32
+    return (at.input(1) * float(np.log(base.item()))).to("Exp") if is_real else None
 
 
 @decomposes("Pow")
