@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from edgefer.graph.ir import Graph, Node
 
@@ -103,6 +104,18 @@ def is_pointwise(graph: Graph, node: Node) -> bool:
         and set(node.ints("strides")) <= {1}
         and set(node.ints("pads")) <= {0}
     )
+
+
+LARGEST_DEPTHWISE = 25
+"""Taps of the largest depthwise kernels that XNNPACK has."""
+
+
+def is_large_depthwise(graph: Graph, node: Node) -> bool:
+    """Whether a node is a depthwise convolution of more taps than there are kernels for."""
+    if node.op != "Conv" or node.int("group", 1) == 1:
+        return False
+    _, inputs, *taps = graph.shape(node.inputs[1])
+    return inputs == 1 and prod(taps) > LARGEST_DEPTHWISE
 
 
 def is_plain_gemm(graph: Graph, node: Node) -> bool:

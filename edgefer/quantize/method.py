@@ -29,6 +29,7 @@ from edgefer.quantize.observe.sensitivity import Sensitivity
 from edgefer.quantize.observe.unusual import UNLIKE, usual_images
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.scales.integer_kernels import slow_in_int8
 from edgefer.quantize.scales.ranges import Caution
 from edgefer.quantize.solve.beside_float import beside_float, computes_in_float
 from edgefer.quantize.solve.caution import cautiously
@@ -131,6 +132,8 @@ def quantize(
         shrinks_to: the share of full int8 that removing channels may leave; infinite where none may go.
     """
     carrying = between(graph, [state.fed for state in spec.states], [state.returned for state in spec.states])
+    if not integer_heads:
+        carrying |= slow_in_int8(graph)
     keep_float = contract_nodes(graph) | carrying
     images = replace(
         images,
@@ -163,8 +166,7 @@ def quantize(
             return carrying if integer_heads else carrying | plainly.result()[0]
 
         def stays_small(graph: Graph) -> bool:
-            plan = sized_plan(graph, keep_float | in_float())
-            return is_small(graph, with_stored_weights(graph, plan, in_float()))
+            return is_small(graph, sized_plan(graph, keep_float | in_float()))
 
         evened = even_out(
             graph,

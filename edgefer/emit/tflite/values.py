@@ -73,6 +73,10 @@ class Values:
         data = data.transpose(layout)
         return self.writer.tensor(name, data.shape, params.dtype if params else data.dtype.name, scales, data)
 
+    def taps(self, value: str, name: str, cut: tuple[slice, slice], layout: Layout) -> int:
+        """A tensor of real numbers that are some rows and columns of each channel of constant weights."""
+        return self._real(name, self.graph.constants[value][..., *cut], self.plan.tensors.get(value), layout)
+
     def params(self, value: str) -> QuantParams:
         """The Plan's parameters of `value`.
 
@@ -95,13 +99,17 @@ class Values:
             params = replace(params, axis=params.axis + added)
         if quantized:
             return self.constant(value, array, params or self.params(value), layout)
+        if params is not None and params.dtype == "int8":
+            return self._dequantized(value, self.fetch(value, True, layout))
+        return self._real(value, array, params, layout)
+
+    def _real(self, name: str, array: Array, params: QuantParams | None, layout: Layout) -> int:
+        """A tensor of a constant's real numbers, which may be stored otherwise."""
         if params is None:
-            return self.constant(value, array, None, layout)
-        if params.dtype == "float16":
-            return self._dequantized(value, self.constant(value, array, params, layout))
-        if params.dtype != "int8":
-            return self.constant(value, params.dequantize(params.quantize(array)), None, layout)
-        return self._dequantized(value, self.fetch(value, True, layout))
+            return self.constant(name, array, None, layout)
+        if params.dtype in ("float16", "int8"):
+            return self._dequantized(name, self.constant(name, array, params, layout))
+        return self.constant(name, params.dequantize(params.quantize(array)), None, layout)
 
     def _any_layout(self, value: str, quantized: bool) -> tuple[Layout, int]:
         stored = self._stored[value, quantized]

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgefer.graph.ir import Graph, Node
-from edgefer.graph.patterns import is_plain_gemm
+from edgefer.graph.patterns import is_large_depthwise, is_plain_gemm
 from edgefer.plan import QuantParams
 
 _LARGEST_BIAS = 2.0**22  # in steps; float32 tells them apart, so that files can be rebuilt from their real values
@@ -79,6 +79,15 @@ def has_integer_kernel(graph: Graph, node: Node) -> bool:
     if node.op == "MatMul":
         return not graph.is_constant(node.inputs[0]) and weight_axis(graph, node) is not None
     return node.op in FIXED_OUTPUT or node.op in SAME_SCALE or node.op in _FREE
+
+
+def slow_in_int8(graph: Graph) -> frozenset[str]:
+    """Names of nodes that are much slower in int8: depthwise convolutions of more taps than there are kernels for.
+
+    XNNPACK takes them for general ones of one channel.  In float they are sums of smaller ones
+    (`emit.tflite.ops.convolution`), of 7x7 taps in a thirtieth of the time.
+    """
+    return frozenset(node.name for node in graph.nodes if is_large_depthwise(graph, node))
 
 
 def weight_axis(graph: Graph, node: Node) -> int | None:

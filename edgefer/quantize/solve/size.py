@@ -11,6 +11,7 @@ from edgefer.plan import Plan
 from edgefer.quantize.scales.histogram import Histogram
 from edgefer.quantize.scales.int4 import can_be_int4, with_int4
 from edgefer.quantize.scales.int8 import plan_int8, tensors_to_observe
+from edgefer.quantize.solve.ways import with_stored_weights
 
 _PER_FILE = 1 << 16  # bytes: metadata, tables
 _PER_NODE = 1 << 12  # names, types and scales of what it reads and makes
@@ -22,11 +23,12 @@ def sized_plan(graph: Graph, keep_float: frozenset[str]) -> Plan:
 
     Args:
         graph: the float network; nothing of it is run.
-        keep_float: names of nodes that compute in float.
+        keep_float: names of nodes that compute in float, from int8-stored weights.
     """
     seen = Histogram()
     seen.add(np.array([-1, 1], np.float32))  # ranges take no bytes
-    return plan_int8(graph, dict.fromkeys(tensors_to_observe(graph, keep_float), seen), keep_float)
+    plan = plan_int8(graph, dict.fromkeys(tensors_to_observe(graph, keep_float), seen), keep_float)
+    return with_stored_weights(graph, plan, keep_float)
 
 
 def smallest_size(graph: Graph, keep_float: frozenset[str], size: Callable[[Graph, Plan], int], enough: int) -> int:

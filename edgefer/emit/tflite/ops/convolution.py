@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
 from edgefer.emit.tflite.handlers import emits
 from edgefer.emit.tflite.layout import NHWC, Layout
 from edgefer.emit.tflite.site import Site
-from edgefer.emit.tflite.window import SAME, VALID, padded, window
+from edgefer.emit.tflite.window import SAME, VALID, Axis, Window, padded, window
 from edgefer.graph.ir import Array
 from edgefer.graph.passes.resolve_padding import same_pads
-from edgefer.graph.patterns import is_pointwise
+from edgefer.graph.patterns import LARGEST_DEPTHWISE, is_large_depthwise, is_pointwise
 from edgefer.plan import QuantParams
 
 _OHWI: Layout = (0, 2, 3, 1)  # of ONNX's (out, in, height, width)
@@ -30,6 +31,9 @@ def convolution(at: Site) -> None:
         return
     slide = window(at, kernel)
     depthwise = at.node.int("group", 1) == channels > 1
+    if depthwise and not at.quantized and is_large_depthwise(at.graph, at.node):
+        _in_tiles(at, slide)
+        return
     source = at.input(0, NHWC)
     if slide.padding is None:
         source = padded(at, source, slide.amounts)
@@ -53,6 +57,66 @@ def convolution(at: Site) -> None:
         )
     else:
         at.emit("CONV_2D", inputs, at.output(NHWC), "Conv2DOptions", **options)
+
+
+def _in_tiles(at: Site, slide: Window) -> None:
+    """A depthwise convolution of more taps than there are kernels for, as the sum of smaller ones."""
+    source = at.input(0, NHWC)
+    if any(any(pair) for pair in slide.amounts):
+        source = padded(at, source, slide.amounts)
+    out_channels, channels = at.shape(1)[0], at.shape()[1]
+    target = at.output(NHWC)
+    shape = at.values.writer.tensors[target].shape
+    zeros = at.values.constant("zero bias", np.zeros(out_channels, np.float32))
+    tiles = _tiles(slide.height.kernel, slide.width.kernel)
+    total = -1
+    for index, (rows, columns) in enumerate(tiles):
+        read = _reach(at, source, f"read_{index}", (slide.height, rows), (slide.width, columns))
+        weights = at.values.taps(at.node.inputs[1], f"{at.node.inputs[1]}/{index}", (rows, columns), _1HWO)
+        made = at.temporary(shape, f"tile_{index}")
+        at.emit(
+            "DEPTHWISE_CONV_2D",
+            [read, weights, zeros if index else bias_or_zeros(at, out_channels)],
+            made,
+            "DepthwiseConv2DOptions",
+            padding=VALID,
+            depthMultiplier=out_channels // channels,
+            strideH=slide.height.stride,
+            strideW=slide.width.stride,
+            dilationHFactor=slide.height.dilation,
+            dilationWFactor=slide.width.dilation,
+        )
+        is_last = index == len(tiles) - 1
+        if index:
+            result = target if is_last else at.temporary(shape, f"sum_{index}")
+            fused = {"fusedActivationFunction": at.activation} if is_last else {}
+            at.emit("ADD", [total, made], result, "AddOptions", **fused)
+            made = result
+        total = made
+
+
+def _tiles(height: int, width: int) -> list[tuple[slice, slice]]:
+    """As few rectangles of a kernel as there can be, of which each has a kernel of its own."""
+    sides = ((rows, min(LARGEST_DEPTHWISE // rows, width)) for rows in range(1, min(LARGEST_DEPTHWISE, height) + 1))
+    rows, columns = min(sides, key=lambda side: -(-height // side[0]) * -(-width // side[1]))
+    return [
+        (slice(top, min(top + rows, height)), slice(left, min(left + columns, width)))
+        for top, left in product(range(0, height, rows), range(0, width, columns))
+    ]
+
+
+def _reach(at: Site, source: int, name: str, *axes: tuple[Axis, slice]) -> int:
+    """The part of a padded map that some taps along its height and width read."""
+    whole = at.values.writer.tensors[source].shape
+    begin, sizes = [0] * 4, list(whole)
+    for place, (axis, taps) in enumerate(axes, 1):
+        begin[place] = taps.start * axis.dilation
+        sizes[place] = (axis.outputs - 1) * axis.stride + (taps.stop - taps.start - 1) * axis.dilation + 1
+    if sizes == list(whole):
+        return source
+    part = at.temporary(sizes, name, like=source)
+    at.emit("SLICE", [source, at.integers(begin, "begin"), at.integers(sizes, "size")], part, "SliceOptions")
+    return part
 
 
 def _product(at: Site) -> None:
