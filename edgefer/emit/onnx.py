@@ -87,6 +87,7 @@ class _Emitter:
         self.exact: set[str] = set()
         self.readers: Counter[str] = Counter()
         self.again: dict[str, str] = {}
+        self.turned: dict[str, str] = {}
 
     def emit(self, node: Node) -> None:
         """Append `node`, reading stored values where it computes in int8 and exact activations where it can."""
@@ -165,9 +166,10 @@ class _Emitter:
         return self.dequantized[value]
 
     def _channels_last(self, value: str, read: str) -> str:
-        turned = self._name(value, "channels_last")
-        self._add(value, CHANNELS_LAST, "Transpose", (read,), turned, {"perm": (0, 2, 3, 1)})
-        return turned
+        if value not in self.turned:
+            self.turned[value] = self._name(value, "channels_last")
+            self._add(value, CHANNELS_LAST, "Transpose", (read,), self.turned[value], {"perm": (0, 2, 3, 1)})
+        return self.turned[value]
 
     def _dequantized_constant(self, value: str) -> str:
         """The real numbers of a constant, for one reader alone."""

@@ -9,6 +9,7 @@ from math import inf
 
 from edgefer.graph.contract import contract_nodes
 from edgefer.graph.ir import Feed, Graph
+from edgefer.graph.passes.widen_groups import widen_groups
 from edgefer.graph.slopes import with_whole_slopes
 from edgefer.graph.subgraph import between
 from edgefer.host.memory import holding, release
@@ -183,6 +184,8 @@ def quantize(
         )
     beside = carrying
     equalised = with_whole_slopes(evened.graph)
+    if stays_small(wide := widen_groups(equalised)):
+        equalised = wide
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")
     tensors = tensors_to_observe(equalised, keep_float)
