@@ -51,7 +51,7 @@ from benchmarks.networks import (
 from benchmarks.operator_networks import NETWORKS
 from benchmarks.published_networks import Published
 from edgefer.bundle import Bundle
-from edgefer.errors import EdgeferError, FaultError
+from edgefer.errors import EdgeferError, FaultError, RefusedError
 from edgefer.evaluation.metrics import sqnr_db
 from edgefer.graph.macs import macs
 from edgefer.graph.passes import normalise as normalised
@@ -80,8 +80,14 @@ ROOMS = "emit", "graph", "onnx_import", "quantize"
 FAULT = "fault of edgefer"
 """Stands in messages that blame edgefer itself."""
 
+GAIN = 1.0
+"""Decibels over ONNX Runtime, below which a network is named."""
+
+LONGEST = 400
+"""Characters of a refusal that are told."""
+
 Values = np.ndarray[Any, Any]
-Made = TypeVar("Made")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,9 +104,9 @@ class Row:
             nothing where that fails.
         same: the share of images for which each int8 file answers as float does.
         alike: the share for which both answer alike.
-        others_db: SQNR of TFLite with weights of int8 and float16, on fewer images; None where refused.
+        others_db: SQNR of the worse file with weights in int8 or float16, on fewer images; None where refused.
         outside: operators of the int8 TFLite file that XNNPACK leaves, with their share of a frame's time.
-        refusals: by precision, edgefer's own words.
+        refusals: by what was refused, in edgefer's own words.
         wrong: bounds that do not hold.
         seconds: that it took.
         sources: of the code that it was measured with.
@@ -195,20 +201,47 @@ def measure(name: str, folder: Path) -> Row:
     """Train, export, convert and judge a network."""
     began = perf_counter()
     published, path = NETWORKS[name], folder / f"{name}.onnx"
+    spec = Spec.from_dict(dict(published.stated), name)
+    module = trained(f"operators_{name}_{zoo()}", published, spec, WORK // (BATCH * STEPS))
     row = Row(exporter_of(name), sources=digest(ROOMS))
-    module = trained(
-        f"operators_{name}_{zoo()}", published, Spec.from_dict(dict(published.stated), name), WORK // (BATCH * STEPS)
-    )
     try:
         row = replace(row, exporter=written(published, module, row.exporter, path))
-        case = prepared(name, module, path)
     except UnexportedError as error:
         row = replace(row, refusals={"export": str(error)})
-    except EdgeferError as error:
-        row = replace(row, refusals={"read": str(error)}, wrong=faults(error))
     else:
-        row = judged(case, replace(row, macs=macs(normalised(case.network.graph))))
+        refused = Refused(folder)
+        case = refused.unless("read", lambda: prepared(name, module, path))
+        if case is not None:
+            row = judged(case, replace(row, macs=macs(normalised(case.network.graph))), refused)
+        row = replace(row, refusals=refused.told, wrong=[*refused.wrong, *broken(row)])
     return replace(row, seconds=perf_counter() - began)
+
+
+class Refused:
+    """What is refused, and what of that is edgefer's own fault.
+
+    Attributes:
+        told: by what was asked for, edgefer's words.
+        wrong: faults.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.told: dict[str, str] = {}
+        self.wrong: list[str] = []
+        self._folder = folder
+
+    def unless(self, what: str, make: Callable[[], T]) -> T | None:
+        """What is made; None where it is refused."""
+        try:
+            return make()
+        except EdgeferError as error:
+            self.told[what] = " ".join(f"{error} {error.detail}".replace(f"{self._folder}/", "").split())[:LONGEST]
+            if isinstance(error, FaultError | RefusedError) or FAULT in str(error):
+                self.wrong.append(f"{what}: a fault of edgefer")
+        except Exception as error:  # what nobody foresaw
+            self.told[what] = f"{type(error).__name__}: {error}"[:LONGEST]
+            self.wrong.append(f"{what}: traceback")
+        return None
 
 
 def exporter_of(name: str) -> str:
@@ -295,34 +328,16 @@ EXPORTERS: Mapping[str, Callable[[nn.Module, Sequence[int], Path, Sequence[str]]
 }
 
 
-def judged(case: Case, row: Row) -> Row:
+def judged(case: Case, row: Row, refused: Refused) -> Row:
     """The row, with what the conversions come to."""
-    frames = case.spec.input.frames or 0
-    calibration = calibrated_on(case, frames)
-    refusals: dict[str, str] = {}
-    wrong: list[str] = []
-
-    def tried(what: str, make: Callable[[], Made]) -> Made | None:
-        try:
-            return make()
-        except EdgeferError as error:
-            refusals[what] = str(error)
-            wrong.extend(f"{what}: {fault}" for fault in faults(error))
-        except Exception as error:  # what nobody foresaw
-            refusals[what] = f"{type(error).__name__}: {error}"
-            wrong.append(f"{what}: traceback")
-        return None
-
-    bundle = tried("int8", lambda: case.convert("int8", calibration))
+    calibration = calibrated_on(case, case.spec.input.frames or 0)
+    bundle = refused.unless("int8", lambda: case.convert("int8", calibration))
     if bundle is not None:
         row = int8_judged(case, row, bundle)
-    others = {each: tried(each, lambda each=each: other_db(case, each, calibration)) for each in ("w8", "fp16")}
-    return replace(row, others_db=others, refusals=refusals, wrong=[*row.wrong, *wrong, *broken(row, others)])
-
-
-def faults(error: EdgeferError) -> list[str]:
-    """What is edgefer's own fault in a refusal."""
-    return ["a fault of edgefer"] if isinstance(error, FaultError) or FAULT in str(error) else []
+    others = {
+        each: refused.unless(each, lambda each=each: other_db(case, each, calibration)) for each in ("w8", "fp16")
+    }
+    return replace(row, others_db=others)
 
 
 def calibrated_on(case: Case, frames: int) -> Path:
@@ -395,12 +410,12 @@ def measures(reference: Values, found: Values) -> dict[str, float]:
     return {"all": usual_db(reference, found), "typical": typical}
 
 
-def broken(row: Row, others: Mapping[str, float | None]) -> list[str]:
+def broken(row: Row) -> list[str]:
     """Bounds that do not hold."""
     if row.alike is None:
         return []
     floats = [f"float {kind} off by {each:.0e}" for kind, each in row.float_off.items() if not each <= EXACT]
-    numbers = {**{f"int8 {kind}": each for kind, each in row.sqnr_db.items()}, **others}
+    numbers = {**{f"int8 {kind}": each for kind, each in row.sqnr_db.items()}, **row.others_db}
     strange = [f"{kind}: not a number" for kind, each in numbers.items() if each is not None and np.isnan(each)]
     alike = [f"alike {row.alike:.1%}"] if row.alike < ALIKE else []
     return [*floats, *strange, *alike]
@@ -434,16 +449,16 @@ TABLE = (
 
 def table(rows: Mapping[str, Row]) -> str:
     """The whole page but for its last line."""
-    refused = [
-        f"- {name}, {what}: {' '.join(told.split())}\n"
-        for name, row in rows.items()
-        for what, told in row.refusals.items()
-    ]
+    refused: dict[tuple[str, str], list[str]] = {}
+    for name, row in rows.items():
+        for what, words in row.refusals.items():
+            refused.setdefault((name, words), []).append(what)
+    told = [f"- {name}, {', '.join(whats)}: {words}\n" for (name, words), whats in refused.items()]
     return "".join(
         [
             NOTE,
             summary(rows),
-            *(["\n## Refused, in edgefer's words\n\n", *refused] if refused else []),
+            *(["\n## Refused, in edgefer's words\n\n", *told] if told else []),
             TABLE,
             *(line(*item) for item in rows.items()),
         ]
@@ -463,6 +478,7 @@ def summary(rows: Mapping[str, Row]) -> str:
         f"int8 of the typical image, dB: {quantiles(row.typical_db for row in judged)}.",
         f"Gain over ONNX Runtime of the typical image, dB: {quantiles(row.gain_db.get('typical') for row in judged)}; "
         f"it fails on {sum(not row.gain_db for row in judged)}.",
+        f"Less than {GAIN:.0f} dB gained: {named(rows, lambda row: row.gain_db.get('typical', GAIN) < GAIN)}.",
         f"Both int8 files alike on all faces: {alike.count(1.0)}; at least on {min(alike, default=0):.1%}.",
         *(f"{kind}, dB: {quantiles(each)}." for kind, each in others.items()),
         f"Refused in int8: {named(rows, lambda row: {'export', 'read', 'int8'} & row.refusals.keys())}.",

@@ -1,4 +1,4 @@
-"""Activations, three in each light network: in the stem, between the layers of a residual, and behind its sum."""
+"""Layers, three in each light network: in the stem, between the layers of a residual, and behind its sum."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.operator_networks.parts import WIDTH, Formula, conv, of_faces, pooled, stem
-
-Activation = Callable[[], nn.Module]
+from benchmarks.operator_networks.parts import WIDTH, Formula, Layer, conv, of_faces, pooled, stem
+from benchmarks.published_networks import Published
 
 
 class _Residual(nn.Module):
     """Wide, depthwise, narrow, and what came before."""
 
-    def __init__(self, inner: Activation, last: Activation) -> None:
+    def __init__(self, inner: Layer, last: Layer) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             conv(WIDTH, 64, 1, activation=inner),
@@ -30,15 +29,15 @@ class _Residual(nn.Module):
         return self.last(x + self.layers(x))
 
 
-def _act(first: Activation, inner: Activation, last: Activation) -> object:
+def _act(first: Layer, inner: Layer, last: Layer) -> Published:
     return of_faces(partial(stem, activation=first), partial(_Residual, inner, last), pooled)
 
 
-def _by(function: Callable[[Tensor], Tensor]) -> Activation:
+def _by(function: Callable[[Tensor], Tensor]) -> Layer:
     return partial(Formula, function)
 
 
-def _learned(function: Callable[..., Tensor], *values: float) -> Activation:
+def _learned(function: Callable[..., Tensor], *values: float) -> Layer:
     return lambda: Formula(function, *(nn.Parameter(torch.tensor(value)) for value in values))
 
 

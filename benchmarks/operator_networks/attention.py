@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, conv, of_faces, pooled, stem, tokens
+from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, Layer, conv, of_faces, pooled, stem, tokens
+from benchmarks.published_networks import Published
 
 HEADS = 4
 _PLACES = 16
@@ -333,15 +334,15 @@ def _axial(rows: nn.Module, columns: nn.Module, x: Tensor) -> Tensor:
     return x + found.reshape(batch, width, height, -1).permute(0, 3, 2, 1)
 
 
-def _fc(width: int = WIDTH) -> Callable[[], nn.Module]:
+def _fc(width: int = WIDTH) -> Layer:
     return lambda: nn.Linear(width, CLASSES)
 
 
-def _gate(make: Callable[[], nn.Module]) -> object:
+def _gate(make: Layer) -> Published:
     return of_faces(stem, make, partial(conv, WIDTH, WIDTH, 1), pooled)
 
 
-def _scores(mix: Callable[..., object]) -> object:
+def _scores(mix: Callable[..., Tensor] | type[nn.Module]) -> Published:
     """Attention whose scores are a function of q, k, v, or a module made anew."""
     return of_faces(partial(stem, 4), lambda: _Attention(mix() if isinstance(mix, type) else mix), _fc())
 

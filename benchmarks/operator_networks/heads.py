@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, head, of_faces, pooled, stem, tokens
+from benchmarks.operator_networks.parts import (
+    CLASSES,
+    WIDTH,
+    Formula,
+    Layer,
+    Made,
+    Said,
+    head,
+    of_faces,
+    pooled,
+    stem,
+    tokens,
+)
+from benchmarks.published_networks import Published
 
 _UNITS = 5
 
@@ -226,16 +239,16 @@ def _angle(x: Tensor) -> Tensor:
     return torch.cat([torch.acos(first * 0.99), torch.atan(second * 3)], 1)
 
 
-def _fc(width: int = WIDTH, classes: int = CLASSES) -> Callable[[], nn.Module]:
+def _fc(width: int = WIDTH, classes: int = CLASSES) -> Layer:
     return lambda: nn.Linear(width, classes)
 
 
-def _last(function: Callable[..., object], *held: Callable[[], object], **options: object) -> object:
+def _last(function: Said, *held: Made, **options: Any) -> Published:
     """What a function makes of features (N, WIDTH) is the answer."""
     return of_faces(_features, lambda: Formula(function, *(each() for each in held)), **options)
 
 
-def _read(function: Callable[..., object], *held: Callable[[], object], width: int = WIDTH) -> object:
+def _read(function: Said, *held: Made, width: int = WIDTH) -> Published:
     """What a function makes of features, a linear layer reads."""
     return of_faces(_features, lambda: Formula(function, *(each() for each in held)), _fc(width))
 

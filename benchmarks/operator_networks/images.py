@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from math import cos, pi, sqrt
 
@@ -10,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.operator_networks.parts import SIZE, WIDTH, Formula, conv, of_faces, pooled, stem
+from benchmarks.operator_networks.parts import SIZE, WIDTH, Formula, Layer, Made, Said, conv, of_faces, pooled, stem
+from benchmarks.published_networks import Published
 
 _GRAY = 0.299, 0.587, 0.114
 
@@ -169,7 +169,7 @@ class _Topdown(nn.Module):
 class _Enlarged(nn.Module):
     """Smaller by a convolution, larger again by what is given, added."""
 
-    def __init__(self, larger: Callable[[], nn.Module]) -> None:
+    def __init__(self, larger: Layer) -> None:
         super().__init__()
         self.below, self.larger = conv(WIDTH, WIDTH, 3, 2), larger()
 
@@ -253,21 +253,21 @@ def _sliced(x: Tensor) -> Tensor:
     return torch.rot90(x, 1, (2, 3))[..., 1:-1, :].narrow(2, 1, 4)
 
 
-def _front(function: Callable[..., Tensor], *held: Callable[[], nn.Parameter], inputs: int = 3) -> object:
+def _front(function: Said, *held: Made, inputs: int = 3) -> Published:
     """Before the stem, on images."""
     return of_faces(lambda: Formula(function, *(each() for each in held)), lambda: stem(inputs=inputs), pooled)
 
 
-def _fixed(values: Tensor) -> Callable[[], nn.Parameter]:
+def _fixed(values: Tensor) -> Made:
     return lambda: nn.Parameter(values, requires_grad=False)
 
 
-def _inside(make: Callable[[], nn.Module], side: int = 8, width: int = WIDTH) -> object:
+def _inside(make: Layer, side: int = 8, width: int = WIDTH) -> Published:
     """Between the stem and a last convolution."""
     return of_faces(partial(stem, side), make, partial(conv, width, WIDTH, 1), pooled)
 
 
-def _padded(mode: str) -> object:
+def _padded(mode: str) -> Published:
     layer = partial(nn.Conv2d, WIDTH, WIDTH, 3, padding=1, padding_mode=mode, groups=WIDTH)
     return _inside(lambda: nn.Sequential(layer(), nn.BatchNorm2d(WIDTH), nn.ReLU()))
 

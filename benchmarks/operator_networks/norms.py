@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, conv, of_faces, pooled, stem
+from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, Layer, Made, Said, conv, of_faces, pooled, stem
+from benchmarks.published_networks import Published
 
 
 class _Block(nn.Module):
     """ConvNeXt's: depthwise 5x5, a norm over channels, wide layers, and a gain of each channel."""
 
-    def __init__(self, norm: Callable[[], nn.Module], inner: Callable[[], nn.Module], gain: float = 1.0) -> None:
+    def __init__(self, norm: Layer, inner: Layer, gain: float = 1.0) -> None:
         super().__init__()
         self.depthwise = nn.Conv2d(WIDTH, WIDTH, 5, padding=2, groups=WIDTH)
         self.norm, self.inner = norm(), inner()
@@ -87,7 +87,7 @@ def _zeros() -> nn.Parameter:
     return _gain(1, WIDTH, 1, 1, value=0.0)
 
 
-def _normed(make: Callable[[], nn.Module]) -> object:
+def _normed(make: Layer) -> Published:
     """Between a convolution without batch norm and its activation."""
     return of_faces(
         partial(stem, 16),
@@ -99,11 +99,11 @@ def _normed(make: Callable[[], nn.Module]) -> object:
     )
 
 
-def _by(function: Callable[..., Tensor], *held: Callable[[], nn.Module | nn.Parameter]) -> object:
+def _by(function: Said, *held: Made) -> Published:
     return _normed(lambda: Formula(function, *(each() for each in held)))
 
 
-def _weighted(make: Callable[[], nn.Module]) -> object:
+def _weighted(make: Layer) -> Published:
     """A convolution of its own, and a linear layer behind a batch norm without gains."""
     return of_faces(
         partial(stem, 16),

@@ -17,12 +17,16 @@ FRAMES = 4
 _WIDTHS = (12, 24, 32, 48)
 
 Answer = Tensor | tuple[Tensor, ...]
+Layer = Callable[[], nn.Module]
+Made = Callable[[], nn.Module | nn.Parameter]
+Said = Callable[..., Answer]
+"""What a network answers; what makes a layer anew, or a parameter; a formula of them."""
 
 
 class Formula(nn.Module):
     """A function of layers, parameters and what flows through the network, the last of its arguments."""
 
-    def __init__(self, function: Callable[..., Answer], *held: nn.Module | nn.Parameter) -> None:
+    def __init__(self, function: Said, *held: nn.Module | nn.Parameter) -> None:
         super().__init__()
         self._function = function
         self._names = [f"held{index}" for index in range(len(held))]
@@ -52,16 +56,14 @@ def conv(
     kernel: int = 3,
     stride: int = 1,
     groups: int = 1,
-    activation: Callable[[], nn.Module] = nn.ReLU,
+    activation: Layer = nn.ReLU,
 ) -> nn.Sequential:
     """Convolution, batch norm, activation."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs), activation())
 
 
-def stem(
-    side: int = 8, width: int = WIDTH, inputs: int = 3, activation: Callable[[], nn.Module] = nn.ReLU
-) -> nn.Sequential:
+def stem(side: int = 8, width: int = WIDTH, inputs: int = 3, activation: Layer = nn.ReLU) -> nn.Sequential:
     """Convolutions that halve images (N, inputs, 64, 64) to a map (N, width, side, side)."""
     count = (SIZE // side).bit_length() - 1
     widths = (inputs, *_WIDTHS[: count - 1], width)
@@ -86,7 +88,7 @@ def head(name: str = "expression", kind: str = "expression", activation: str = "
 
 
 def of_faces(
-    *layers: Callable[[], nn.Module],
+    *layers: Layer,
     heads: Sequence[Mapping[str, Any]] = (),
     pixels: bool = False,
     frames: int = 0,

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, conv, of_faces, pooled, stem
+from benchmarks.operator_networks.parts import CLASSES, WIDTH, Formula, Layer, Made, Said, conv, of_faces, pooled, stem
+from benchmarks.published_networks import Published
 
 
 def _gem(power: Tensor, x: Tensor) -> Tensor:
@@ -103,20 +104,20 @@ def _strips(mix: nn.Module, x: Tensor) -> Tensor:
     return x * torch.sigmoid(mix(rows + columns))
 
 
-def _fc(inputs: int) -> partial[nn.Module]:
+def _fc(inputs: int) -> Layer:
     return partial(nn.Linear, inputs, CLASSES)
 
 
-def _formula(function: object, *held: object) -> partial[nn.Module]:
-    return partial(Formula, function, *held)
+def _formula(function: Said) -> Layer:
+    return partial(Formula, function)
 
 
-def _mapped(*layers: object) -> object:
+def _mapped(*layers: Layer) -> Published:
     """A pool between a stem that leaves 16x16 and two more convolutions."""
     return of_faces(partial(stem, 16), *layers, partial(conv, WIDTH, WIDTH, 3, 1, WIDTH), pooled)
 
 
-def _read(width: int, function: object, *held: object) -> object:
+def _read(width: int, function: Said, *held: Made) -> Published:
     """Features of a map of 8x8, which a linear layer reads."""
     return of_faces(stem, lambda: Formula(function, *(each() for each in held)), _fc(width))
 

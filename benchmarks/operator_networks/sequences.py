@@ -9,7 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.operator_networks.parts import CLASSES, FRAMES, WIDTH, Formula, PerFrame, of_faces, pooled, stem
+from benchmarks.operator_networks.parts import (
+    CLASSES,
+    FRAMES,
+    WIDTH,
+    Formula,
+    Layer,
+    Made,
+    PerFrame,
+    Said,
+    of_faces,
+    pooled,
+    stem,
+)
+from benchmarks.published_networks import Published
 
 
 def _columns(x: Tensor) -> Tensor:
@@ -156,7 +169,7 @@ def _by_confidence(score: nn.Module, x: Tensor) -> Tensor:
     return torch.gather(x, 1, order.unsqueeze(-1).expand(-1, -1, x.shape[2])).flatten(1)
 
 
-def _fc(width: int = WIDTH) -> Callable[[], nn.Module]:
+def _fc(width: int = WIDTH) -> Layer:
     return lambda: nn.Linear(width, CLASSES)
 
 
@@ -168,15 +181,15 @@ def _maps() -> nn.Module:
     return PerFrame(stem())
 
 
-def _over_columns(width: int, layer: Callable[[], nn.Module]) -> object:
+def _over_columns(width: int, layer: Layer) -> Published:
     return of_faces(stem, lambda: Formula(_columns), layer, _fc(width))
 
 
-def _over_frames(width: int, layer: Callable[[], nn.Module]) -> object:
+def _over_frames(width: int, layer: Layer) -> Published:
     return of_faces(_features, layer, _fc(width), frames=FRAMES)
 
 
-def _said(width: int, function: Callable[..., Tensor], *held: Callable[[], object]) -> object:
+def _said(width: int, function: Said, *held: Made) -> Published:
     return _over_frames(width, lambda: Formula(function, *(each() for each in held)))
 
 
