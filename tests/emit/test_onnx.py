@@ -215,6 +215,17 @@ def test_onnx_runtime_keeps_maps_channels_last_until_they_are_flattened(tmp_path
     assert operators.count("Transpose") == 1  # of x
 
 
+def test_two_that_flatten_one_map_read_the_same_turned_one():
+    text = """conv = Conv(x, w, b)
+              pool = GlobalAveragePool(conv)
+              one = Flatten(pool)
+              other = Flatten(pool)
+              y = Gemm(one, g)
+              z = Gemm(other, g)"""
+    graph = network(text, "y z", CONSTANTS)
+    assert_within_one_step(graph, planned(graph), sample(graph, 9))
+
+
 def test_names_that_the_network_has_taken_are_not_given_again():
     constants = {"x/scale": numbers(1, 3, 1, 1), "x/stored": numbers(1, 3, 1, 1), "x/zero_point": numbers(1, 3, 1, 1)}
     nodes = [

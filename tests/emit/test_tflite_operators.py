@@ -72,6 +72,9 @@ CASES = {
     "conv in groups": case("Conv", w(8, 3, 3, 3), w(8), pads=[1, 1, 1, 1], group=2),
     "conv depthwise": case("Conv", w(6, 1, 3, 3), w(6), pads=[1, 1, 1, 1], group=6),
     "conv depthwise, multiplied": case("Conv", w(12, 1, 5, 5), w(12), pads=[2, 2, 2, 2], group=6, strides=[2, 2]),
+    "conv depthwise, large": case("Conv", w(6, 1, 7, 7), w(6), pads=[3, 3, 3, 3], group=6),
+    "conv depthwise, large, strided": case("Conv", w(12, 1, 6, 9), w(12), pads=[3, 4, 1, 5], group=6, strides=[1, 2]),
+    "conv depthwise, large, dilated": case("Conv", w(6, 1, 7, 5), pads=[6, 4, 6, 4], group=6, dilations=[2, 2]),
     "conv depthwise, dilated": case("Conv", w(6, 1, 3, 3), pads=[2, 2, 2, 2], group=6, dilations=[2, 2]),
     **{
         f"transposed conv, stride {stride}, pads {pads}": case(
