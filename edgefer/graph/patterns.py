@@ -61,6 +61,8 @@ def find_squeeze_excites(graph: Graph) -> tuple[SqueezeExcite, ...]:
 
 def is_never_negative(graph: Graph, value: str) -> bool:
     """Whether a value is known to be 0 or more, by what makes it."""
+    if graph.is_constant(value):
+        return bool((graph.constants[value] >= 0).all())
     node = graph.producers.get(value)
     if node is None:
         return False
@@ -69,14 +71,20 @@ def is_never_negative(graph: Graph, value: str) -> bool:
         return least is not None and float(least.min()) >= 0
     if node.op == "Pow" and graph.is_constant(node.inputs[1]):
         return bool((graph.constants[node.inputs[1]] % 2 == 0).all()) or is_never_negative(graph, node.inputs[0])
+    if node.op in _NEVER_NEGATIVE or node.activation or (node.op == "Mul" and len({*node.inputs}) == 1):
+        return True
     if node.op in _AS_THEIR_INPUT:
         return is_never_negative(graph, node.inputs[0])
-    return node.op in _NEVER_NEGATIVE or bool(node.activation)
+    return node.op in _AS_ALL_INPUTS and all(is_never_negative(graph, each) for each in node.inputs if each)
 
 
 _NEVER_NEGATIVE = frozenset(["Abs", "Exp", "Relu", "Sigmoid", "Softmax", "Sqrt"])
+_AS_ALL_INPUTS = frozenset(["Add", "Concat", "Conv", "Div", "Gemm", "MatMul", "Mul", "Pad"])
 _AS_THEIR_INPUT = frozenset(
-    ["AveragePool", "Flatten", "GlobalAveragePool", "MaxPool", "ReduceMean", "Reshape", "Squeeze", "Transpose"]
+    [
+        *("AveragePool", "Flatten", "GlobalAveragePool", "MaxPool", "ReduceMean", "ReduceSum", "Reshape", "Sign"),
+        *("Slice", "Squeeze", "Transpose", "Unsqueeze"),
+    ]
 )
 
 

@@ -218,10 +218,10 @@ def test_onnx_runtime_keeps_maps_channels_last_until_they_are_flattened(tmp_path
 def test_two_that_flatten_one_map_read_the_same_turned_one():
     text = """conv = Conv(x, w, b)
               pool = GlobalAveragePool(conv)
-              one = Flatten(pool)
-              other = Flatten(pool)
-              y = Gemm(one, g)
-              z = Gemm(other, g)"""
+              flat = Flatten(pool)
+              again = Flatten(pool)
+              y = Gemm(flat, g)
+              z = Gemm(again, g)"""
     graph = network(text, "y z", CONSTANTS)
     assert_within_one_step(graph, planned(graph), sample(graph, 9))
 

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from edgefer.graph.patterns import find_silus, find_squeeze_excites
+from edgefer.graph.patterns import find_silus, find_squeeze_excites, is_never_negative
 from tests.graph.networks import network, numbers
 
 WEIGHTS = {"w": numbers(2, 3, 1, 1), "v": numbers(3, 2, 1, 1)}
@@ -45,3 +46,22 @@ def test_a_squeeze_and_excite_block_is_found_whatever_is_inside(inner, product):
 def test_other_gates_are_no_squeeze_and_excite(pool, end):
     text = GATE.format(pool=pool, inner="Relu(a)") + end
     assert find_squeeze_excites(network(text, "y", WEIGHTS)) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("y = Abs(x)", True),
+        ("y = Mul(x, x)", True),
+        ("y = Pow(x, two)", True),
+        ("y = Pow(x, three)", False),
+        ("a = Relu(x)\nb = Pow(a, three)\nc = GlobalAveragePool(b)\ny = Add(c, two)", True),
+        ("a = Abs(x)\ny = Add(a, less)", False),
+        ("a = Mul(x, x)\nb = Conv(a, shares)\nc = Mul(b, two)\ny = Add(three, c)", True),
+        ("a = Mul(x, x)\ny = Conv(a, w)", False),
+        ("a = Exp(x)\ny = Sub(a, two)", False),
+    ],
+)
+def test_what_is_never_negative_is_known_by_how_it_is_made(text, expected):
+    constants = {"two": np.float32(2), "three": np.float32(3), "less": np.float32(-1), "shares": np.abs(WEIGHTS["w"])}
+    assert is_never_negative(network(text, "y", {**WEIGHTS, **constants}), "y") is expected

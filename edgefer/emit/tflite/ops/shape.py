@@ -219,7 +219,7 @@ def gather(at: Site) -> None:
         kept = layout
     source, target = at.input(0, layout), at.output(kept)
     starts = [place for place, index in enumerate(indices) if not place or index != indices[place - 1] + 1]
-    if len(starts) <= _FEW:
+    if len(starts) <= _PIECES:
         pieces = []
         for start, stop in zip(starts, [*starts[1:], len(indices)], strict=True):
             shape = tuple(stop - start if other == axis else size for other, size in enumerate(at.shape()))
@@ -230,13 +230,17 @@ def gather(at: Site) -> None:
         if picked.ndim == 0:
             at.values.reshape_into(pieces[0], target)
         elif len(pieces) > 1:
-            at.emit("CONCATENATION", pieces, target, "ConcatenationOptions", axis=layout.index(axis))
+            join(at, pieces, layout.index(axis), target)
         return
     table = at.values.constant("indices", np.asarray(indices, np.int32).reshape(picked.shape))
     at.emit("GATHER", [source, table], target, "GatherOptions", axis=layout.index(axis))
 
 
 _FEW = 4
+"""Tensors that XNNPACK joins at once."""
+
+_PIECES = 8
+"""Runs of neighbours that are cut out and joined, rather than picked by a kernel that delegates do not have."""
 
 
 @emits("Pad", keeps_params=True)
