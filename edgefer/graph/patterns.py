@@ -119,8 +119,8 @@ LARGEST_DEPTHWISE = 25
 
 
 def is_large_depthwise(graph: Graph, node: Node) -> bool:
-    """Whether a node is a depthwise convolution of more taps than there are kernels for."""
-    if node.op != "Conv" or node.int("group", 1) == 1:
+    """Whether a node is a depthwise convolution by constants, of more taps than there are kernels for."""
+    if node.op != "Conv" or node.int("group", 1) == 1 or not graph.is_constant(node.inputs[1]):
         return False
     _, inputs, *taps = graph.shape(node.inputs[1])
     return inputs == 1 and prod(taps) > LARGEST_DEPTHWISE

@@ -53,6 +53,15 @@ def test_large_depthwise_kernels_compute_in_float_as_sums_of_smaller_ones(tmp_pa
     assert all(document[format]["agreement"]["value"] > 0.9 for format in ("tflite", "onnx"))
 
 
+@pytest.mark.parametrize("precision", ["w8", "fp16"])
+def test_they_do_so_from_weights_of_other_precisions(tmp_path, precision):
+    bundle = converted(tmp_path, 7, precision=precision)
+    assert depthwise(bundle) == [schema.TensorType.FLOAT32] * 3
+    document = edgefer.evaluate(bundle, tmp_path / "calibration.npz").to_dict()
+    assert all(document["artifacts"][format]["agreement"]["value"] > 0.9 for format in ("tflite", "onnx"))
+    assert document["cross_runtime"]["agreement"] == 1.0
+
+
 def test_where_all_must_be_integers_they_are(tmp_path):
     assert depthwise(converted(tmp_path, 7, io="int8")) == [schema.TensorType.INT8]
 
