@@ -77,7 +77,9 @@ def has_integer_kernel(graph: Graph, node: Node) -> bool:
     if node.op == "Gather":
         return graph.is_constant(node.inputs[1]) and not graph.is_constant(node.inputs[0])
     if node.op == "MatMul":
-        return not graph.is_constant(node.inputs[0]) and weight_axis(graph, node) is not None
+        maker = graph.producers.get(node.inputs[0])
+        looks_up = maker is not None and maker.op == "OneHot"  # rows of a table, which int8 would round for nothing
+        return not graph.is_constant(node.inputs[0]) and weight_axis(graph, node) is not None and not looks_up
     return node.op in FIXED_OUTPUT or node.op in SAME_SCALE or node.op in _FREE
 
 

@@ -47,6 +47,12 @@ def test_a_residual_that_needs_a_conversion_either_way_stays_int8(op):
     assert integers(text) == ["Conv", "Conv", op, "Conv"]
 
 
+def test_rows_of_a_table_are_looked_up_in_float():
+    constants = {"depth": np.array(3), "onoff": np.float32([0, 1]), "table": numbers(3, 4)}
+    text = "a = ArgMax<axis=1, keepdims=0>(x)\nb = OneHot(a, depth, onoff)\ny = MatMul(b, table)"
+    assert integer_nodes(network(text, "y", constants)) == []
+
+
 def test_a_split_that_float_alone_reads_is_converted_once():
     parts = "a = Conv(x, w)\nq, k1, v = Split<axis=1, num_outputs=3>(a)\nt = Transpose<perm=[0, 1, 3, 2]>(k1)\n"
     assert integers(f"{parts}b = MatMul(q, t)\nc = Softmax(b)\ny = MatMul(c, v)") == ["Conv"]
