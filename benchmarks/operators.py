@@ -260,7 +260,7 @@ def written(published: Published, module: nn.Module, preferred: str, path: Path)
     names = [head.name for head in spec.outputs]
     for name in sorted(EXPORTERS, key=lambda name: name != preferred):
         try:
-            EXPORTERS[name](module, shape, path, names)
+            exported(module, shape, path, names, EXPORTERS[name])
         except Exception as error:  # each exporter raises its own
             told = " ".join(str(error).split())[:200]
             refusal = f"{type(error).__name__}: {told}"
@@ -304,28 +304,19 @@ def faces(file: Path, count: int, frames: int) -> tuple[Values, Values]:
     return samples(file, count, frames)
 
 
-def torchscript(module: nn.Module, shape: Sequence[int], path: Path, names: Sequence[str]) -> None:
-    """As most published files were written."""
+def exported(module: nn.Module, shape: Sequence[int], path: Path, names: Sequence[str], how: Mapping[str, Any]) -> None:
+    """Write the module's file, its outputs by these names."""
+    named = {"input_names": ["input"], "output_names": list(names)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        inputs = (torch.zeros(*shape),)
-        named = {"input_names": ["input"], "output_names": list(names)}
-        torch.onnx.export(module, inputs, str(path), dynamo=False, opset_version=17, **named)
+        torch.onnx.export(module, (torch.zeros(*shape),), str(path), **named, **how)
 
 
-def dynamo(module: nn.Module, shape: Sequence[int], path: Path, names: Sequence[str]) -> None:
-    """As PyTorch exports by default."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        inputs = (torch.zeros(*shape),)
-        named = {"input_names": ["input"], "output_names": list(names)}
-        torch.onnx.export(module, inputs, str(path), dynamo=True, verbose=False, external_data=False, **named)
-
-
-EXPORTERS: Mapping[str, Callable[[nn.Module, Sequence[int], Path, Sequence[str]], None]] = {
-    "TorchScript": torchscript,
-    "dynamo": dynamo,
+EXPORTERS: Mapping[str, Mapping[str, Any]] = {
+    "TorchScript": {"dynamo": False, "opset_version": 17},
+    "dynamo": {"dynamo": True, "verbose": False, "external_data": False},
 }
+"""As most published files were written, and as PyTorch exports by default."""
 
 
 def judged(case: Case, row: Row, refused: Refused) -> Row:

@@ -265,11 +265,8 @@ class _Restated:
         axes = self._graph.constants.get(node.input(3), np.arange(len(starts))) % len(shape)
         steps = self._graph.constants.get(node.input(4), np.ones(len(starts), np.int64))
         of_images = axes == place.axis
-        if (
-            (starts[of_images] != 0).any()
-            or (ends[of_images] < shape[place.axis]).any()
-            or (steps[of_images] != 1).any()
-        ):
+        is_whole = (starts == 0) & (ends >= shape[place.axis]) & (steps == 1)
+        if not is_whole[of_images].all():
             raise self._coupled(node)
         if not self._is_open or (ends[of_images] == _ANY).all():
             return place, node

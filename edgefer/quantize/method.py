@@ -184,7 +184,8 @@ def quantize(
         )
     beside = carrying
     equalised = with_whole_slopes(evened.graph)
-    if stays_small(wide := widen_groups(equalised)):
+    wide = widen_groups(equalised)
+    if wide is not equalised and stays_small(wide):
         equalised = wide
     if evened.left_out:
         progress.detail(f"{evened.left_out:,} parameters, of channels that hardly matter, are left out")

@@ -17,16 +17,16 @@ _COMBINES = {"add": ("Add", 0.0), "mul": ("Mul", 1.0), "max": ("Max", -np.inf), 
 @decomposes("Gather")
 def gather(at: Formula) -> Term | None:
     """Indices of several axes are one row of them; those of windows that do not overlap are another order of axes."""
-    indices, x, axis = at.constant(1), at.input(0), at.node.int("axis")
+    indices, x = at.constant(1), at.input(0)
     if indices is None or indices.ndim < 2:
         return None
+    axis = at.node.int("axis") % len(x.shape)
     if indices.ndim == 2 and np.array_equal(indices.T.reshape(-1), np.arange(x.shape[axis])):
-        axis %= len(x.shape)
         order = [*range(len(x.shape) + 1)]
         order[axis : axis + 2] = [axis + 1, axis]
         apart = x.reshaped(*x.shape[:axis], *indices.T.shape, *x.shape[axis + 1 :])
         return apart.transposed(*order)
-    return x.to("Gather", indices.reshape(-1), axis=at.node.int("axis")).reshaped(*_made(at))
+    return x.to("Gather", indices.reshape(-1), axis=axis).reshaped(*_made(at))
 
 
 @decomposes("GatherElements")
